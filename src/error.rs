@@ -1,0 +1,231 @@
+//! The one error type, and the one table that maps an error's kind to its C code.
+//!
+//! Callers branch on [`Error::kind`]; people read the message. A message names the thing (model,
+//! node, operator, tensor), what was expected, what was found and what can be done about it.
+
+use std::fmt;
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the terms a caller branches on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The model file is malformed or contradicts itself.
+    InvalidModel,
+    /// The model is well-formed but uses something this build does not implement.
+    Unsupported,
+    /// A named limit (see [`crate::limits`]) would be exceeded.
+    LimitExceeded,
+    /// A request does not fit the model's signature.
+    InvalidInput,
+    /// An argument of the call itself (a name, a version, an option) is not acceptable.
+    InvalidArgument,
+    /// No model, version, input or output of that name.
+    NotFound,
+    /// A model or version of that name exists already.
+    AlreadyExists,
+    /// The model exists but cannot answer at present.
+    NotReady,
+    /// Too many requests wait already.
+    Overloaded,
+    /// The deadline passed before the answer was there.
+    DeadlineExceeded,
+    /// The caller cancelled the request.
+    Cancelled,
+    /// A file may not be read from where it lies.
+    PermissionDenied,
+    /// The operating system refused a file operation.
+    Io,
+    /// The model's own arithmetic cannot be carried out on this input.
+    Execution,
+    /// A defect of this library; always worth a report.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind, in the order of the codes.
+    pub const ALL: [ErrorKind; 15] = [
+        ErrorKind::InvalidModel,
+        ErrorKind::Unsupported,
+        ErrorKind::LimitExceeded,
+        ErrorKind::InvalidInput,
+        ErrorKind::InvalidArgument,
+        ErrorKind::NotFound,
+        ErrorKind::AlreadyExists,
+        ErrorKind::NotReady,
+        ErrorKind::Overloaded,
+        ErrorKind::DeadlineExceeded,
+        ErrorKind::Cancelled,
+        ErrorKind::PermissionDenied,
+        ErrorKind::Io,
+        ErrorKind::Execution,
+        ErrorKind::Internal,
+    ];
+
+    /// The status code of the C interface. Numbered once, never used again for another meaning.
+    /// (0 is success; 100 and above belong to the C line itself.)
+    pub fn code(self) -> i32 {
+        match self {
+            ErrorKind::InvalidModel => 1,
+            ErrorKind::Unsupported => 2,
+            ErrorKind::LimitExceeded => 3,
+            ErrorKind::InvalidInput => 4,
+            ErrorKind::InvalidArgument => 5,
+            ErrorKind::NotFound => 6,
+            ErrorKind::AlreadyExists => 7,
+            ErrorKind::NotReady => 8,
+            ErrorKind::Overloaded => 9,
+            ErrorKind::DeadlineExceeded => 10,
+            ErrorKind::Cancelled => 11,
+            ErrorKind::PermissionDenied => 12,
+            ErrorKind::Io => 13,
+            ErrorKind::Execution => 14,
+            ErrorKind::Internal => 15,
+        }
+    }
+
+    /// The kind's name, as the Python classes and the documentation spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidModel => "InvalidModel",
+            ErrorKind::Unsupported => "Unsupported",
+            ErrorKind::LimitExceeded => "LimitExceeded",
+            ErrorKind::InvalidInput => "InvalidInput",
+            ErrorKind::InvalidArgument => "InvalidArgument",
+            ErrorKind::NotFound => "NotFound",
+            ErrorKind::AlreadyExists => "AlreadyExists",
+            ErrorKind::NotReady => "NotReady",
+            ErrorKind::Overloaded => "Overloaded",
+            ErrorKind::DeadlineExceeded => "DeadlineExceeded",
+            ErrorKind::Cancelled => "Cancelled",
+            ErrorKind::PermissionDenied => "PermissionDenied",
+            ErrorKind::Io => "Io",
+            ErrorKind::Execution => "Execution",
+            ErrorKind::Internal => "Internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error of this library: a kind, a message, and the model it concerns where known.
+///
+/// One box wide, so that `Result<T>` stays small on the predict path.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    model: Option<String>,
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.model {
+            Some(model) => write!(f, "model '{model}': {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, message: message.into(), model: None }))
+    }
+
+    /// What went wrong, to branch on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message without the model's name.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The name of the model concerned, where one is known.
+    pub fn model(&self) -> Option<&str> {
+        self.0.model.as_deref()
+    }
+
+    /// The same error, said of the model `name` (the innermost name wins).
+    #[must_use]
+    pub fn with_model(mut self, name: &str) -> Self {
+        self.0.model.get_or_insert_with(|| name.to_string());
+        self
+    }
+
+    /// The same error with `prefix` and a colon before its message.
+    #[must_use]
+    pub fn context(mut self, prefix: impl fmt::Display) -> Self {
+        self.0.message = format!("{prefix}: {}", self.0.message);
+        self
+    }
+
+    /// An I/O error of the operating system, said of `what`.
+    pub fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("{what}: {error}"))
+    }
+}
+
+/// `err!(Kind, "format", …)`: an [`Error`] of that kind.
+macro_rules! err {
+    ($kind:ident, $($arg:tt)+) => {
+        $crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($arg)+))
+    };
+}
+
+/// `bail!(Kind, "format", …)`: returns that error.
+macro_rules! bail {
+    ($kind:ident, $($arg:tt)+) => {
+        return Err($crate::error::err!($kind, $($arg)+))
+    };
+}
+
+/// `ensure!(condition, Kind, "format", …)`: returns that error unless the condition holds.
+macro_rules! ensure {
+    ($cond:expr, $kind:ident, $($arg:tt)+) => {
+        if !$cond {
+            return Err($crate::error::err!($kind, $($arg)+));
+        }
+    };
+}
+
+pub(crate) use {bail, ensure, err};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_positive() {
+        let mut codes: Vec<i32> = ErrorKind::ALL.iter().map(|k| k.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), ErrorKind::ALL.len());
+        assert!(codes.iter().all(|c| (1..100).contains(c)));
+    }
+
+    #[test]
+    fn the_innermost_model_name_wins() {
+        let e = err!(InvalidInput, "bad row").with_model("iris").with_model("outer");
+        assert_eq!(e.model(), Some("iris"));
+        assert_eq!(e.to_string(), "model 'iris': bad row");
+        assert_eq!(std::mem::size_of::<Error>(), std::mem::size_of::<usize>());
+    }
+}

@@ -1,0 +1,5 @@
+//! Cast and CastLike between all element types.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

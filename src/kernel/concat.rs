@@ -1,0 +1,5 @@
+//! Concat and Split.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Convolutions: Conv, ConvTranspose.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Expand, Tile, Where.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Gather, GatherElements, GatherND.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

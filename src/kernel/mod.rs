@@ -1,0 +1,83 @@
+//! Operator implementations.
+//!
+//! A kernel is prepared once, from a node's attributes and constant inputs, and run many times
+//! from any number of threads. Kernels see tensors and attributes, never the graph. One file a
+//! family; each lists its operators in a table `OPS` that [`registry`] collects.
+
+mod arena;
+mod cast;
+mod compare;
+mod concat;
+mod context;
+mod conv;
+mod einsum;
+mod elementwise;
+mod encode;
+mod expand;
+mod feature;
+mod gather;
+mod generate;
+mod linear;
+mod matmul;
+mod normalization;
+mod pool;
+mod recurrent;
+mod reduce;
+pub mod registry;
+mod reshape;
+mod resize;
+mod row;
+mod scale;
+mod scatter;
+mod select;
+mod sequence;
+mod simd;
+mod slice;
+mod softmax;
+mod spec;
+mod svm;
+#[cfg(test)]
+mod testing;
+mod text;
+mod transpose;
+mod tree;
+mod unary;
+
+pub use arena::Arena;
+pub use context::{Arg, Context, Inputs};
+pub use row::{RowOp, RowShape};
+pub use spec::{InputSpec, OpSpec};
+
+use crate::error::Result;
+use crate::tensor::Value;
+use smallvec::SmallVec;
+
+/// What a kernel answers: one value per output of the operator, in order. A kernel with trailing
+/// optional outputs may leave them out when [`OpSpec::wants`] says nobody reads them.
+pub type Outputs = SmallVec<[Value; 2]>;
+
+/// A prepared operator.
+pub trait Kernel: Send + Sync {
+    /// Computes the outputs for these inputs.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the inputs do not fit the operator (shape, dtype, index out of
+    /// range), `LimitExceeded` where the output would be too large; never a panic.
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs>;
+
+    /// The same operator as a function of one row of `f32`, where it is one: the tabular fast
+    /// path is made of these. Must give the same bits as [`Kernel::run`] on that row.
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        None
+    }
+
+    /// Bytes this kernel keeps beyond the graph's constants (packed weights, compact trees).
+    fn packed_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// Wraps one output.
+pub fn one(value: impl Into<Value>) -> Result<Outputs> {
+    Ok(smallvec::smallvec![value.into()])
+}

@@ -1,0 +1,5 @@
+//! Normalisations: batch, layer, instance, group, RMS, Lp, mean-variance, local response.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Resize and Upsample.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

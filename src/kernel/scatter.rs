@@ -1,0 +1,5 @@
+//! Scatter, ScatterElements, ScatterND.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

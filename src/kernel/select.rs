@@ -1,0 +1,5 @@
+//! Selection: TopK, NonZero, Compress, Unique.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

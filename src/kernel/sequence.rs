@@ -1,0 +1,5 @@
+//! Sequences and optionals.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

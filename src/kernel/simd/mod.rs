@@ -1,0 +1,1 @@
+//! Vectorised mathematics, chosen by CPU features at run time.

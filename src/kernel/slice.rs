@@ -1,0 +1,5 @@
+//! Slice and Pad.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Softmax, LogSoftmax, Hardmax.
+
+use super::registry::Entry;
+
+pub(super) const OPS: &[Entry] = &[];
