@@ -1,0 +1,94 @@
+//! Taking a tensor apart along an axis and stacking results along one.
+
+use crate::error::{Result, ensure};
+use crate::kernel::Context;
+use crate::tensor::shape::resolve_axis;
+use crate::tensor::{Data, Element, Shape, Tensor, for_each_type};
+
+/// The slice of `tensor` at position `at` of `axis`, without that axis.
+pub(super) fn pick(ctx: &mut Context<'_>, tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
+    fn gather<T: Element>(
+        ctx: &mut Context<'_>,
+        from: &[T],
+        (outer, dim, inner): (usize, usize, usize),
+        at: usize,
+    ) -> Result<Data> {
+        let mut out = ctx.buffer::<T>(outer * inner)?;
+        for o in 0..outer {
+            let start = (o * dim + at) * inner;
+            out.extend_from_slice(&from[start..start + inner]);
+        }
+        Ok(T::wrap(out))
+    }
+    let parts = tensor.shape().split_at(axis);
+    let mut dims = tensor.dims().to_vec();
+    dims.remove(axis);
+    let data = for_each_type!(tensor.data(), v => gather(ctx, v, parts, at)?);
+    Tensor::new(Shape::new(&dims)?, data)
+}
+
+/// Tensors of one shape and type, collected turn by turn.
+#[derive(Default)]
+pub(super) struct Stack {
+    items: Vec<Tensor>,
+    bytes: u64,
+}
+
+impl Stack {
+    /// Adds one turn's result.
+    pub(super) fn push(&mut self, ctx: &Context<'_>, item: Tensor) -> Result<()> {
+        if let Some(first) = self.items.first() {
+            ensure!(
+                first.shape() == item.shape() && first.dtype() == item.dtype(),
+                InvalidInput,
+                "a scan output of {}{} after one of {}{}",
+                item.dtype(),
+                item.shape(),
+                first.dtype(),
+                first.shape()
+            );
+        }
+        self.bytes = self.bytes.saturating_add(item.byte_len());
+        ensure!(
+            self.bytes <= ctx.limits.run_bytes,
+            LimitExceeded,
+            "scan outputs pass {} bytes (RequestLimits::run_bytes)",
+            ctx.limits.run_bytes
+        );
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// All turns along a new axis; `reversed` puts the last turn first. Without any turn the
+    /// element shape is unknown: an empty vector of f32.
+    pub(super) fn finish(mut self, ctx: &mut Context<'_>, axis: i64, reversed: bool) -> Result<Tensor> {
+        fn join_like<T: Element>(
+            ctx: &mut Context<'_>,
+            _like: &[T],
+            items: &[Tensor],
+            outer: usize,
+            inner: usize,
+        ) -> Result<Data> {
+            let mut out = ctx.buffer::<T>(items.len() * outer * inner)?;
+            for o in 0..outer {
+                for item in items {
+                    out.extend_from_slice(&item.as_slice::<T>()?[o * inner..(o + 1) * inner]);
+                }
+            }
+            Ok(T::wrap(out))
+        }
+        if reversed {
+            self.items.reverse();
+        }
+        let Some(first) = self.items.first() else { return Tensor::from_vec::<f32>(&[0], vec![]) };
+        let rank = first.shape().rank();
+        let axis = resolve_axis(axis, rank + 1)?;
+        let mut dims = first.dims().to_vec();
+        dims.insert(axis, self.items.len());
+        let shape = Shape::new(&dims)?;
+        let outer: usize = first.dims()[..axis].iter().product();
+        let inner: usize = first.dims()[axis..].iter().product();
+        let data = for_each_type!(first.data(), v => join_like(ctx, v, &self.items, outer, inner)?);
+        Tensor::new(shape, data)
+    }
+}
