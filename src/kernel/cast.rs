@@ -277,26 +277,6 @@ pub(super) fn cast(ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Re
     }
 }
 
-/// A vector of `len` default elements (0, false, "") of type `dtype`.
-pub(super) fn zeros(ctx: &mut Context<'_>, dtype: ElementType, len: usize) -> Result<Data> {
-    Ok(match dtype {
-        ElementType::F32 => Data::F32(ctx.filled(len, 0.0)?),
-        ElementType::F64 => Data::F64(ctx.filled(len, 0.0)?),
-        ElementType::F16 => Data::F16(ctx.filled(len, f16::ZERO)?),
-        ElementType::BF16 => Data::BF16(ctx.filled(len, bf16::ZERO)?),
-        ElementType::I8 => Data::I8(ctx.filled(len, 0)?),
-        ElementType::I16 => Data::I16(ctx.filled(len, 0)?),
-        ElementType::I32 => Data::I32(ctx.filled(len, 0)?),
-        ElementType::I64 => Data::I64(ctx.filled(len, 0)?),
-        ElementType::U8 => Data::U8(ctx.filled(len, 0)?),
-        ElementType::U16 => Data::U16(ctx.filled(len, 0)?),
-        ElementType::U32 => Data::U32(ctx.filled(len, 0)?),
-        ElementType::U64 => Data::U64(ctx.filled(len, 0)?),
-        ElementType::Bool => Data::Bool(ctx.filled(len, false)?),
-        ElementType::String => Data::String(ctx.filled(len, String::new())?),
-    })
-}
-
 struct Cast {
     to: ElementType,
 }

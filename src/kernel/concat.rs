@@ -42,6 +42,7 @@ pub(super) fn concat(ctx: &mut Context<'_>, parts: &[&Tensor], axis: i64) -> Res
     }
     let shape = Shape::new(&dims)?;
     fn join<T: Element>(
+        _: &[T],
         ctx: &mut Context<'_>,
         parts: &[&Tensor],
         axis: usize,
@@ -62,16 +63,7 @@ pub(super) fn concat(ctx: &mut Context<'_>, parts: &[&Tensor], axis: i64) -> Res
         }
         ctx.tensor(shape, out)
     }
-    fn dispatch<T: Element>(
-        _: &[T],
-        ctx: &mut Context<'_>,
-        parts: &[&Tensor],
-        axis: usize,
-        shape: Shape,
-    ) -> Result<Tensor> {
-        join::<T>(ctx, parts, axis, shape)
-    }
-    for_each_type!(first.data(), v => dispatch(v, ctx, parts, axis, shape))
+    for_each_type!(first.data(), v => join(v, ctx, parts, axis, shape))
 }
 
 struct Concat {
