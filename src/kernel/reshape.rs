@@ -440,6 +440,7 @@ impl Kernel for Size {
 
 #[cfg(test)]
 mod tests {
+    use super::{Flatten, Ints, Kernel, Reshape, RowOp};
     use crate::error::ErrorKind;
     use crate::kernel::testing::{Op, t};
     use crate::tensor::{Tensor, Value};
@@ -476,6 +477,29 @@ mod tests {
         }
         let e = Op::onnx("Reshape", 13).constant(&[1]).run(&[zeros(&[6]), ints(&[-1, -1])]);
         assert_eq!(e.unwrap_err().kind(), ErrorKind::InvalidModel);
+    }
+
+    #[test]
+    fn a_reshape_that_keeps_rows_is_a_row_operator() {
+        for (target, keeps) in [
+            ([-1, 3], true),
+            ([0, -1], true),
+            ([0, 3], true),
+            ([-1, 0], true),
+            ([-1, 6], false),
+            ([3, -1], false),
+            ([0, 2], false),
+        ] {
+            let op = Reshape { shape: Ints::Known(target.to_vec()), allow_zero: false };
+            let row = op.row_op().and_then(|r| r.shape(&[3]));
+            assert_eq!(row.is_some(), keeps, "{target:?}");
+        }
+        let op = Reshape { shape: Ints::Known(vec![-1, 3]), allow_zero: false };
+        let mut out = [0f32; 6];
+        op.run_rows(2, &[&[1., 2., 3., 4., 5., 6.]], &mut out, &mut []);
+        assert_eq!(out, [1., 2., 3., 4., 5., 6.]);
+        assert!(Flatten { axis: 1 }.row_op().is_some());
+        assert!(Flatten { axis: 0 }.row_op().is_none());
     }
 
     #[test]
@@ -516,7 +540,7 @@ mod tests {
         assert!(Op::onnx("Squeeze", 13).run(&[x.clone(), ints(&[0, -4])]).is_err());
         let x = zeros(&[3, 4]);
         let y = Op::onnx("Unsqueeze", 11).ints("axes", &[0, 3]).run1(&[x.clone()]);
-        assert_eq!(y.dims(), [1, 3, 4, 1][..]);
+        assert_eq!(y.dims(), [1, 3, 4, 1]);
         let y = Op::onnx("Unsqueeze", 13).run1(&[x.clone(), ints(&[-1, 1])]);
         assert_eq!(y.dims(), [3, 1, 4, 1]);
         assert!(Op::onnx("Unsqueeze", 13).run(&[x.clone(), ints(&[0, -4])]).is_err());

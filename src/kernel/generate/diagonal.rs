@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(y, t(&[2, 2, 3], &[1i64, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1]));
         let y = Op::onnx("Trilu", 14).int("upper", 0).run1(&[x.clone(), Tensor::scalar(-1i64)]);
         assert_eq!(y, t(&[2, 2, 3], &[0i64, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0]));
-        for (k, upper, expected) in [(i64::MAX, 1, 0), (i64::MIN, 1, 1), (i64::MAX, 0, 1)] {
+        for (k, upper, expected) in [(i64::MAX, 1, 0i64), (i64::MIN, 1, 1), (i64::MAX, 0, 1)] {
             let y = Op::onnx("Trilu", 14).int("upper", upper).run1(&[x.clone(), Tensor::scalar(k)]);
             assert_eq!(y, t(&[2, 2, 3], &[expected; 12]));
         }

@@ -3,12 +3,13 @@
 mod diagonal;
 mod one_hot;
 
+use super::cast::cast;
 use super::registry::{Entry, onnx};
 use super::reshape::Ints;
 use super::transpose::check_text;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Data, Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
 use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] = &[
@@ -90,15 +91,23 @@ impl Kernel for ConstantOfShape {
     }
 }
 
-struct Range;
+struct Range {
+    /// The type in which 16-bit floats are counted.
+    stash: ElementType,
+}
 
 fn prepare_range(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(3..=3)?;
-    Ok(Box::new(Range))
+    let stash = match spec.attributes.int("stash_type", 1)? {
+        1 => ElementType::F32,
+        11 => ElementType::F64,
+        other => return Err(spec.unsupported(format_args!("stash_type {other}"))),
+    };
+    Ok(Box::new(Range { stash }))
 }
 
-fn scalar<T: Element + Copy>(inputs: &Inputs<'_>, i: usize) -> Result<T> {
-    match inputs.tensor(i)?.as_slice::<T>()? {
+fn scalar<T: Element + Copy>(limits: &[Tensor; 3], i: usize) -> Result<T> {
+    match limits[i].as_slice::<T>()? {
         [v] => Ok(*v),
         v => bail!(InvalidInput, "Range: input {i} has {} elements, expected 1", v.len()),
     }
@@ -149,25 +158,40 @@ macro_rules! count_floats {
 }
 count_floats!(f32, f64);
 
-fn range<T: Count>(ctx: &mut Context<'_>, inputs: &Inputs<'_>) -> Result<Outputs> {
-    let (start, limit, delta) = (scalar(inputs, 0)?, scalar(inputs, 1)?, scalar(inputs, 2)?);
+fn range<T: Count>(ctx: &mut Context<'_>, limits: &[Tensor; 3]) -> Result<Tensor> {
+    let (start, limit, delta) = (scalar(limits, 0)?, scalar(limits, 1)?, scalar(limits, 2)?);
     let n = T::count(start, limit, delta)?;
     let shape = ctx.shape_of::<T>(&[n])?;
     let mut out = ctx.buffer(n)?;
     out.extend((0..n).map(|i| T::at(start, delta, i)));
-    one(ctx.tensor(shape, out)?)
+    ctx.tensor(shape, out)
 }
 
 impl Kernel for Range {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        match inputs.tensor(0)?.data() {
-            Data::F32(_) => range::<f32>(ctx, inputs),
-            Data::F64(_) => range::<f64>(ctx, inputs),
-            Data::I16(_) => range::<i16>(ctx, inputs),
-            Data::I32(_) => range::<i32>(ctx, inputs),
-            Data::I64(_) => range::<i64>(ctx, inputs),
-            other => bail!(InvalidInput, "Range: {} is no type to count in", other.dtype()),
+        let mut limits = [inputs.take_tensor(0)?, inputs.take_tensor(1)?, inputs.take_tensor(2)?];
+        let dtype = limits[0].dtype();
+        ensure!(
+            limits.iter().all(|t| t.dtype() == dtype),
+            InvalidInput,
+            "Range: inputs of different element types"
+        );
+        let counted = match dtype {
+            ElementType::F16 | ElementType::BF16 => self.stash,
+            other => other,
+        };
+        for limit in &mut limits {
+            *limit = cast(ctx, limit.clone(), counted)?;
         }
+        let y = match counted {
+            ElementType::F32 => range::<f32>(ctx, &limits)?,
+            ElementType::F64 => range::<f64>(ctx, &limits)?,
+            ElementType::I16 => range::<i16>(ctx, &limits)?,
+            ElementType::I32 => range::<i32>(ctx, &limits)?,
+            ElementType::I64 => range::<i64>(ctx, &limits)?,
+            other => bail!(InvalidInput, "Range: {other} is no type to count in"),
+        };
+        one(cast(ctx, y, dtype)?)
     }
 }
 
@@ -223,6 +247,11 @@ mod tests {
         }
         let f = Tensor::scalar::<f32>;
         assert_eq!(op.run1(&[f(1.0), f(2.1), f(0.5)]), t(&[3], &[1f32, 1.5, 2.0]));
+        // 2049 is no half: counting in halves would stand still at 2048.
+        let h = |v: f32| Tensor::scalar(half::f16::from_f32(v));
+        let y = op.run1(&[h(2046.0), h(2052.0), h(1.0)]);
+        assert_eq!(y.to_f32_vec().unwrap(), [2046., 2047., 2048., 2048., 2050., 2052.]);
+        assert!(op.run(&[s(0), s(1), f(1.0)]).is_err());
         assert!(op.run(&[s(0), s(1), s(0)]).is_err());
         assert!(op.run(&[s(i64::MIN), s(i64::MAX), s(1)]).is_err());
         for bad in [[0.0, 1.0, 0.0], [0.0, f32::INFINITY, 1.0], [f32::NAN, 1.0, 1.0]] {

@@ -13,6 +13,7 @@ struct DepthToSpace {
 
 struct SpaceToDepth {
     block: usize,
+    depth_first: bool,
 }
 
 fn block_size(spec: &OpSpec<'_>) -> Result<usize> {
@@ -23,17 +24,22 @@ fn block_size(spec: &OpSpec<'_>) -> Result<usize> {
     }
 }
 
+fn depth_first(spec: &OpSpec<'_>) -> Result<bool> {
+    match spec.attributes.str("mode", "DCR")?.as_str() {
+        "DCR" => Ok(true),
+        "CRD" => Ok(false),
+        other => Err(spec.invalid(format_args!("mode '{other}' (expected DCR or CRD)"))),
+    }
+}
+
 pub(super) fn prepare_depth_to_space(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
-    let depth_first = match spec.attributes.str("mode", "DCR")?.as_str() {
-        "DCR" => true,
-        "CRD" => false,
-        other => return Err(spec.invalid(format_args!("mode '{other}' (expected DCR or CRD)"))),
-    };
-    Ok(Box::new(DepthToSpace { block: block_size(spec)?, depth_first }))
+    Ok(Box::new(DepthToSpace { block: block_size(spec)?, depth_first: depth_first(spec)? }))
 }
 
 pub(super) fn prepare_space_to_depth(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
-    Ok(Box::new(SpaceToDepth { block: block_size(spec)? }))
+    // Before opset 28 there is no mode: depth-column-row it was.
+    let depth_first = spec.version < 28 || depth_first(spec)?;
+    Ok(Box::new(SpaceToDepth { block: block_size(spec)?, depth_first }))
 }
 
 fn image(tensor: &Tensor) -> Result<[usize; 4]> {
@@ -84,7 +90,8 @@ impl Kernel for SpaceToDepth {
         };
         let shape = Shape::new(&[n, channels, h / b, w / b])?;
         let split = Shape::new(&[n, c, h / b, b, w / b, b])?;
-        let y = permute(ctx, &tensor.reshaped(split)?, &[0, 3, 5, 1, 2, 4])?;
+        let perm = if self.depth_first { [0, 3, 5, 1, 2, 4] } else { [0, 1, 3, 5, 2, 4] };
+        let y = permute(ctx, &tensor.reshaped(split)?, &perm)?;
         one(y.reshaped(shape)?)
     }
 }
@@ -113,6 +120,9 @@ mod tests {
         let y = Op::onnx("DepthToSpace", 13).int("blocksize", 2).run1(std::slice::from_ref(&x));
         let back = Op::onnx("SpaceToDepth", 13).int("blocksize", 2).run1(&[y]);
         assert_eq!(back, x);
+        let y = op.run1(std::slice::from_ref(&x));
+        let op = Op::onnx("SpaceToDepth", 28).int("blocksize", 2).string("mode", "CRD");
+        assert_eq!(op.run1(&[y]), x);
     }
 
     #[test]
