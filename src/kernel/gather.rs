@@ -148,7 +148,7 @@ pub(super) fn tuples(
     let shape = Shape::new(&dims)?;
     let count: usize = Shape::new(lead)?.len();
     let entries: usize = lead[..batch].iter().product();
-    let per_entry = if entries == 0 { 1 } else { (count / entries).max(1) };
+    let per_entry = count.checked_div(entries).unwrap_or(1).max(1);
     let step: usize = data.dims()[batch..].iter().product();
     let block = data.dims()[batch + k..].iter().product();
     let values = indices.to_i64_vec()?;
@@ -183,9 +183,12 @@ impl Kernel for GatherElements {
         let (tensor, indices) = (inputs.tensor(0)?, inputs.tensor(1)?);
         let offsets = element_offsets(tensor.shape(), indices, self.axis)?;
         check_text(ctx, tensor, offsets.len())?;
+        fn read<T: Element>(v: &[T], offsets: &[usize], out: &mut Vec<T>) {
+            out.extend(offsets.iter().map(|&i| v[i].clone()));
+        }
         for_each_type!(tensor.data(), v => {
             let mut out = ctx.buffer(offsets.len())?;
-            out.extend(offsets.iter().map(|&i| v[i].clone()));
+            read(v, &offsets, &mut out);
             one(ctx.tensor(indices.shape().clone(), out)?)
         })
     }

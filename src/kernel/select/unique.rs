@@ -31,6 +31,9 @@ struct Group {
 fn groups<T: Order>(v: &[T], shape: &Shape, axis: usize, sorted: bool) -> (Vec<Group>, Vec<i64>) {
     let (outer, dim, inner) = shape.split_at(axis);
     let compare = |&a: &usize, &b: &usize| -> Ordering {
+        if v.is_empty() {
+            return Ordering::Equal; // whatever the axes around the empty one promise
+        }
         for o in 0..outer {
             for i in 0..inner {
                 let at = |j: usize| &v[(o * dim + j) * inner + i];
@@ -45,26 +48,27 @@ fn groups<T: Order>(v: &[T], shape: &Shape, axis: usize, sorted: bool) -> (Vec<G
     let mut order: Vec<usize> = (0..dim).collect();
     // Stable: the first of equal slices comes first.
     order.sort_by(compare);
-    let mut groups: Vec<(Group, Vec<usize>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut inverse = vec![0; dim];
     for j in order {
         match groups.last_mut() {
-            Some((group, members)) if compare(&group.first, &j).is_eq() => {
-                group.count += 1;
-                members.push(j);
-            }
-            _ => groups.push((Group { first: j, count: 1 }, vec![j])),
+            Some(group) if compare(&group.first, &j).is_eq() => group.count += 1,
+            _ => groups.push(Group { first: j, count: 1 }),
         }
+        inverse[j] = groups.len() as i64 - 1;
     }
     if !sorted {
-        groups.sort_unstable_by_key(|(group, _)| group.first);
-    }
-    let mut inverse = vec![0; dim];
-    for (i, (_, members)) in groups.iter().enumerate() {
-        for &j in members {
-            inverse[j] = i as i64;
+        groups.sort_unstable_by_key(|g| g.first);
+        // The first of a group has the group's old number: that says which is which now.
+        let mut renumbered = vec![0; groups.len()];
+        for (new, group) in groups.iter().enumerate() {
+            renumbered[inverse[group.first] as usize] = new as i64;
+        }
+        for number in &mut inverse {
+            *number = renumbered[*number as usize];
         }
     }
-    (groups.into_iter().map(|(group, _)| group).collect(), inverse)
+    (groups, inverse)
 }
 
 impl Kernel for Unique {
@@ -130,6 +134,9 @@ mod tests {
         assert_eq!(got[3], t(&[2], &[1i64, 2]));
         let got = Op::onnx("Unique", 11).int("axis", -1).run1(&[t::<i64>(&[2, 0], &[])]);
         assert_eq!(got.dims(), [2, 0]);
+        let hollow = t::<i64>(&[1 << 35, 3, 0], &[]);
+        let got = Op::onnx("Unique", 11).int("axis", 1).run1(&[hollow]);
+        assert_eq!(got.dims(), [1 << 35, 1, 0]);
     }
 
     #[test]
