@@ -445,7 +445,7 @@ mod tests {
             (22, ErrorKind::Unsupported),
             (99, ErrorKind::InvalidModel),
         ] {
-            let e = Op::onnx("Cast", 19).int("to", to).run(&[x.clone()]).unwrap_err();
+            let e = Op::onnx("Cast", 19).int("to", to).run(std::slice::from_ref(&x)).unwrap_err();
             assert_eq!(e.kind(), kind);
         }
     }

@@ -275,12 +275,12 @@ mod tests {
         let x = t(&[2, 3], &[1f32, 2., 3., 4., 5., 6.]);
         let op = Op::onnx("Split", 11).int("axis", -1).ints("split", &[2, 1]).outputs(2);
         let expected = [t(&[2, 2], &[1f32, 2., 4., 5.]), t(&[2, 1], &[3f32, 6.])];
-        assert_eq!(op.run(&[x.clone()]).unwrap(), expected);
+        assert_eq!(op.run(std::slice::from_ref(&x)).unwrap(), expected);
         let op = Op::onnx("Split", 13).int("axis", 1).outputs(2);
         assert_eq!(op.run(&[x.clone(), t(&[2], &[2i64, 1])]).unwrap(), expected);
-        assert!(op.run(&[x.clone()]).is_err());
+        assert!(op.run(std::slice::from_ref(&x)).is_err());
         let op = Op::onnx("Split", 18).int("axis", 1).int("num_outputs", 2).outputs(2);
-        assert_eq!(op.run(&[x.clone()]).unwrap(), expected);
+        assert_eq!(op.run(std::slice::from_ref(&x)).unwrap(), expected);
         let op = Op::onnx("Split", 18).int("num_outputs", 4).outputs(4);
         let seven = t(&[7], &[0i32; 7]);
         let lens: Vec<usize> = op.run(&[seven]).unwrap().iter().map(Tensor::len).collect();

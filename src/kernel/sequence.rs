@@ -297,7 +297,7 @@ mod tests {
         let s = run(&Op::onnx("SequenceConstruct", 11), &[a.clone().into(), b.clone().into()]);
         let s = s.unwrap();
         assert_eq!(s, seq(&[a.clone(), b.clone()]));
-        assert_eq!(run(&Op::onnx("SequenceLength", 11), &[s.clone()]).unwrap(), at(2));
+        assert_eq!(run(&Op::onnx("SequenceLength", 11), std::slice::from_ref(&s)).unwrap(), at(2));
         let get = Op::onnx("SequenceAt", 11);
         assert_eq!(run(&get, &[s.clone(), at(-1)]).unwrap(), b.clone().into());
         for bad in [2, -3, i64::MIN] {
@@ -311,7 +311,7 @@ mod tests {
         assert!(run(&insert, &[s.clone(), a.clone().into(), at(3)]).is_err());
         assert!(run(&insert, &[s.clone(), strings(&[1], &["x"]).into()]).is_err());
         let erase = Op::onnx("SequenceErase", 11);
-        assert_eq!(run(&erase, &[s.clone()]).unwrap(), seq(&[a]));
+        assert_eq!(run(&erase, std::slice::from_ref(&s)).unwrap(), seq(&[a]));
         assert_eq!(run(&erase, &[s, at(0)]).unwrap(), seq(&[b]));
         let empty = run(&Op::onnx("SequenceEmpty", 11), &[]).unwrap();
         assert!(run(&erase, &[empty]).is_err());
@@ -322,18 +322,21 @@ mod tests {
         let (a, b) = (t(&[2], &[1i64, 2]), t(&[2], &[3i64, 4]));
         let s = seq(&[a.clone(), b.clone()]);
         let op = Op::onnx("ConcatFromSequence", 11).int("axis", -1);
-        assert_eq!(run(&op, &[s.clone()]).unwrap(), t(&[4], &[1i64, 2, 3, 4]).into());
+        assert_eq!(run(&op, std::slice::from_ref(&s)).unwrap(), t(&[4], &[1i64, 2, 3, 4]).into());
         let op = op.int("new_axis", 1);
-        assert_eq!(run(&op, &[s.clone()]).unwrap(), t(&[2, 2], &[1i64, 3, 2, 4]).into());
+        assert_eq!(
+            run(&op, std::slice::from_ref(&s)).unwrap(),
+            t(&[2, 2], &[1i64, 3, 2, 4]).into()
+        );
         assert!(run(&op, &[seq(&[])]).is_err());
         let x: Value = t(&[2, 2], &[1i64, 2, 3, 4]).into();
         let split = Op::onnx("SplitToSequence", 11);
         let rows = [t(&[1, 2], &[1i64, 2]), t(&[1, 2], &[3i64, 4])];
-        assert_eq!(run(&split, &[x.clone()]).unwrap(), seq(&rows));
+        assert_eq!(run(&split, std::slice::from_ref(&x)).unwrap(), seq(&rows));
         let sizes: Value = t(&[2], &[1i64, 1]).into();
         assert_eq!(run(&split, &[x.clone(), sizes.clone()]).unwrap(), seq(&rows));
         let split = split.int("keepdims", 0);
-        assert_eq!(run(&split, &[x.clone()]).unwrap(), s);
+        assert_eq!(run(&split, std::slice::from_ref(&x)).unwrap(), s);
         assert_eq!(run(&split, &[x.clone(), sizes]).unwrap(), seq(&rows));
         let y: Value = t(&[5], &[1i64, 2, 3, 4, 5]).into();
         let parts = [t(&[2], &[1i64, 2]), t(&[2], &[3i64, 4]), t(&[1], &[5i64])];
@@ -346,16 +349,19 @@ mod tests {
     #[test]
     fn optionals_hold_a_value_or_nothing() {
         let x: Value = t(&[1], &[1f32]).into();
-        let some = run(&Op::onnx("Optional", 15), &[x.clone()]).unwrap();
+        let some = run(&Op::onnx("Optional", 15), std::slice::from_ref(&x)).unwrap();
         let none = run(&Op::onnx("Optional", 15), &[]).unwrap();
         let has = Op::onnx("OptionalHasElement", 18);
         for (v, expected) in [(&some, true), (&none, false), (&x, true)] {
-            assert_eq!(run(&has, &[v.clone()]).unwrap(), Tensor::scalar(expected).into());
+            assert_eq!(
+                run(&has, std::slice::from_ref(v)).unwrap(),
+                Tensor::scalar(expected).into()
+            );
         }
         assert_eq!(run(&has, &[]).unwrap(), Tensor::scalar(false).into());
         let get = Op::onnx("OptionalGetElement", 18);
         assert_eq!(run(&get, &[some]).unwrap(), x.clone());
-        assert_eq!(run(&get, &[x.clone()]).unwrap(), x);
+        assert_eq!(run(&get, std::slice::from_ref(&x)).unwrap(), x);
         assert!(run(&get, &[none]).is_err());
     }
 }

@@ -90,9 +90,9 @@ mod tests {
     fn eyes_of_any_type_and_diagonal() {
         let x = t(&[2, 3], &[9i32; 6]);
         let op = Op::onnx("EyeLike", 9);
-        assert_eq!(op.run1(&[x.clone()]), t(&[2, 3], &[1, 0, 0, 0, 1, 0]));
+        assert_eq!(op.run1(std::slice::from_ref(&x)), t(&[2, 3], &[1, 0, 0, 0, 1, 0]));
         let op = Op::onnx("EyeLike", 9).int("dtype", 1).int("k", -1);
-        assert_eq!(op.run1(&[x.clone()]), t(&[2, 3], &[0f32, 0., 0., 1., 0., 0.]));
+        assert_eq!(op.run1(std::slice::from_ref(&x)), t(&[2, 3], &[0f32, 0., 0., 1., 0., 0.]));
         let op = Op::onnx("EyeLike", 9).int("k", i64::MAX);
         assert_eq!(op.run1(&[x]), t(&[2, 3], &[0i32; 6]));
         assert!(Op::onnx("EyeLike", 9).run(&[t(&[2], &[0f32; 2])]).is_err());
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn triangles_of_batched_matrices() {
         let x = t(&[2, 2, 3], &[1i64; 12]);
-        let y = Op::onnx("Trilu", 14).run1(&[x.clone()]);
+        let y = Op::onnx("Trilu", 14).run1(std::slice::from_ref(&x));
         assert_eq!(y, t(&[2, 2, 3], &[1i64, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1]));
         let y = Op::onnx("Trilu", 14).int("upper", 0).run1(&[x.clone(), Tensor::scalar(-1i64)]);
         assert_eq!(y, t(&[2, 2, 3], &[0i64, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0]));

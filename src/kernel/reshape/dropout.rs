@@ -98,9 +98,9 @@ mod tests {
     #[test]
     fn dropout_is_the_identity_with_a_mask_of_ones() {
         let x = t(&[2], &[1f32, -2.0]);
-        let got = Op::onnx("Dropout", 7).outputs(2).run(&[x.clone()]).unwrap();
+        let got = Op::onnx("Dropout", 7).outputs(2).run(std::slice::from_ref(&x)).unwrap();
         assert_eq!(got, [x.clone(), t(&[2], &[1f32, 1.0])]);
-        let got = Op::onnx("Dropout", 13).outputs(2).run(&[x.clone()]).unwrap();
+        let got = Op::onnx("Dropout", 13).outputs(2).run(std::slice::from_ref(&x)).unwrap();
         assert_eq!(got, [x.clone(), t(&[2], &[true, true])]);
         let (half, no, yes) = (Tensor::scalar(0.5f32), Tensor::scalar(false), Tensor::scalar(true));
         let op = Op::onnx("Dropout", 13);

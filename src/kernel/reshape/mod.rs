@@ -387,10 +387,10 @@ mod tests {
         let at = x.as_slice::<f32>().unwrap().as_ptr();
         for y in [
             Op::onnx("Reshape", 13).run1(&[x.clone(), ints(&[6])]),
-            Op::onnx("Flatten", 13).int("axis", 0).run1(&[x.clone()]),
+            Op::onnx("Flatten", 13).int("axis", 0).run1(std::slice::from_ref(&x)),
             Op::onnx("Unsqueeze", 13).run1(&[x.clone(), ints(&[0])]),
-            Op::onnx("Identity", 13).run1(&[x.clone()]),
-            Op::onnx("Dropout", 13).run1(&[x.clone()]),
+            Op::onnx("Identity", 13).run1(std::slice::from_ref(&x)),
+            Op::onnx("Dropout", 13).run1(std::slice::from_ref(&x)),
         ] {
             assert_eq!(y.as_slice::<f32>().unwrap().as_ptr(), at);
         }
@@ -410,15 +410,15 @@ mod tests {
     fn squeeze_and_unsqueeze_take_attributes_or_inputs() {
         let x = zeros(&[1, 3, 1, 5]);
         assert_eq!(
-            Op::onnx("Squeeze", 11).ints("axes", &[-2]).run1(&[x.clone()]).dims(),
+            Op::onnx("Squeeze", 11).ints("axes", &[-2]).run1(std::slice::from_ref(&x)).dims(),
             [1, 3, 5]
         );
         assert_eq!(Op::onnx("Squeeze", 13).run1(&[x.clone(), ints(&[0])]).dims(), [3, 1, 5]);
-        assert_eq!(Op::onnx("Squeeze", 13).run1(&[x.clone()]).dims(), [3, 5]);
+        assert_eq!(Op::onnx("Squeeze", 13).run1(std::slice::from_ref(&x)).dims(), [3, 5]);
         assert!(Op::onnx("Squeeze", 13).run(&[x.clone(), ints(&[1])]).is_err());
         assert!(Op::onnx("Squeeze", 13).run(&[x.clone(), ints(&[0, -4])]).is_err());
         let x = zeros(&[3, 4]);
-        let y = Op::onnx("Unsqueeze", 11).ints("axes", &[0, 3]).run1(&[x.clone()]);
+        let y = Op::onnx("Unsqueeze", 11).ints("axes", &[0, 3]).run1(std::slice::from_ref(&x));
         assert_eq!(y.dims(), [1, 3, 4, 1]);
         let y = Op::onnx("Unsqueeze", 13).run1(&[x.clone(), ints(&[-1, 1])]);
         assert_eq!(y.dims(), [3, 1, 4, 1]);
@@ -436,7 +436,7 @@ mod tests {
     #[test]
     fn shape_clamps_its_ends() {
         let x = zeros(&[3, 4, 5]);
-        assert_eq!(Op::onnx("Shape", 13).run1(&[x.clone()]), ints(&[3, 4, 5]));
+        assert_eq!(Op::onnx("Shape", 13).run1(std::slice::from_ref(&x)), ints(&[3, 4, 5]));
         for (start, end, expected) in [
             (1, i64::MAX, &[4, 5][..]),
             (-1, 3, &[5]),
@@ -445,7 +445,7 @@ mod tests {
             (2, 1, &[]),
         ] {
             let op = Op::onnx("Shape", 15).int("start", start).int("end", end);
-            assert_eq!(op.run1(&[x.clone()]), ints(expected));
+            assert_eq!(op.run1(std::slice::from_ref(&x)), ints(expected));
         }
         assert_eq!(Op::onnx("Size", 13).run1(&[x]), Tensor::scalar(60i64));
     }

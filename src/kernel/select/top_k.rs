@@ -121,7 +121,10 @@ mod tests {
         let x = t(&[2, 4], &[0f32, 3., 1., 3., 7., 4., 5., 6.]);
         let expected = [t(&[2, 2], &[3f32, 3., 7., 6.]), t(&[2, 2], &[1i64, 3, 0, 3])];
         let k = t(&[1], &[2i64]);
-        assert_eq!(Op::onnx("TopK", 9).int("k", 2).outputs(2).run(&[x.clone()]).unwrap(), expected);
+        assert_eq!(
+            Op::onnx("TopK", 9).int("k", 2).outputs(2).run(std::slice::from_ref(&x)).unwrap(),
+            expected
+        );
         let op = Op::onnx("TopK", 11).outputs(2);
         assert_eq!(op.run(&[x.clone(), k.clone()]).unwrap(), expected);
         let op = Op::onnx("TopK", 11).outputs(2).int("largest", 0).int("axis", 0);

@@ -114,7 +114,7 @@ mod tests {
             t(&[6], &[1i64, 0, 0, 2, 3, 2]),
             t(&[4], &[2i64, 1, 2, 1]),
         ];
-        assert_eq!(op.run(&[x.clone()]).unwrap(), expected);
+        assert_eq!(op.run(std::slice::from_ref(&x)).unwrap(), expected);
         let expected = [
             t(&[4], &[2f32, 1., 3., 4.]),
             t(&[4], &[0i64, 1, 3, 4]),

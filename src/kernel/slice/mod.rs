@@ -141,7 +141,7 @@ mod tests {
     fn slices_by_attributes_and_inputs() {
         let x = t(&[3, 4], &(0..12).collect::<Vec<i64>>());
         let op = Op::onnx("Slice", 9).ints("starts", &[1, -2]).ints("ends", &[3, 100]);
-        assert_eq!(op.run1(&[x.clone()]), t(&[2, 2], &[6i64, 7, 10, 11]));
+        assert_eq!(op.run1(std::slice::from_ref(&x)), t(&[2, 2], &[6i64, 7, 10, 11]));
         let op = Op::onnx("Slice", 13);
         let y = op.run1(&[x.clone(), ints(&[-1]), ints(&[i64::MIN]), ints(&[1]), ints(&[-2])]);
         assert_eq!(y, t(&[3, 2], &[3i64, 1, 7, 5, 11, 9]));

@@ -307,7 +307,7 @@ mod tests {
         let x = t(&[2, 2], &[1f32, 2., 3., 4.]);
         let op = Op::onnx("Pad", 10).ints("pads", &[0, 1, 1, 0]).float("value", 9.0);
         let expected = t(&[3, 3], &[9f32, 1., 2., 9., 3., 4., 9., 9., 9.]);
-        assert_eq!(op.run1(&[x.clone()]), expected);
+        assert_eq!(op.run1(std::slice::from_ref(&x)), expected);
         let (pads, nine) = (t(&[2], &[1i64, 0]), Tensor::scalar(9f32));
         let y = Op::onnx("Pad", 18).run1(&[x, pads, nine, t(&[1], &[-1i64])]);
         assert_eq!(y, t(&[2, 3], &[9f32, 1., 2., 9., 3., 4.]));

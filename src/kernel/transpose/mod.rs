@@ -115,7 +115,7 @@ mod tests {
                 let as_i64 = perm.map(|p| p as i64);
                 for threads in [1, 3] {
                     let op = Op::onnx("Transpose", 13).ints("perm", &as_i64).threads(threads);
-                    let y = op.run1(&[x.clone()]);
+                    let y = op.run1(std::slice::from_ref(&x));
                     assert_eq!(
                         y.as_slice::<i64>().unwrap(),
                         slowly(&x, &perm),
