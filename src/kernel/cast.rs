@@ -1,5 +1,452 @@
-//! Cast and CastLike between all element types.
+//! Cast and CastLike: between all element types.
 
-use super::registry::Entry;
+use super::registry::{Entry, onnx};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use crate::error::{Result, err};
+use crate::tensor::{Data, Element, ElementType, Tensor};
+use half::{bf16, f16};
 
-pub(super) const OPS: &[Entry] = &[];
+pub(super) const OPS: &[Entry] =
+    &[onnx("Cast", 6, prepare_cast), onnx("CastLike", 15, prepare_cast_like)];
+
+/// The element type of an ONNX `TensorProto.DataType` attribute.
+///
+/// # Errors
+/// `Unsupported` for a type that ONNX knows and we do not, `InvalidModel` for any other number.
+pub(super) fn element_type(spec: &OpSpec<'_>, code: i64) -> Result<ElementType> {
+    Ok(match code {
+        1 => ElementType::F32,
+        2 => ElementType::U8,
+        3 => ElementType::I8,
+        4 => ElementType::U16,
+        5 => ElementType::I16,
+        6 => ElementType::I32,
+        7 => ElementType::I64,
+        8 => ElementType::String,
+        9 => ElementType::Bool,
+        10 => ElementType::F16,
+        11 => ElementType::F64,
+        12 => ElementType::U32,
+        13 => ElementType::U64,
+        16 => ElementType::BF16,
+        14 | 15 | 17..=26 => {
+            let name = match code {
+                14 | 15 => "complex numbers",
+                21 | 22 => "4-bit integers",
+                25 | 26 => "2-bit integers",
+                _ => "floats of 8 bits and less",
+            };
+            return Err(spec.unsupported(format_args!("{name} (element type {code})")));
+        }
+        _ => return Err(spec.invalid(format_args!("{code} is no element type"))),
+    })
+}
+
+/// A number widened without loss, on its way from one type to another.
+trait Wide: Copy {
+    fn narrow<T: Target>(self) -> T;
+}
+
+/// A type that numbers are read from.
+trait Source: Element {
+    type Wide: Wide;
+    fn widen(&self) -> Self::Wide;
+}
+
+/// A type that numbers are written to: floats round to nearest even, integers from floats
+/// truncate and saturate (NaN is 0) and from integers keep the low bits, bools are "not zero".
+trait Target: Element {
+    fn from_f32(v: f32) -> Self;
+    fn from_f64(v: f64) -> Self;
+    fn from_i64(v: i64) -> Self;
+    fn from_u64(v: u64) -> Self;
+}
+
+macro_rules! wide {
+    ($($t:ty => $from:ident),+) => {$(
+        impl Wide for $t {
+            fn narrow<T: Target>(self) -> T { T::$from(self) }
+        }
+    )+};
+}
+wide!(f32 => from_f32, f64 => from_f64, i64 => from_i64, u64 => from_u64);
+
+macro_rules! source {
+    ($($t:ty => $wide:ty: $v:ident $widen:expr;)+) => {$(
+        impl Source for $t {
+            type Wide = $wide;
+            fn widen(&self) -> $wide { let $v = *self; $widen }
+        }
+    )+};
+}
+source! {
+    f32 => f32: v v;
+    f16 => f32: v v.to_f32();
+    bf16 => f32: v v.to_f32();
+    f64 => f64: v v;
+    i8 => i64: v v.into();
+    i16 => i64: v v.into();
+    i32 => i64: v v.into();
+    i64 => i64: v v;
+    u8 => i64: v v.into();
+    u16 => i64: v v.into();
+    u32 => i64: v v.into();
+    u64 => u64: v v;
+    bool => i64: v v.into();
+}
+
+macro_rules! target {
+    ($($t:ty),+) => {$(
+        impl Target for $t {
+            fn from_f32(v: f32) -> Self { v as $t }
+            fn from_f64(v: f64) -> Self { v as $t }
+            fn from_i64(v: i64) -> Self { v as $t }
+            fn from_u64(v: u64) -> Self { v as $t }
+        }
+    )+};
+}
+target!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
+
+macro_rules! half_target {
+    ($($t:ty),+) => {$(
+        impl Target for $t {
+            fn from_f32(v: f32) -> Self { <$t>::from_f32(v) }
+            fn from_f64(v: f64) -> Self { <$t>::from_f32(to_odd(v)) }
+            fn from_i64(v: i64) -> Self { <$t>::from_f32(v as f32) }
+            fn from_u64(v: u64) -> Self { <$t>::from_f32(v as f32) }
+        }
+    )+};
+}
+half_target!(f16, bf16);
+
+impl Target for bool {
+    fn from_f32(v: f32) -> Self {
+        v != 0.0
+    }
+    fn from_f64(v: f64) -> Self {
+        v != 0.0
+    }
+    fn from_i64(v: i64) -> Self {
+        v != 0
+    }
+    fn from_u64(v: u64) -> Self {
+        v != 0
+    }
+}
+
+/// Rounds to `f32` so that a second rounding to fewer bits gives what one rounding would: an
+/// inexact result takes the neighbour with an odd last bit.
+fn to_odd(v: f64) -> f32 {
+    let near = v as f32;
+    let back = f64::from(near);
+    if back == v || v.is_nan() || near.to_bits() & 1 == 1 {
+        near
+    } else if back.abs() > v.abs() {
+        f32::from_bits(near.to_bits() - 1)
+    } else {
+        f32::from_bits(near.to_bits() + 1)
+    }
+}
+
+/// A number as text, the way `printf("%.8g")` writes it: what ONNX Runtime gives.
+fn format_float(v: f64) -> String {
+    const DIGITS: i32 = 8;
+    if v.is_nan() {
+        return "NaN".to_string();
+    }
+    if v.is_infinite() {
+        return if v < 0.0 { "-INF" } else { "INF" }.to_string();
+    }
+    let scientific = format!("{:.*e}", DIGITS as usize - 1, v);
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trim = |s: &str| match s.contains('.') {
+        true => s.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => s.to_string(),
+    };
+    if (-4..DIGITS).contains(&exponent) {
+        trim(&format!("{:.*}", (DIGITS - 1 - exponent) as usize, v))
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
+    }
+}
+
+fn to_text(data: &Data) -> Vec<String> {
+    fn floats<T: Source>(v: &[T]) -> Vec<String>
+    where
+        f64: From<T::Wide>,
+    {
+        v.iter().map(|x| format_float(x.widen().into())).collect()
+    }
+    fn plain<T: ToString>(v: &[T]) -> Vec<String> {
+        v.iter().map(T::to_string).collect()
+    }
+    match data {
+        Data::F32(v) => floats(v),
+        Data::F64(v) => floats(v),
+        Data::F16(v) => floats(v),
+        Data::BF16(v) => floats(v),
+        Data::I8(v) => plain(v),
+        Data::I16(v) => plain(v),
+        Data::I32(v) => plain(v),
+        Data::I64(v) => plain(v),
+        Data::U8(v) => plain(v),
+        Data::U16(v) => plain(v),
+        Data::U32(v) => plain(v),
+        Data::U64(v) => plain(v),
+        Data::Bool(v) => v.iter().map(|&b| u8::from(b).to_string()).collect(),
+        Data::String(v) => v.clone(),
+    }
+}
+
+/// A number read from text: an integer in plain notation goes through integers (all 64 bits
+/// count), everything else through floats.
+fn parse<T: Target>(text: &str) -> Result<T> {
+    let trimmed = text.trim();
+    let bad = || err!(InvalidInput, "Cast: '{text}' is no number (to {})", T::TYPE);
+    if T::TYPE == ElementType::F32 {
+        return trimmed.parse().map(T::from_f32).map_err(|_| bad());
+    }
+    if !T::TYPE.is_float() {
+        if let Ok(v) = trimmed.parse::<i64>() {
+            return Ok(T::from_i64(v));
+        }
+        if let Ok(v) = trimmed.parse::<u64>() {
+            return Ok(T::from_u64(v));
+        }
+        if T::TYPE == ElementType::Bool && trimmed.eq_ignore_ascii_case("true") {
+            return Ok(T::from_i64(1));
+        }
+        if T::TYPE == ElementType::Bool && trimmed.eq_ignore_ascii_case("false") {
+            return Ok(T::from_i64(0));
+        }
+    }
+    trimmed.parse().map(T::from_f64).map_err(|_| bad())
+}
+
+fn numbers<T: Target>(ctx: &mut Context<'_>, tensor: &Tensor) -> Result<Tensor> {
+    fn convert<S: Source, T: Target>(v: &[S], mut out: Vec<T>) -> Vec<T> {
+        out.extend(v.iter().map(|x| x.widen().narrow::<T>()));
+        out
+    }
+    let out = ctx.buffer::<T>(tensor.len())?;
+    let out = match tensor.data() {
+        Data::F32(v) => convert(v, out),
+        Data::F64(v) => convert(v, out),
+        Data::F16(v) => convert(v, out),
+        Data::BF16(v) => convert(v, out),
+        Data::I8(v) => convert(v, out),
+        Data::I16(v) => convert(v, out),
+        Data::I32(v) => convert(v, out),
+        Data::I64(v) => convert(v, out),
+        Data::U8(v) => convert(v, out),
+        Data::U16(v) => convert(v, out),
+        Data::U32(v) => convert(v, out),
+        Data::U64(v) => convert(v, out),
+        Data::Bool(v) => convert(v, out),
+        Data::String(v) => v.iter().map(|s| parse(s)).collect::<Result<_>>()?,
+    };
+    ctx.tensor(tensor.shape().clone(), out)
+}
+
+/// `tensor` with its elements converted to `to`; itself where they are of that type already.
+pub(super) fn cast(ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Result<Tensor> {
+    if tensor.dtype() == to {
+        return Ok(tensor);
+    }
+    match to {
+        ElementType::F32 => numbers::<f32>(ctx, &tensor),
+        ElementType::F64 => numbers::<f64>(ctx, &tensor),
+        ElementType::F16 => numbers::<f16>(ctx, &tensor),
+        ElementType::BF16 => numbers::<bf16>(ctx, &tensor),
+        ElementType::I8 => numbers::<i8>(ctx, &tensor),
+        ElementType::I16 => numbers::<i16>(ctx, &tensor),
+        ElementType::I32 => numbers::<i32>(ctx, &tensor),
+        ElementType::I64 => numbers::<i64>(ctx, &tensor),
+        ElementType::U8 => numbers::<u8>(ctx, &tensor),
+        ElementType::U16 => numbers::<u16>(ctx, &tensor),
+        ElementType::U32 => numbers::<u32>(ctx, &tensor),
+        ElementType::U64 => numbers::<u64>(ctx, &tensor),
+        ElementType::Bool => numbers::<bool>(ctx, &tensor),
+        ElementType::String => {
+            // No number takes more than 24 bytes of text beside its handle.
+            ctx.shape_of::<String>(&[2, tensor.len()])?;
+            ctx.tensor(tensor.shape().clone(), to_text(tensor.data()))
+        }
+    }
+}
+
+struct Cast {
+    to: ElementType,
+}
+
+fn prepare_cast(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(1..=1)?;
+    let Some(to) = spec.attributes.int_opt("to")? else {
+        return Err(spec.invalid("attribute 'to' is missing"));
+    };
+    Ok(Box::new(Cast { to: element_type(spec, to)? }))
+}
+
+impl Kernel for Cast {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let tensor = inputs.take_tensor(0)?;
+        one(cast(ctx, tensor, self.to)?)
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        (self.to == ElementType::F32).then_some(self)
+    }
+}
+
+impl RowOp for Cast {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        let &[width] = inputs else { return None };
+        Some(RowShape { width, classes: None })
+    }
+
+    fn run_rows(&self, _: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+        if let Some(x) = inputs.first()
+            && x.len() == out.len()
+        {
+            out.copy_from_slice(x);
+        }
+    }
+}
+
+struct CastLike;
+
+fn prepare_cast_like(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(2..=2)?;
+    Ok(Box::new(CastLike))
+}
+
+impl Kernel for CastLike {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let to = inputs.tensor(1)?.dtype();
+        let tensor = inputs.take_tensor(0)?;
+        one(cast(ctx, tensor, to)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::ErrorKind;
+    use crate::kernel::testing::{Op, strings, t};
+    use crate::tensor::Tensor;
+    use half::{bf16, f16};
+
+    fn cast(x: Tensor, to: i64) -> Tensor {
+        Op::onnx("Cast", 13).int("to", to).run1(&[x])
+    }
+
+    #[test]
+    fn floats_to_integers_truncate_and_saturate() {
+        let x = t(&[6], &[1.9f32, -1.9, f32::NAN, 1e20, -1e20, 300.0]);
+        assert_eq!(cast(x.clone(), 6), t(&[6], &[1, -1, 0, i32::MAX, i32::MIN, 300]));
+        assert_eq!(cast(x.clone(), 2), t(&[6], &[1u8, 0, 0, 255, 0, 255]));
+        assert_eq!(cast(x, 9), t(&[6], &[true; 6]));
+        assert_eq!(cast(t(&[3], &[0.0f64, -0.0, 1e-300]), 9), t(&[3], &[false, false, true]));
+    }
+
+    #[test]
+    fn integers_keep_their_low_bits_and_all_64_of_them() {
+        assert_eq!(cast(t(&[3], &[300i64, -1, 255]), 2), t(&[3], &[44u8, 255, 255]));
+        assert_eq!(cast(t(&[1], &[u64::MAX]), 7), t(&[1], &[-1i64]));
+        let x = t(&[1], &[u64::MAX]);
+        assert_eq!(cast(x, 11), t(&[1], &[18446744073709551616.0f64]));
+        assert_eq!(cast(t(&[2], &[true, false]), 1), t(&[2], &[1f32, 0.0]));
+    }
+
+    #[test]
+    fn halves_round_once_to_nearest_even() {
+        // 1 + 2^-11 lies between two halves; a bit far below decides.
+        let tie = 1.0 + 2f64.powi(-11);
+        let x = t(&[3], &[tie, tie + 2f64.powi(-40), tie - 2f64.powi(-40)]);
+        let h = |v: f32| f16::from_f32(v);
+        assert_eq!(cast(x, 10), t(&[3], &[h(1.0), h(1.0 + 2f32.powi(-10)), h(1.0)]));
+        let x = t(&[4], &[65504.0f64, 65519.9, 65520.0, 1e300]);
+        assert_eq!(cast(x, 10), t(&[4], &[f16::MAX, f16::MAX, f16::INFINITY, f16::INFINITY]));
+        let tie = 1.0 + 2f64.powi(-8);
+        let b = |v: f32| bf16::from_f32(v);
+        let x = t(&[2], &[tie, tie + 2f64.powi(-40)]);
+        assert_eq!(cast(x, 16), t(&[2], &[b(1.0), b(1.0 + 2f32.powi(-7))]));
+    }
+
+    #[test]
+    fn numbers_print_as_onnxruntime_prints_them() {
+        let x = [
+            1f32,
+            0.5,
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            1e10,
+            1e-5,
+            0.1,
+            1.0 / 3.0,
+            123456789.0,
+            -0.0,
+            1e-4,
+            3.4e38,
+            100000.0,
+            16777217.0,
+        ];
+        let expected = [
+            "1",
+            "0.5",
+            "NaN",
+            "INF",
+            "-INF",
+            "1e+10",
+            "9.9999997e-06",
+            "0.1",
+            "0.33333334",
+            "1.2345679e+08",
+            "-0",
+            "9.9999997e-05",
+            "3.4e+38",
+            "100000",
+            "16777216",
+        ];
+        assert_eq!(cast(t(&[15], &x), 8), strings(&[15], &expected));
+        let x = t(&[3], &[1.0 / 3.0, 1e17, 99999999.9f64]);
+        assert_eq!(cast(x, 8), strings(&[3], &["0.33333333", "1e+17", "1e+08"]));
+        assert_eq!(cast(t(&[2], &[true, false]), 8), strings(&[2], &["1", "0"]));
+        assert_eq!(cast(t(&[1], &[i64::MIN]), 8), strings(&[1], &["-9223372036854775808"]));
+    }
+
+    #[test]
+    fn text_is_read_as_numbers() {
+        let x = strings(&[7], &["1", " 0.5 ", "NaN", "INF", "-INF", "+inf", "1e3"]);
+        let y = cast(x, 1);
+        let y = y.as_slice::<f32>().unwrap();
+        assert_eq!((y[0], y[1], y[3], y[4]), (1.0, 0.5, f32::INFINITY, f32::NEG_INFINITY));
+        assert!(y[2].is_nan() && y[5] == f32::INFINITY && y[6] == 1000.0);
+        let x = strings(&[4], &["100.5", "-3", "1e3", "9223372036854775807"]);
+        assert_eq!(cast(x, 7), t(&[4], &[100, -3, 1000, i64::MAX]));
+        let x = strings(&[1], &["18446744073709551615"]);
+        assert_eq!(cast(x, 13), t(&[1], &[u64::MAX]));
+        assert_eq!(cast(strings(&[3], &["True", "0", "2"]), 9), t(&[3], &[true, false, true]));
+        for bad in ["abc", "", "1.5x"] {
+            assert!(Op::onnx("Cast", 13).int("to", 1).run(&[strings(&[1], &[bad])]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_same_type_shares_and_others_are_refused_at_load() {
+        let x = t(&[2], &[1f32, f32::NAN]);
+        let at = x.as_slice::<f32>().unwrap().as_ptr();
+        let y = Op::onnx("CastLike", 19).run1(&[x.clone(), t(&[0], &[0f32; 0])]);
+        assert_eq!(y.as_slice::<f32>().unwrap().as_ptr(), at);
+        for (to, kind) in [
+            (17, ErrorKind::Unsupported),
+            (22, ErrorKind::Unsupported),
+            (99, ErrorKind::InvalidModel),
+        ] {
+            let e = Op::onnx("Cast", 19).int("to", to).run(std::slice::from_ref(&x)).unwrap_err();
+            assert_eq!(e.kind(), kind);
+        }
+    }
+}

@@ -1,5 +1,0 @@
-//! Slice and Pad.
-
-use super::registry::Entry;
-
-pub(super) const OPS: &[Entry] = &[];

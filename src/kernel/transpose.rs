@@ -1,5 +1,0 @@
-//! Transpose, DepthToSpace, SpaceToDepth.
-
-use super::registry::Entry;
-
-pub(super) const OPS: &[Entry] = &[];
