@@ -163,7 +163,10 @@ impl<T: Real> Cell<'_, T> {
         self.activate(0, o);
         let (squashed, _) = scratch.split_at_mut(n);
         squashed.copy_from_slice(cell);
-        self.activate(2, squashed);
+        // The cell itself is not clipped on its way to the output.
+        if let Some(activation) = self.activations.get(2) {
+            activation.apply(squashed, None);
+        }
         for ((s, &o), &c) in state.iter_mut().zip(&*o).zip(&*squashed) {
             *s = o * c;
         }
