@@ -185,9 +185,8 @@ impl Conv {
             pointwise: sliding.is_pointwise(),
             channels: group_channels,
             filter,
-            // Half a million elements of unfolded input at a time stay in the second cache or
-            // near it.
-            tile: ((1 << 19) / filter.max(1)).clamp(64, map.output.max(64)),
+            // So much unfolded input stays in the second cache while the filters pass over it.
+            tile: ((1 << 17) / filter.max(1)).next_multiple_of(16).clamp(32, 8192),
             block: group_channels.1.div_ceil(4).next_multiple_of(16).clamp(32, 128),
             weights: w.as_slice::<T>()?,
             bias,
@@ -195,6 +194,8 @@ impl Conv {
             map,
         };
         ctx.shape_of::<T>(&[filter, plan.tile, ctx.threads.size()])?;
+        // Tiles computed side by side are kept aside.
+        ctx.shape_of::<T>(&[group_channels.1, plan.map.output.next_multiple_of(plan.tile)])?;
         ctx.check_deadline()?;
         let row = out_channels * plan.map.output;
         let in_row = channels * plan.map.input;
