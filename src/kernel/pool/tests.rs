@@ -215,14 +215,18 @@ fn threads_change_nothing() {
     let x = t(&[2, 32, 60, 60], &x);
     for name in ["MaxPool", "AveragePool", "LpPool"] {
         let op = |n| Op::onnx(name, 19).ints("kernel_shape", &[3, 3]).threads(n);
-        assert_eq!(op(1).run1(&[x.clone()]), op(2).run1(&[x.clone()]), "{name}");
+        assert_eq!(
+            op(1).run1(std::slice::from_ref(&x)),
+            op(2).run1(std::slice::from_ref(&x)),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     let x = t(&[1, 1, 3], &[1f32; 3]);
-    let kind = |op: Op| op.run(&[x.clone()]).unwrap_err().kind();
+    let kind = |op: Op| op.run(std::slice::from_ref(&x)).unwrap_err().kind();
     for name in ["MaxPool", "AveragePool", "LpPool"] {
         let op = || Op::onnx(name, 19);
         assert_eq!(kind(op()), ErrorKind::InvalidModel);

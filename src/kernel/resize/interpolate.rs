@@ -46,7 +46,7 @@ impl Options {
         // Without antialiasing the filter is as wide as between neighbours.
         let squeeze = if self.antialias { f64::from(axis.scale).min(1.0) } else { 1.0 };
         ensure!(
-            reach / squeeze < 1e9,
+            (0.0..1e9).contains(&(reach / squeeze)),
             InvalidInput,
             "Resize: a scale of {} is too small",
             axis.scale

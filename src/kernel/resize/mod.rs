@@ -216,7 +216,12 @@ impl Resize {
         if let (Some(scale), Policy::NotLarger | Policy::NotSmaller) = (common, self.policy) {
             for &axis in axes {
                 let length = (dims[axis] as f32 * scale + 0.5).floor();
-                ensure!(length < 1e12, InvalidInput, "{}: a scale of {scale}", self.op);
+                ensure!(
+                    (0.0..1e12).contains(&length),
+                    InvalidInput,
+                    "{}: a scale of {scale}",
+                    self.op
+                );
                 out[axis].output = length as usize;
                 out[axis].scale = scale;
             }
