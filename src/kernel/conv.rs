@@ -1,5 +1,0 @@
-//! Convolutions: Conv, ConvTranspose.
-
-use super::registry::Entry;
-
-pub(super) const OPS: &[Entry] = &[];

@@ -1,5 +1,0 @@
-//! Einsum.
-
-use super::registry::Entry;
-
-pub(super) const OPS: &[Entry] = &[];

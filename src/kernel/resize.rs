@@ -1,5 +1,0 @@
-//! Resize and Upsample.
-
-use super::registry::Entry;
-
-pub(super) const OPS: &[Entry] = &[];
