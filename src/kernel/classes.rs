@@ -1,9 +1,11 @@
 //! What the models of ai.onnx.ml share: rows of features, post transforms, class labels.
 
+use super::{Context, Inputs, Kernel, Outputs, RowOp, RowShape, one};
 use crate::attribute::Attributes;
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Tensor, Value};
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The rows and columns of a feature matrix; a vector is one row.
 pub(super) fn matrix(tensor: &Tensor) -> Result<(usize, usize)> {
@@ -174,6 +176,126 @@ impl Labels {
             }
         }
     }
+}
+
+/// A model that answers each row of `f32` features on its own.
+pub(super) trait RowModel: Send + Sync {
+    /// Features a row must have.
+    fn features(&self) -> usize;
+    /// Scores a row gets.
+    fn width(&self) -> usize;
+    /// The class labels, for a classifier.
+    fn labels(&self) -> Option<&Labels>;
+    /// Rough cost of one row in nanoseconds.
+    fn row_ns(&self) -> usize;
+    /// Writes the scores of one row and answers its class's index (0 where there are none).
+    fn row(&self, x: &[f32], out: &mut [f32]) -> u32;
+    /// Bytes of coefficients held.
+    fn bytes(&self) -> u64;
+}
+
+/// The kernel of a [`RowModel`]: whole batches and single rows go through the same function.
+pub(super) struct RowKernel<M>(pub M);
+
+impl<M: RowModel> RowKernel<M> {
+    fn rows(&self, x: &[f32], out: &mut [f32], mut put: impl FnMut(usize, u32)) {
+        // A model has a feature and a score at least: both chunk sizes are positive.
+        let rows = x.chunks_exact(self.0.features()).zip(out.chunks_exact_mut(self.0.width()));
+        for (i, (x, out)) in rows.enumerate() {
+            put(i, self.0.row(x, out));
+        }
+    }
+}
+
+impl<M: RowModel> Kernel for RowKernel<M> {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let tensor = inputs.tensor(0)?;
+        let (rows, features) = matrix(tensor)?;
+        ensure!(
+            features == self.0.features(),
+            InvalidInput,
+            "expected rows of {} features, got {features}",
+            self.0.features()
+        );
+        let x = as_f32(tensor)?;
+        let width = self.0.width();
+        let shape = ctx.shape_of::<f32>(&[rows, width])?;
+        let mut scores = ctx.filled(shape.len(), 0f32)?;
+        let Some(labels) = self.0.labels() else {
+            ctx.threads.split_rows(&mut scores, width, self.0.row_ns(), |range, out| {
+                self.rows(&x[range.start * features..range.end * features], out, |_, _| {});
+            });
+            return one(ctx.tensor(shape, scores)?);
+        };
+        let classes: Vec<AtomicU32> = (0..rows).map(|_| AtomicU32::new(0)).collect();
+        ctx.threads.split_rows(&mut scores, width, self.0.row_ns(), |range, out| {
+            let classes = &classes[range.clone()];
+            // Relaxed: the pool's scope ends before anybody reads.
+            self.rows(&x[range.start * features..range.end * features], out, |i, class| {
+                classes[i].store(class, Ordering::Relaxed);
+            });
+        });
+        let picked = labels.pick(classes.into_iter().map(AtomicU32::into_inner))?;
+        let scores = ctx.tensor(shape, scores)?;
+        Ok(smallvec::smallvec![Value::Tensor(picked), Value::Tensor(scores)])
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        Some(self)
+    }
+
+    fn packed_bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
+impl<M: RowModel> RowOp for RowKernel<M> {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        let classes = self.0.labels().map(Labels::len);
+        (inputs == [self.0.features()]).then(|| RowShape { width: self.0.width(), classes })
+    }
+
+    fn run_rows(&self, _: usize, inputs: &[&[f32]], out: &mut [f32], classes: &mut [u32]) {
+        if let [x] = inputs {
+            self.rows(x, out, |i, class| {
+                if let Some(c) = classes.get_mut(i) {
+                    *c = class;
+                }
+            });
+        }
+    }
+
+    fn labels(&self) -> Option<Tensor> {
+        self.0.labels()?.tensor()
+    }
+}
+
+/// The inner product, in eight running sums whose order depends on the length alone.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    lanes(a, b, |x, y| x * y)
+}
+
+/// The squared distance, summed as [`dot`].
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    lanes(a, b, |x, y| (x - y) * (x - y))
+}
+
+#[inline(always)]
+fn lanes(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut sums = [0f32; 8];
+    let (a8, a_rest) = a.as_chunks::<8>();
+    let (b8, b_rest) = b.as_chunks::<8>();
+    for (x, y) in a8.iter().zip(b8) {
+        for k in 0..8 {
+            sums[k] += term(x[k], y[k]);
+        }
+    }
+    let mut sum =
+        ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    for (&x, &y) in a_rest.iter().zip(b_rest) {
+        sum += term(x, y);
+    }
+    sum
 }
 
 /// The index of the first largest score; a leading NaN stays, as in a plain scan.

@@ -1,5 +1,197 @@
 //! Linear models of ai.onnx.ml: LinearClassifier, LinearRegressor.
 
-use super::registry::Entry;
+use super::classes::{Labels, PostTransform, RowKernel, RowModel, dot, first_max};
+use super::registry::{Entry, ml};
+use super::{Kernel, OpSpec};
+use crate::error::{Result, ensure};
 
-pub(super) const OPS: &[Entry] = &[];
+pub(super) const OPS: &[Entry] =
+    &[ml("LinearClassifier", 1, prepare_classifier), ml("LinearRegressor", 1, prepare_regressor)];
+
+/// Targets from which rows are computed for all targets at once.
+const WIDE: usize = 4;
+
+/// `x · Wᵀ + b` for one row.
+struct Affine {
+    /// Target by target below [`WIDE`] targets, feature by feature from there on.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    features: usize,
+    targets: usize,
+}
+
+impl Affine {
+    fn new(spec: &OpSpec<'_>, targets: usize, bias: &[f32]) -> Result<Affine> {
+        let given = spec.attributes.floats("coefficients")?;
+        ensure!(
+            !given.is_empty() && targets > 0 && given.len().is_multiple_of(targets),
+            InvalidModel,
+            "{}: {} coefficients for {targets} targets",
+            spec.op,
+            given.len()
+        );
+        let features = given.len() / targets;
+        let weights = if targets < WIDE {
+            given.to_vec()
+        } else {
+            (0..given.len()).map(|i| given[i % targets * features + i / targets]).collect()
+        };
+        let bias = if bias.is_empty() { vec![0.0; targets] } else { bias.to_vec() };
+        Ok(Affine { weights, bias, features, targets })
+    }
+
+    fn row(&self, x: &[f32], out: &mut [f32]) {
+        if self.targets < WIDE {
+            let rows = self.weights.chunks_exact(self.features);
+            for ((o, w), b) in out.iter_mut().zip(rows).zip(&self.bias) {
+                *o = dot(x, w) + b;
+            }
+            return;
+        }
+        out.fill(0.0);
+        for (&x, w) in x.iter().zip(self.weights.chunks_exact(self.targets)) {
+            for (o, w) in out.iter_mut().zip(w) {
+                *o += x * w;
+            }
+        }
+        for (o, b) in out.iter_mut().zip(&self.bias) {
+            *o += b;
+        }
+    }
+
+    fn row_ns(&self) -> usize {
+        self.weights.len() / 4 + 10
+    }
+
+    fn bytes(&self) -> u64 {
+        ((self.weights.len() + self.bias.len()) * 4) as u64
+    }
+}
+
+struct LinearRegressor {
+    affine: Affine,
+    post: PostTransform,
+}
+
+fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(1..=1)?;
+    let targets = spec.attributes.int("targets", 1)?;
+    let targets = usize::try_from(targets)
+        .map_err(|_| spec.invalid(format_args!("'targets' is {targets}")))?;
+    // Intercepts of another number are left out, as elsewhere.
+    let bias = spec.attributes.floats("intercepts")?;
+    let bias = if bias.len() == targets { bias } else { &[] };
+    let affine = Affine::new(spec, targets, bias)?;
+    let post = PostTransform::read(spec.attributes)?;
+    Ok(Box::new(RowKernel(LinearRegressor { affine, post })))
+}
+
+impl RowModel for LinearRegressor {
+    fn features(&self) -> usize {
+        self.affine.features
+    }
+
+    fn width(&self) -> usize {
+        self.affine.targets
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        None
+    }
+
+    fn row_ns(&self) -> usize {
+        self.affine.row_ns()
+    }
+
+    fn row(&self, x: &[f32], out: &mut [f32]) -> u32 {
+        self.affine.row(x, out);
+        match out {
+            [score] => *score = self.post.apply_single(*score),
+            scores => self.post.apply(scores),
+        }
+        0
+    }
+
+    fn bytes(&self) -> u64 {
+        self.affine.bytes()
+    }
+}
+
+struct LinearClassifier {
+    affine: Affine,
+    post: PostTransform,
+    labels: Labels,
+    /// One score for two labels: its complement is written before it.
+    expanded: bool,
+}
+
+fn prepare_classifier(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(1..=1)?;
+    let labels = Labels::read(spec.attributes, "classlabels_ints", "classlabels_strings")?;
+    let bias = spec.attributes.floats("intercepts")?;
+    let targets = if bias.is_empty() { labels.len() } else { bias.len() };
+    let affine = Affine::new(spec, targets, bias)?;
+    let post = PostTransform::read(spec.attributes)?;
+    let expanded = targets == 1 && labels.len() == 2;
+    let labels = match labels {
+        labels if targets > 1 || expanded => {
+            ensure!(
+                labels.len() >= affine.targets.min(targets),
+                InvalidModel,
+                "{}: {} labels for {targets} scores",
+                spec.op,
+                labels.len()
+            );
+            labels
+        }
+        // One score without two labels: its sign is the label.
+        Labels::Ints(_) => Labels::Ints(vec![0, 1]),
+        Labels::Strings(_) => Labels::Strings(vec!["0".into(), "1".into()]),
+    };
+    Ok(Box::new(RowKernel(LinearClassifier { affine, post, labels, expanded })))
+}
+
+impl RowModel for LinearClassifier {
+    fn features(&self) -> usize {
+        self.affine.features
+    }
+
+    fn width(&self) -> usize {
+        if self.expanded { 2 } else { self.affine.targets }
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        Some(&self.labels)
+    }
+
+    fn row_ns(&self) -> usize {
+        self.affine.row_ns()
+    }
+
+    fn row(&self, x: &[f32], out: &mut [f32]) -> u32 {
+        self.affine.row(x, &mut out[..self.affine.targets]);
+        if self.affine.targets > 1 {
+            // The label is decided before the transform, which may round scores together.
+            let class = first_max(out);
+            self.post.apply(out);
+            return class as u32;
+        }
+        let score = out[0];
+        match (self.expanded, self.post) {
+            (true, PostTransform::Probit) => {
+                out.copy_from_slice(&[self.post.apply_single(score), 0.0]);
+            }
+            (true, PostTransform::Logistic) => {
+                out.copy_from_slice(&[-score, score]);
+                self.post.apply(out);
+            }
+            (true, _) => out.copy_from_slice(&[1.0 - score, score]),
+            (false, _) => out[0] = self.post.apply_single(score),
+        }
+        u32::from(score > 0.0)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.affine.bytes()
+    }
+}
