@@ -180,8 +180,12 @@ impl Labels {
 
 /// A model that answers each row of `f32` features on its own.
 pub(super) trait RowModel: Send + Sync {
-    /// Features a row must have.
+    /// Features a row should have.
     fn features(&self) -> usize;
+    /// Whether rows of that many features are answered.
+    fn accepts(&self, features: usize) -> bool {
+        features == self.features()
+    }
     /// Scores a row gets.
     fn width(&self) -> usize;
     /// The class labels, for a classifier.
@@ -198,9 +202,9 @@ pub(super) trait RowModel: Send + Sync {
 pub(super) struct RowKernel<M>(pub M);
 
 impl<M: RowModel> RowKernel<M> {
-    fn rows(&self, x: &[f32], out: &mut [f32], mut put: impl FnMut(usize, u32)) {
-        // A model has a feature and a score at least: both chunk sizes are positive.
-        let rows = x.chunks_exact(self.0.features()).zip(out.chunks_exact_mut(self.0.width()));
+    /// `features` is positive, as is the number of scores of every model.
+    fn rows(&self, x: &[f32], features: usize, out: &mut [f32], mut put: impl FnMut(usize, u32)) {
+        let rows = x.chunks_exact(features).zip(out.chunks_exact_mut(self.0.width()));
         for (i, (x, out)) in rows.enumerate() {
             put(i, self.0.row(x, out));
         }
@@ -212,7 +216,7 @@ impl<M: RowModel> Kernel for RowKernel<M> {
         let tensor = inputs.tensor(0)?;
         let (rows, features) = matrix(tensor)?;
         ensure!(
-            features == self.0.features(),
+            features > 0 && self.0.accepts(features),
             InvalidInput,
             "expected rows of {} features, got {features}",
             self.0.features()
@@ -223,17 +227,17 @@ impl<M: RowModel> Kernel for RowKernel<M> {
         let mut scores = ctx.filled(shape.len(), 0f32)?;
         let Some(labels) = self.0.labels() else {
             ctx.threads.split_rows(&mut scores, width, self.0.row_ns(), |range, out| {
-                self.rows(&x[range.start * features..range.end * features], out, |_, _| {});
+                let x = &x[range.start * features..range.end * features];
+                self.rows(x, features, out, |_, _| {});
             });
             return one(ctx.tensor(shape, scores)?);
         };
         let classes: Vec<AtomicU32> = (0..rows).map(|_| AtomicU32::new(0)).collect();
         ctx.threads.split_rows(&mut scores, width, self.0.row_ns(), |range, out| {
             let classes = &classes[range.clone()];
+            let x = &x[range.start * features..range.end * features];
             // Relaxed: the pool's scope ends before anybody reads.
-            self.rows(&x[range.start * features..range.end * features], out, |i, class| {
-                classes[i].store(class, Ordering::Relaxed);
-            });
+            self.rows(x, features, out, |i, class| classes[i].store(class, Ordering::Relaxed));
         });
         let picked = labels.pick(classes.into_iter().map(AtomicU32::into_inner))?;
         let scores = ctx.tensor(shape, scores)?;
@@ -252,12 +256,13 @@ impl<M: RowModel> Kernel for RowKernel<M> {
 impl<M: RowModel> RowOp for RowKernel<M> {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let classes = self.0.labels().map(Labels::len);
-        (inputs == [self.0.features()]).then(|| RowShape { width: self.0.width(), classes })
+        let fits = matches!(*inputs, [width] if width > 0 && self.0.accepts(width));
+        fits.then(|| RowShape { width: self.0.width(), classes })
     }
 
-    fn run_rows(&self, _: usize, inputs: &[&[f32]], out: &mut [f32], classes: &mut [u32]) {
-        if let [x] = inputs {
-            self.rows(x, out, |i, class| {
+    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], classes: &mut [u32]) {
+        if let ([x], 1..) = (inputs, rows) {
+            self.rows(x, (x.len() / rows).max(1), out, |i, class| {
                 if let Some(c) = classes.get_mut(i) {
                     *c = class;
                 }

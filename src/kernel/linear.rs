@@ -40,7 +40,29 @@ impl Affine {
         Ok(Affine { weights, bias, features, targets })
     }
 
+    /// Rows of fewer features than the file has coefficients for are taken all the same, the
+    /// coefficients being read as if they were of that width: published models depend on it.
+    fn accepts(&self, features: usize) -> bool {
+        features <= self.features
+    }
+
+    fn narrow_row(&self, x: &[f32], out: &mut [f32]) {
+        for (t, (o, b)) in out.iter_mut().zip(&self.bias).enumerate() {
+            let terms = x.iter().zip(t * x.len()..).map(|(&x, i)| {
+                let i = match self.targets < WIDE {
+                    true => i,
+                    false => i % self.features * self.targets + i / self.features,
+                };
+                x * self.weights[i]
+            });
+            *o = terms.sum::<f32>() + b;
+        }
+    }
+
     fn row(&self, x: &[f32], out: &mut [f32]) {
+        if x.len() != self.features {
+            return self.narrow_row(x, out);
+        }
         if self.targets < WIDE {
             let rows = self.weights.chunks_exact(self.features);
             for ((o, w), b) in out.iter_mut().zip(rows).zip(&self.bias) {
@@ -89,6 +111,10 @@ fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 impl RowModel for LinearRegressor {
     fn features(&self) -> usize {
         self.affine.features
+    }
+
+    fn accepts(&self, features: usize) -> bool {
+        self.affine.accepts(features)
     }
 
     fn width(&self) -> usize {
@@ -154,6 +180,10 @@ fn prepare_classifier(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 impl RowModel for LinearClassifier {
     fn features(&self) -> usize {
         self.affine.features
+    }
+
+    fn accepts(&self, features: usize) -> bool {
+        self.affine.accepts(features)
     }
 
     fn width(&self) -> usize {
