@@ -33,11 +33,7 @@ fn float_key(x: f64) -> u64 {
 
 /// An integer the way a cast in C gives it; what does not fit becomes the least one.
 fn truncated(x: f64) -> i64 {
-    if (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&x) {
-        x as i64
-    } else {
-        i64::MIN
-    }
+    if (i64::MIN as f64..i64::MAX as f64).contains(&x) { x as i64 } else { i64::MIN }
 }
 
 impl Keys {
@@ -360,5 +356,55 @@ impl Kernel for DictVectorizer {
             // An empty map does not say its type: zeros of the commonest.
             None => one(self.row::<f32>(ctx, entries, &[])?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Op, strings, t};
+    use crate::attribute::Attribute;
+    use crate::tensor::{Map, MapKey, Tensor, Value};
+
+    #[test]
+    fn categories_become_columns() {
+        let op = Op::ml("OneHotEncoder", 1).attr("cats_int64s", Attribute::Ints(vec![0, 5]));
+        let y = op.run1(&[t(&[1, 4], &[5.9f32, 0.0, 7.0, f32::NAN])]);
+        assert_eq!(y, t(&[1, 4, 2], &[0f32, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+        assert!(op.int("zeros", 0).run(&[t(&[1], &[7i64])]).is_err());
+    }
+
+    #[test]
+    fn a_nan_key_is_found_from_version_4() {
+        for (version, expected) in [(2, -1i64), (4, 7)] {
+            let op = Op::ml("LabelEncoder", version)
+                .attr("keys_floats", Attribute::Floats(vec![f32::NAN, 0.0]))
+                .attr("values_int64s", Attribute::Ints(vec![7, 8]));
+            let y = op.run1(&[t(&[3], &[f32::NAN, -0.0, 1.0])]);
+            assert_eq!(y, t(&[3], &[expected, 8, -1]));
+        }
+    }
+
+    #[test]
+    fn tensors_and_defaults() {
+        let op = Op::ml("LabelEncoder", 4)
+            .attr("keys_tensor", Attribute::Tensor(strings(&[2], &["a", "b"])))
+            .attr("values_tensor", Attribute::Tensor(t(&[2], &[1i16, 2])))
+            .attr("default_tensor", Attribute::Tensor(t(&[1], &[-7i16])));
+        assert_eq!(op.run1(&[strings(&[2], &["b", "x"])]), t(&[2], &[2i16, -7]));
+        assert!(op.run(&[t(&[1], &[1i64])]).is_err());
+        let names = vec![b"a".to_vec(), b"b".to_vec()];
+        let op = Op::ml("LabelEncoder", 1).attr("classes_strings", Attribute::Strings(names));
+        assert_eq!(op.run1(&[strings(&[2], &["b", "x"])]), t(&[2], &[1i64, -1]));
+        assert_eq!(op.run1(&[t(&[2], &[0i64, 9])]), strings(&[2], &["a", "_Unused"]));
+    }
+
+    #[test]
+    fn a_map_becomes_a_row() {
+        let op =
+            Op::ml("DictVectorizer", 1).attr("int64_vocabulary", Attribute::Ints(vec![9, 4, 1]));
+        let entry = |k, v: f32| (MapKey::Int(k), Value::from(Tensor::scalar(v)));
+        let map = Value::Map(Map { entries: vec![entry(1, 0.5), entry(9, 2.0), entry(3, 1.0)] });
+        let y = op.run_values(&[Some(map)]).unwrap().remove(0).into_tensor().unwrap();
+        assert_eq!(y, t(&[1, 3], &[2f32, 0.0, 0.5]));
     }
 }

@@ -356,3 +356,45 @@ impl Kernel for CastMap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Op, strings, t};
+    use crate::attribute::Attribute;
+    use crate::tensor::{Map, MapKey, Tensor, Value};
+
+    #[test]
+    fn columns_are_picked() {
+        let op = Op::ml("ArrayFeatureExtractor", 1);
+        let x = t(&[2, 3], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let y = op.run1(&[x.clone(), t(&[1, 2], &[2i64, 0])]);
+        assert_eq!(y, t(&[2, 2], &[3f32, 1.0, 6.0, 4.0]));
+        let y = op.run1(&[strings(&[2], &["a", "b"]), t(&[1], &[1i64])]);
+        assert_eq!(y, strings(&[1, 1], &["b"]));
+        for bad in [3i64, -1] {
+            assert!(op.run(&[x.clone(), t(&[1], &[bad])]).is_err());
+        }
+    }
+
+    #[test]
+    fn features_are_cut_and_filled_up() {
+        let op =
+            Op::ml("FeatureVectorizer", 1).attr("inputdimensions", Attribute::Ints(vec![2, 3]));
+        let y = op.run1(&[t(&[1, 3], &[1i64, 2, 3]), t(&[1, 2], &[4f32, 5.0])]);
+        assert_eq!(y, t(&[1, 5], &[1f32, 2.0, 4.0, 5.0, 0.0]));
+    }
+
+    #[test]
+    fn rows_become_maps_and_maps_rows() {
+        let op = Op::ml("ZipMap", 1).attr("classlabels_int64s", Attribute::Ints(vec![7, 3]));
+        let y = op.run_values(&[Some(t(&[1, 2], &[0.25f32, 0.75]).into())]).unwrap().remove(0);
+        let entry = |k, v: f32| (MapKey::Int(k), Value::from(Tensor::scalar(v)));
+        let map = Value::Map(Map { entries: vec![entry(7, 0.25), entry(3, 0.75)] });
+        assert_eq!(y, Value::Sequence(vec![map.clone()]));
+        let op = Op::ml("CastMap", 1)
+            .attr("map_form", Attribute::String("SPARSE".into()))
+            .int("max_map", 5);
+        let y = op.run_values(&[Some(map)]).unwrap().remove(0).into_tensor().unwrap();
+        assert_eq!(y, t(&[1, 5], &[0f32, 0.0, 0.0, 0.75, 0.0]));
+    }
+}

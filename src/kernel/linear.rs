@@ -225,3 +225,61 @@ impl RowModel for LinearClassifier {
         self.affine.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Op, assert_close, strings, t};
+    use crate::attribute::Attribute;
+
+    fn floats(v: &[f32]) -> Attribute {
+        Attribute::Floats(v.to_vec())
+    }
+
+    // Expected values are ONNX Runtime's.
+    #[test]
+    fn classes_are_decided_before_the_transform() {
+        let x = t(&[2, 2], &[1f32, 2.0, -1.0, 0.5]);
+        let names = ["a", "b", "c"].iter().map(|s| s.as_bytes().to_vec()).collect();
+        let outputs = Op::ml("LinearClassifier", 1)
+            .attr("coefficients", floats(&[0.5, -0.25, 1.0, 0.75, -0.5, 0.125]))
+            .attr("intercepts", floats(&[0.1, 0.2, 0.3]))
+            .attr("classlabels_strings", Attribute::Strings(names))
+            .attr("post_transform", Attribute::String("SOFTMAX".into()))
+            .outputs(2)
+            .run(std::slice::from_ref(&x))
+            .unwrap();
+        assert_eq!(outputs[0], strings(&[2], &["b", "c"]));
+        let expected = [0.064_872, 0.873_419_8, 0.061_708_2, 0.163_666_2, 0.180_879_1, 0.655_454_6];
+        assert_close(&outputs[1], &t(&[2, 3], &expected.map(|v: f32| v)));
+        let one = Op::ml("LinearClassifier", 1)
+            .attr("coefficients", floats(&[0.5, -0.25]))
+            .attr("intercepts", floats(&[0.1]))
+            .attr("classlabels_ints", Attribute::Ints(vec![4, 9]))
+            .attr("post_transform", Attribute::String("LOGISTIC".into()))
+            .outputs(2);
+        let outputs = one.run(std::slice::from_ref(&x)).unwrap();
+        assert_eq!(outputs[0], t(&[2], &[9i64, 4]));
+        let expected = [0.475_020_83f32, 0.524_979_2, 0.628_316_16, 0.371_683_84];
+        assert_close(&outputs[1], &t(&[2, 2], &expected));
+        assert!(one.run(&[t(&[1, 3], &[0f32; 3])]).is_err());
+        // Integers are taken as they are.
+        assert_eq!(one.run(&[t(&[1, 2], &[1i64, 2])]).unwrap()[0], t(&[1], &[9i64]));
+    }
+
+    #[test]
+    fn many_targets_and_one_agree() {
+        let w: Vec<f32> = (0..5 * 19).map(|i| ((i * 37 % 23) as f32 - 11.0) / 7.0).collect();
+        let x: Vec<f32> = (0..19).map(|i| (i as f32 - 9.0) / 3.0).collect();
+        let all = Op::ml("LinearRegressor", 1)
+            .int("targets", 5)
+            .attr("coefficients", floats(&w))
+            .run1(&[t(&[1, 19], &x)]);
+        for (k, row) in w.chunks(19).enumerate() {
+            let one = Op::ml("LinearRegressor", 1)
+                .attr("coefficients", floats(row))
+                .run1(&[t(&[1, 19], &x)]);
+            let (one, all) = (one.as_slice::<f32>().unwrap(), all.as_slice::<f32>().unwrap());
+            assert!((one[0] - all[k]).abs() < 1e-4);
+        }
+    }
+}

@@ -343,3 +343,55 @@ impl RowTransform for Imputer {
         Tensor::new(input.shape().clone(), data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Op, assert_close, t};
+    use crate::attribute::Attribute;
+
+    #[test]
+    fn rows_are_scaled_and_other_widths_refused() {
+        let op = Op::ml("Scaler", 1)
+            .attr("offset", Attribute::Floats(vec![1.0, 2.0]))
+            .attr("scale", Attribute::Floats(vec![0.5, 3.0]));
+        let y = t(&[2, 2], &[0f32, 0.0, 1.0, 3.0]);
+        assert_eq!(op.run1(&[t(&[2, 2], &[1f32, 2.0, 3.0, 3.0])]), y);
+        assert_eq!(op.run1(&[t(&[2, 2], &[1i64, 2, 3, 3])]), y);
+        assert_eq!(op.run1(&[t(&[2, 2], &[1f64, 2.0, 3.0, 3.0])]), y);
+        assert!(op.run(&[t(&[1, 3], &[0f32; 3])]).is_err());
+    }
+
+    // Expected values are ONNX Runtime's: the maximum is signed, empty rows stay.
+    #[test]
+    fn norms() {
+        let x = t(&[3, 2], &[3f32, -4.0, 0.0, 0.0, -1.0, -2.0]);
+        let cases = [
+            ("MAX", [1.0f32, -1.333_333_4, 0.0, 0.0, 1.0, 2.0]),
+            ("L1", [0.428_571_43, -0.571_428_6, 0.0, 0.0, -0.333_333_34, -0.666_666_7]),
+            ("L2", [0.6, -0.8, 0.0, 0.0, -0.447_213_6, -0.894_427_2]),
+        ];
+        for (norm, expected) in cases {
+            let op = Op::ml("Normalizer", 1).attr("norm", Attribute::String(norm.into()));
+            assert_close(&op.run1(std::slice::from_ref(&x)), &t(&[3, 2], &expected));
+            let wide = t(&[3, 2], &[3f64, -4.0, 0.0, 0.0, -1.0, -2.0]);
+            assert_close(&op.run1(&[wide]), &t(&[3, 2], &expected));
+        }
+    }
+
+    #[test]
+    fn missing_values_are_replaced() {
+        let op = Op::ml("Imputer", 1)
+            .attr("imputed_value_floats", Attribute::Floats(vec![7.0, 8.0]))
+            .float("replaced_value_float", f32::NAN);
+        let x = t(&[2, 2], &[1f32, f32::NAN, f32::NAN, 2.0]);
+        assert_eq!(op.run1(&[x]), t(&[2, 2], &[1f32, 8.0, 7.0, 2.0]));
+        assert!(op.run(&[t(&[1, 2], &[1i64, 2])]).is_err());
+        let op = Op::ml("Imputer", 1)
+            .attr("imputed_value_int64s", Attribute::Ints(vec![9]))
+            .int("replaced_value_int64", -1);
+        assert_eq!(op.run1(&[t(&[3], &[1i64, -1, 2])]), t(&[3], &[1i64, 9, 2]));
+        assert!(op.run(&[t(&[1, 1], &[1f32])]).is_err());
+        let op = Op::ml("Binarizer", 1).float("threshold", 1.5);
+        assert_eq!(op.run1(&[t(&[3], &[1.5f32, 1.6, f32::NAN])]), t(&[3], &[0f32, 1.0, 0.0]));
+    }
+}

@@ -342,7 +342,7 @@ impl SvmClassifier {
                 let k = pair(n, i, j);
                 let (a, b) = self.platt[k];
                 let likely = 1.0 - logistic(decisions[k] as f32 * a + b);
-                let likely = likely.max(LEAST).min(1.0 - LEAST);
+                let likely = likely.clamp(LEAST, 1.0 - LEAST);
                 r[i * n + j] = likely;
                 r[j * n + i] = 1.0 - likely;
             }
@@ -419,5 +419,82 @@ impl RowModel for SvmClassifier {
     fn bytes(&self) -> u64 {
         let floats = self.vectors.values.len() + self.coefficients.len() + self.class_of.len();
         (floats * 4) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Op, assert_close, t};
+    use crate::attribute::Attribute;
+
+    fn floats(v: &[f32]) -> Attribute {
+        Attribute::Floats(v.to_vec())
+    }
+
+    fn machine(op: &'static str, kernel: &str, params: [f32; 3]) -> Op {
+        Op::ml(op, 1)
+            .attr("kernel_type", Attribute::String(kernel.into()))
+            .attr("kernel_params", floats(&params))
+    }
+
+    // Expected values are ONNX Runtime's.
+    #[test]
+    fn votes_decide_and_pairs_are_coupled() {
+        let op = machine("SVMClassifier", "RBF", [0.5, 0.0, 3.0])
+            .attr("support_vectors", floats(&[0.0, 0.0, 1.0, 1.0, 2.0, 0.0]))
+            .attr("vectors_per_class", Attribute::Ints(vec![1, 1, 1]))
+            .attr("coefficients", floats(&[1.0, -0.5, -1.0, 0.5, 0.75, -0.25]))
+            .attr("rho", floats(&[0.1, -0.2, 0.05]))
+            .attr("classlabels_ints", Attribute::Ints(vec![5, 6, 7]))
+            .attr("prob_a", floats(&[-1.0, -2.0, -1.5]))
+            .attr("prob_b", floats(&[0.1, 0.0, -0.1]))
+            .outputs(2);
+        let outputs = op.run(&[t(&[3, 2], &[0f32, 0.0, 1.0, 0.5, 2.0, 0.0])]).unwrap();
+        assert_eq!(outputs[0], t(&[3], &[5i64, 5, 5]));
+        let expected = [
+            0.473_883_36f32,
+            0.272_594_54,
+            0.253_522_13,
+            0.269_837_14,
+            0.442_772_03,
+            0.287_390_8,
+            0.152_007_01,
+            0.402_706_62,
+            0.445_286_4,
+        ];
+        assert_close(&outputs[1], &t(&[3, 3], &expected));
+    }
+
+    #[test]
+    fn two_classes_without_probabilities() {
+        let op = machine("SVMClassifier", "POLY", [0.5, 1.0, 2.0])
+            .attr("support_vectors", floats(&[0.0, 1.0, 1.0, 1.0]))
+            .attr("vectors_per_class", Attribute::Ints(vec![1, 1]))
+            .attr("coefficients", floats(&[1.0, -0.5]))
+            .attr("rho", floats(&[0.1]))
+            .attr("classlabels_ints", Attribute::Ints(vec![5, 6]))
+            .outputs(2);
+        let outputs = op.run(&[t(&[3, 2], &[0f32, 0.0, 1.0, 0.5, 2.0, 0.0])]).unwrap();
+        assert_eq!(outputs[0], t(&[3], &[5i64, 5, 6]));
+        let expected = [-0.6f32, 0.6, -0.131_25, 0.131_25, 0.9, -0.9];
+        assert_close(&outputs[1], &t(&[3, 2], &expected));
+        let short = op.attr("rho", floats(&[]));
+        assert!(short.run(&[t(&[1, 2], &[0f32, 0.0])]).is_err());
+    }
+
+    #[test]
+    fn regressors() {
+        let op = machine("SVMRegressor", "SIGMOID", [0.5, 0.1, 2.0])
+            .int("n_supports", 2)
+            .attr("support_vectors", floats(&[0.0, 1.0, 1.0, 1.0]))
+            .attr("coefficients", floats(&[1.0, -0.5]))
+            .attr("rho", floats(&[0.1]));
+        let y = op.run1(&[t(&[2, 2], &[0f32, 0.0, 1.0, 0.5])]);
+        assert_close(&y, &t(&[2, 1], &[0.149_834f32, 0.090_840_76]));
+        let op = Op::ml("SVMRegressor", 1)
+            .int("one_class", 1)
+            .attr("coefficients", floats(&[1.0, -0.5]))
+            .attr("rho", floats(&[0.1]));
+        assert_eq!(op.run1(&[t(&[2, 2], &[0f32, 0.0, -1.0, 0.5])]), t(&[2, 1], &[1f32, -1.0]));
     }
 }

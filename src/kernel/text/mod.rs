@@ -3,6 +3,8 @@
 mod normalizer;
 mod pattern;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod tfidf;
 mod tokenizer;
 
