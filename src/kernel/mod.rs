@@ -6,6 +6,7 @@
 
 mod arena;
 mod cast;
+mod classes;
 mod compare;
 mod concat;
 mod context;
