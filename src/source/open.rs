@@ -93,9 +93,8 @@ mod unix {
         #[cfg(target_os = "linux")]
         fn beneath(&self, parts: &[&str]) -> rustix::io::Result<OwnedFd> {
             use rustix::fs::ResolveFlags;
-            let resolve = ResolveFlags::BENEATH
-                | ResolveFlags::NO_SYMLINKS
-                | ResolveFlags::NO_MAGICLINKS;
+            let resolve =
+                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             let location = parts.join("/");
             // The kernel asks for another try when a rename ran beside the look-up.
             for _ in 0..8 {

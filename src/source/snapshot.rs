@@ -73,7 +73,9 @@ fn read_with(
             .ok()
             .and_then(|n| n.checked_add(1))
             .and_then(|n| bytes.try_reserve_exact(n).ok())
-            .ok_or_else(|| err!(LimitExceeded, "no memory for the {} bytes of {name}", before.size))?;
+            .ok_or_else(|| {
+                err!(LimitExceeded, "no memory for the {} bytes of {name}", before.size)
+            })?;
         fill(&file, before.size, &mut bytes).map_err(|e| Error::io(name, &e))?;
         let after = Stamp::of(&file).map_err(|e| Error::io(name, &e))?;
         if after == before && bytes.len() as u64 == before.size {

@@ -204,7 +204,10 @@ fn typed_len(proto: &TensorProto, dtype: ElementType) -> usize {
 
 fn from_typed(dtype: ElementType, proto: TensorProto) -> Result<Data> {
     /// Each number as the narrower type it stands for.
-    fn narrow<S: Copy + std::fmt::Display, T: TryFrom<S>>(from: &[S], to: ElementType) -> Result<Vec<T>> {
+    fn narrow<S: Copy + std::fmt::Display, T: TryFrom<S>>(
+        from: &[S],
+        to: ElementType,
+    ) -> Result<Vec<T>> {
         from.iter()
             .map(|&v| T::try_from(v).map_err(|_| err!(InvalidModel, "{v} does not fit {to}")))
             .collect()
@@ -276,7 +279,3 @@ fn has_non_finite(tensor: &Tensor) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-#[path = "tests/tensor.rs"]
-mod tests;
