@@ -84,7 +84,7 @@ mod unix {
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(forbidden(path, "is not a regular file"));
             }
-            if u64::try_from(stat.st_nlink).unwrap_or(u64::MAX) != 1 {
+            if stat.st_nlink != 1 {
                 return Err(forbidden(path, "has more than one name (a hard link)"));
             }
             Ok(File::from(fd))
