@@ -1,38 +1,67 @@
 //! The only file I/O of the crate: opening beneath a root, size caps, digests.
+//!
+//! The path of a model file is the operator's word and may be anything that leads to a regular
+//! file. The location of a companion (external data, `config.json`) is the *file's* word: the
+//! kernel itself is asked to keep it beneath the folder, and no link of any sort is passed.
 
-use crate::error::{Error, Result, bail, ensure};
+mod location;
+mod open;
+mod snapshot;
+
+use crate::error::{Result, bail, ensure, err};
 use crate::limits::LoadLimits;
 use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// A snapshot of a model file: its bytes, owned, and the folder beneath which companion files
-/// (external data, `config.json`) may be read.
+/// (external data, `config.json`) may be read. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Source {
     bytes: Bytes,
-    path: Option<PathBuf>,
+    origin: Option<Arc<Origin>>,
+    digest: Arc<OnceLock<String>>,
+}
+
+/// Where a source came from, and what has been read beside it.
+#[derive(Debug)]
+struct Origin {
+    path: PathBuf,
+    folder: open::Folder,
+    companions: Mutex<Companions>,
+}
+
+#[derive(Debug, Default)]
+struct Companions {
+    locations: BTreeSet<String>,
+    bytes: u64,
 }
 
 impl Source {
-    /// Reads a model file whole.
+    /// Reads a model file whole. The path may pass links, but must end at a regular file.
+    /// Companions are looked for in the folder the path names, which is opened first and kept:
+    /// a link that is turned to another version meanwhile does not mix the two.
     ///
     /// # Errors
-    /// `NotFound`, `PermissionDenied` or `Io` from the system, `LimitExceeded` above
-    /// [`LoadLimits::file_bytes`].
+    /// `NotFound`, `PermissionDenied` or `Io` from the system (`Io` also when the file keeps
+    /// changing while it is read), `InvalidArgument` when it is not a regular file,
+    /// `LimitExceeded` above [`LoadLimits::file_bytes`].
     pub fn open(path: &Path, limits: &LoadLimits) -> Result<Source> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path.display(), &e))?;
-        ensure!(
-            bytes.len() as u64 <= limits.file_bytes,
-            LimitExceeded,
-            "{} is too large",
-            path.display()
-        );
-        Ok(Source { bytes: bytes.into(), path: Some(path.to_path_buf()) })
+        let Some(name) = path.file_name() else {
+            bail!(InvalidArgument, "{} is not a file's path", path.display());
+        };
+        let folder = open::Folder::of(path)?;
+        let bytes =
+            snapshot::read(&path.display(), limits.file_bytes, || folder.model(name, path))?;
+        let origin = Origin { path: path.to_path_buf(), folder, companions: Mutex::default() };
+        Ok(Source { bytes, origin: Some(Arc::new(origin)), digest: Arc::default() })
     }
 
     /// A model given as bytes: it has no companion files.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Source {
-        Source { bytes: bytes.into(), path: None }
+        Source { bytes: bytes.into(), origin: None, digest: Arc::default() }
     }
 
     /// The file's bytes; slices of them share the memory.
@@ -42,23 +71,65 @@ impl Source {
 
     /// Where the file was read from.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.origin.as_deref().map(|o| o.path.as_path())
     }
 
-    /// Reads a companion file: `location` is a relative path beneath the model file's folder.
+    /// Reads a companion file whole: `location` is a relative path beneath the model file's
+    /// folder, with `/` between its parts.
     ///
     /// # Errors
-    /// `PermissionDenied` for a location that leaves the folder or passes a link.
+    /// `PermissionDenied` for a location that leaves the folder or passes a link, and for
+    /// anything but a regular file with one name; `InvalidModel` for a malformed location or a
+    /// model given as bytes; `LimitExceeded` above [`LoadLimits::file_bytes`], beyond
+    /// [`LoadLimits::external_files`] different files or [`LoadLimits::weight_bytes`] bytes of
+    /// them; `NotFound` or `Io` from the system.
     pub fn companion(&self, location: &str, limits: &LoadLimits) -> Result<Bytes> {
-        let Some(folder) = self.path.as_deref().and_then(Path::parent) else {
+        let Some(origin) = self.origin.as_deref() else {
             bail!(InvalidModel, "'{location}' lies beside the model, which was given as bytes");
         };
-        Ok(Source::open(&folder.join(location), limits)?.bytes)
+        let parts = location::parts(location)?;
+        let location = parts.join("/");
+        let left = {
+            let mut seen = origin.companions.lock();
+            if !seen.locations.contains(&location) {
+                ensure!(
+                    seen.locations.len() < limits.external_files,
+                    LimitExceeded,
+                    "'{location}' is beyond the {} files that may lie beside a model",
+                    limits.external_files
+                );
+                seen.locations.insert(location.clone());
+            }
+            limits.weight_bytes.saturating_sub(seen.bytes)
+        };
+        let shown = origin.path.with_file_name(&location);
+        let bytes = snapshot::read(&shown.display(), limits.file_bytes.min(left), || {
+            origin.folder.companion(&parts, &shown)
+        })?;
+        let mut seen = origin.companions.lock();
+        seen.bytes = seen.bytes.saturating_add(bytes.len() as u64);
+        ensure!(
+            seen.bytes <= limits.weight_bytes,
+            LimitExceeded,
+            "the files beside {} pass {} bytes together",
+            origin.path.display(),
+            limits.weight_bytes
+        );
+        Ok(bytes)
     }
 
-    /// SHA-256 of the file's bytes, in lower-case hexadecimal.
+    /// SHA-256 of the file's bytes, in lower-case hexadecimal. Computed once.
     pub fn digest(&self) -> String {
         use sha2::{Digest, Sha256};
-        Sha256::digest(&self.bytes).iter().map(|b| format!("{b:02x}")).collect()
+        let hex = || Sha256::digest(&self.bytes).iter().map(|b| format!("{b:02x}")).collect();
+        self.digest.get_or_init(hex).clone()
     }
 }
+
+/// An error about a companion that may not be read.
+fn forbidden(path: &Path, why: &str) -> crate::Error {
+    err!(PermissionDenied, "{} {why}", path.display())
+}
+
+#[cfg(all(test, unix))]
+mod tests;
