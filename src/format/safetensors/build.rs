@@ -1,7 +1,7 @@
 //! From a description and its weights to a graph of ordinary ONNX operators.
 
 use super::container::Weights;
-use super::description::{Description, Layer, Placed, Preprocess, Step};
+use super::description::{Description, LayerSpec, Placed, Preprocess, Step};
 use crate::attribute::{Attribute, Attributes};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::graph::{Dim, Graph, Node, ValueId, ValueType};
@@ -295,10 +295,13 @@ impl Builder<'_> {
             }
         }
         if description.output_kind == "logits" {
-            let ends = |p: &&Placed| !matches!(p.layer, Layer::Dropout);
+            let ends = |p: &&Placed| !matches!(p.layer, LayerSpec::Dropout);
             let softmax = description.layers.iter().rev().find(ends);
             ensure!(
-                !matches!(softmax.map(|p| &p.layer), Some(Layer::Softmax { op: "Softmax", .. })),
+                !matches!(
+                    softmax.map(|p| &p.layer),
+                    Some(LayerSpec::Softmax { op: "Softmax", .. })
+                ),
                 InvalidModel,
                 "$.output_kind: the last layer is a softmax, so these are no logits; \
                  say \"probabilities\""

@@ -68,12 +68,12 @@ pub(super) struct Placed {
     pub(super) path: String,
     /// `type` in the document.
     pub(super) kind: String,
-    pub(super) layer: Layer,
+    pub(super) layer: LayerSpec,
 }
 
 /// One layer, in candle-nn's terms.
 #[derive(Debug)]
-pub(super) enum Layer {
+pub(super) enum LayerSpec {
     Linear {
         name: String,
         input: usize,
@@ -416,20 +416,20 @@ fn read_layer(at: &At<'_>, limits: &LoadLimits) -> Result<Placed> {
     let needed_name = || read_name(&object.need("name")?, limits);
     let eps = || object.float_or("eps", 1e-5);
     let layer = match kind {
-        "linear" => Layer::Linear {
+        "linear" => LayerSpec::Linear {
             name: needed_name()?,
             input: object.size("in")?,
             output: object.size("out")?,
             bias: object.flag_or("bias", true)?,
         },
-        "embedding" => Layer::Embedding {
+        "embedding" => LayerSpec::Embedding {
             name: needed_name()?,
             num: object.size("num")?,
             dim: object.size("dim")?,
         },
         "layer_norm" => {
             let affine = object.flag_or("affine", true)?;
-            Layer::LayerNorm {
+            LayerSpec::LayerNorm {
                 name: needed_name()?,
                 size: object.size("size")?,
                 eps: eps()?,
@@ -438,15 +438,15 @@ fn read_layer(at: &At<'_>, limits: &LoadLimits) -> Result<Placed> {
             }
         }
         "rms_norm" => {
-            Layer::RmsNorm { name: needed_name()?, size: object.size("size")?, eps: eps()? }
+            LayerSpec::RmsNorm { name: needed_name()?, size: object.size("size")?, eps: eps()? }
         }
-        "batch_norm" => Layer::BatchNorm {
+        "batch_norm" => LayerSpec::BatchNorm {
             name: needed_name()?,
             size: object.size("size")?,
             eps: eps()?,
             affine: object.flag_or("affine", true)?,
         },
-        "group_norm" => Layer::GroupNorm {
+        "group_norm" => LayerSpec::GroupNorm {
             name: needed_name()?,
             groups: object.size("groups")?,
             size: object.size("size")?,
@@ -456,15 +456,17 @@ fn read_layer(at: &At<'_>, limits: &LoadLimits) -> Result<Placed> {
         "conv2d" => read_conv(&object, needed_name()?, 2)?,
         "max_pool2d" => read_pool(&object, "MaxPool")?,
         "avg_pool2d" => read_pool(&object, "AveragePool")?,
-        "mean" => Layer::Mean { axis: object.need("axis")?.integer()? },
-        "flatten" => Layer::Flatten,
+        "mean" => LayerSpec::Mean { axis: object.need("axis")?.integer()? },
+        "flatten" => LayerSpec::Flatten,
         "dropout" => {
             // The rate matters in training only; it may be kept in the description.
             object.float_or("p", 0.5)?;
-            Layer::Dropout
+            LayerSpec::Dropout
         }
-        "softmax" => Layer::Softmax { op: "Softmax", axis: object.integer_or("axis", -1)? },
-        "log_softmax" => Layer::Softmax { op: "LogSoftmax", axis: object.integer_or("axis", -1)? },
+        "softmax" => LayerSpec::Softmax { op: "Softmax", axis: object.integer_or("axis", -1)? },
+        "log_softmax" => {
+            LayerSpec::Softmax { op: "LogSoftmax", axis: object.integer_or("axis", -1)? }
+        }
         "relu" => unary("Relu"),
         "tanh" => unary("Tanh"),
         "sigmoid" => unary("Sigmoid"),
@@ -474,7 +476,7 @@ fn read_layer(at: &At<'_>, limits: &LoadLimits) -> Result<Placed> {
         "hard_swish" => unary("HardSwish"),
         "gelu" => gelu("none"),
         "gelu_tanh" => gelu("tanh"),
-        "hard_sigmoid" => Layer::Unary {
+        "hard_sigmoid" => LayerSpec::Unary {
             op: "HardSigmoid",
             attributes: vec![
                 ("alpha", Attribute::Float(1.0 / 6.0)),
@@ -483,9 +485,9 @@ fn read_layer(at: &At<'_>, limits: &LoadLimits) -> Result<Placed> {
         },
         "elu" => scaled("Elu", object.float_or("alpha", 1.0)?),
         "leaky_relu" => scaled("LeakyRelu", object.float_or("slope", 0.01)?),
-        "silu" => Layer::Silu,
-        "relu6" => Layer::Relu6,
-        "prelu" => Layer::PRelu { name: needed_name()?, size: object.size("size")? },
+        "silu" => LayerSpec::Silu,
+        "relu6" => LayerSpec::Relu6,
+        "prelu" => LayerSpec::PRelu { name: needed_name()?, size: object.size("size")? },
         other => bail!(
             Unsupported,
             "{}: unknown layer type \"{}\"",
@@ -499,17 +501,17 @@ fn read_layer(at: &At<'_>, limits: &LoadLimits) -> Result<Placed> {
     Ok(Placed { path: at.path().to_string(), kind: kind.to_string(), layer })
 }
 
-fn unary(op: &'static str) -> Layer {
-    Layer::Unary { op, attributes: Vec::new() }
+fn unary(op: &'static str) -> LayerSpec {
+    LayerSpec::Unary { op, attributes: Vec::new() }
 }
 
-fn gelu(approximate: &str) -> Layer {
+fn gelu(approximate: &str) -> LayerSpec {
     let value = Attribute::String(approximate.as_bytes().to_vec());
-    Layer::Unary { op: "Gelu", attributes: vec![("approximate", value)] }
+    LayerSpec::Unary { op: "Gelu", attributes: vec![("approximate", value)] }
 }
 
-fn scaled(op: &'static str, alpha: f32) -> Layer {
-    Layer::Unary { op, attributes: vec![("alpha", Attribute::Float(alpha))] }
+fn scaled(op: &'static str, alpha: f32) -> LayerSpec {
+    LayerSpec::Unary { op, attributes: vec![("alpha", Attribute::Float(alpha))] }
 }
 
 /// The largest kernel, stride, padding, dilation or group count taken for meant: far above any
@@ -540,7 +542,7 @@ fn window_or(
     object.get(key).map_or(Ok(default.to_vec()), |at| window(&at, default.len(), least))
 }
 
-fn read_conv(object: &Object<'_>, name: String, axes: usize) -> Result<Layer> {
+fn read_conv(object: &Object<'_>, name: String, axes: usize) -> Result<LayerSpec> {
     let ones = vec![1; axes];
     let conv = Conv {
         name,
@@ -564,11 +566,11 @@ fn read_conv(object: &Object<'_>, name: String, axes: usize) -> Result<Layer> {
             conv.output
         ));
     }
-    Ok(Layer::Conv(conv))
+    Ok(LayerSpec::Conv(conv))
 }
 
-fn read_pool(object: &Object<'_>, op: &'static str) -> Result<Layer> {
+fn read_pool(object: &Object<'_>, op: &'static str) -> Result<LayerSpec> {
     let kernel = window(&object.need("kernel")?, 2, 1)?;
     let stride = window_or(object, "stride", &kernel, 1)?;
-    Ok(Layer::Pool { op, kernel, stride })
+    Ok(LayerSpec::Pool { op, kernel, stride })
 }

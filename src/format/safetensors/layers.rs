@@ -1,7 +1,7 @@
 //! Each layer in operators.
 
 use super::build::{Builder, product, transposed};
-use super::description::{Conv, Layer};
+use super::description::{Conv, LayerSpec};
 use crate::attribute::Attribute;
 use crate::error::{Result, ensure};
 use crate::graph::Dim;
@@ -9,60 +9,62 @@ use crate::tensor::{ElementType, Shape};
 
 impl Builder<'_> {
     /// Appends one layer to the chain.
-    pub(super) fn add(&mut self, layer: &Layer) -> Result<()> {
+    pub(super) fn add(&mut self, layer: &LayerSpec) -> Result<()> {
         match layer {
             // Kept out of the computing type: indices.
-            Layer::Embedding { name, num, dim } => return self.embedding(name, *num, *dim),
-            Layer::Dropout => return Ok(()),
+            LayerSpec::Embedding { name, num, dim } => return self.embedding(name, *num, *dim),
+            LayerSpec::Dropout => return Ok(()),
             _ => self.cast()?,
         }
         match layer {
-            Layer::Embedding { .. } | Layer::Dropout => Ok(()),
-            Layer::Linear { name, input, output, bias } => {
+            LayerSpec::Embedding { .. } | LayerSpec::Dropout => Ok(()),
+            LayerSpec::Linear { name, input, output, bias } => {
                 self.linear(name, *input, *output, *bias)
             }
-            Layer::LayerNorm { name, size, eps, affine, bias } => {
+            LayerSpec::LayerNorm { name, size, eps, affine, bias } => {
                 self.layer_norm(name, *size, *eps, *affine, *bias)
             }
-            Layer::RmsNorm { name, size, eps } => self.rms_norm(name, *size, *eps),
-            Layer::BatchNorm { name, size, eps, affine } => {
+            LayerSpec::RmsNorm { name, size, eps } => self.rms_norm(name, *size, *eps),
+            LayerSpec::BatchNorm { name, size, eps, affine } => {
                 self.batch_norm(name, *size, *eps, *affine)
             }
-            Layer::GroupNorm { name, groups, size, eps } => {
+            LayerSpec::GroupNorm { name, groups, size, eps } => {
                 self.group_norm(name, *groups, *size, *eps)
             }
-            Layer::Conv(conv) => self.conv(conv),
-            Layer::Pool { op, kernel, stride } => self.pool(op, kernel, stride),
-            Layer::Mean { axis } => {
+            LayerSpec::Conv(conv) => self.conv(conv),
+            LayerSpec::Pool { op, kernel, stride } => self.pool(op, kernel, stride),
+            LayerSpec::Mean { axis } => {
                 let axis = self.axis(*axis)?;
                 let mut dims = self.dims.clone();
                 dims.remove(axis);
                 let axes = self.axes(&[axis as i64])?;
                 self.push("ReduceMean", &[axes], &[("keepdims", Attribute::Int(0))], dims)
             }
-            Layer::Flatten => {
+            LayerSpec::Flatten => {
                 ensure!(self.dims.len() >= 2, InvalidModel, "nothing to flatten behind the batch");
                 let (batch, rest) = self.dims.split_at(1);
                 let mut dims = batch.to_vec();
                 dims.push(product(rest)?);
                 self.push("Flatten", &[], &[("axis", Attribute::Int(1))], dims)
             }
-            Layer::Softmax { op, axis } => {
+            LayerSpec::Softmax { op, axis } => {
                 let axis = Attribute::Int(self.axis(*axis)? as i64);
                 self.push(op, &[], &[("axis", axis)], self.dims.clone())
             }
-            Layer::Unary { op, attributes } => self.push(op, &[], attributes, self.dims.clone()),
-            Layer::Silu => {
+            LayerSpec::Unary { op, attributes } => {
+                self.push(op, &[], attributes, self.dims.clone())
+            }
+            LayerSpec::Silu => {
                 let x = self.current();
                 let gate = self.apply("Sigmoid", &[x], &[], self.dims.clone())?;
                 self.push("Mul", &[gate], &[], self.dims.clone())
             }
-            Layer::Relu6 => {
+            LayerSpec::Relu6 => {
                 let low = self.made("min", &[], &[0.0])?;
                 let high = self.made("max", &[], &[6.0])?;
                 self.push("Clip", &[low, high], &[], self.dims.clone())
             }
-            Layer::PRelu { name, size } => self.prelu(name, *size),
+            LayerSpec::PRelu { name, size } => self.prelu(name, *size),
         }
     }
 

@@ -237,6 +237,50 @@ fn double_precision_widens_the_weights() {
     assert_eq!(declared(&g, &g.nodes[1]), "float64[n, 1]");
 }
 
+/// What the trainer answered, `[rows][columns]`.
+fn numbers(value: &serde_json::Value) -> Vec<Vec<f32>> {
+    let row = |v: &serde_json::Value| {
+        v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    };
+    value.as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn a_trained_perceptron_answers_as_its_trainer_did() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/digits_mlp_safetensors");
+    let folder = std::path::Path::new(folder);
+    let limits = LoadLimits::default();
+    let source = Source::open(&folder.join("model.safetensors"), &limits).unwrap();
+    let g = super::super::import(&source, &limits).unwrap();
+    assert_eq!(ops(&g), ["Sub", "Mul", "Gemm", "Relu", "Gemm", "Relu", "Gemm"]);
+    let expected = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    let logits = numbers(&expected["logits"]);
+    assert!(logits.len() > 20);
+    // Row by row in plain loops: independent of every kernel.
+    for (row, want) in numbers(&expected["rows"]).into_iter().zip(&logits) {
+        let mut x = row;
+        for node in &g.nodes {
+            let with = |input: usize| constant(&g, node, input).as_slice::<f32>().unwrap();
+            x = match node.op.as_str() {
+                "Sub" => x.iter().zip(with(1)).map(|(a, b)| a - b).collect(),
+                "Mul" => x.iter().zip(with(1)).map(|(a, b)| a * b).collect(),
+                "Relu" => x.iter().map(|a| a.max(0.0)).collect(),
+                "Gemm" => {
+                    let product = |(w, b): (&[f32], &f32)| {
+                        b + w.iter().zip(&x).map(|(w, a)| w * a).sum::<f32>()
+                    };
+                    with(1).chunks_exact(x.len()).zip(with(2)).map(product).collect()
+                }
+                other => panic!("{other}"),
+            };
+        }
+        for (got, want) in x.iter().zip(want) {
+            assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{got} {want}");
+        }
+    }
+}
+
 #[test]
 fn the_description_is_read_from_beside_the_file() {
     let folder = std::env::temp_dir().join(format!("modelserve-layers-{}", std::process::id()));
