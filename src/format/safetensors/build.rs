@@ -1,7 +1,8 @@
 //! From a description and its weights to a graph of ordinary ONNX operators.
 
 use super::container::Weights;
-use super::description::{Description, LayerSpec, Placed, Preprocess, Step};
+use super::description::{Description, Preprocess, Step};
+use super::spec::{LayerSpec, Placed};
 use crate::attribute::{Attribute, Attributes};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::graph::{Dim, Graph, Node, ValueId, ValueType};
@@ -27,6 +28,8 @@ pub(super) struct Builder<'a> {
     /// Weights that are in the graph already, so that layers of one name share them.
     constants: HashMap<String, ValueId>,
     weight_bytes: u64,
+    /// Bytes of vectors that the file does not hold.
+    filled_bytes: u64,
     /// The layer being built, in names of values.
     layer: String,
 }
@@ -53,6 +56,7 @@ pub(super) fn build(
         dims: input.dims.clone(),
         constants: HashMap::new(),
         weight_bytes: 0,
+        filled_bytes: 0,
         layer: "preprocess".into(),
     };
     if let Some(preprocess) = &description.preprocess {
@@ -183,12 +187,14 @@ impl Builder<'_> {
         Ok(self.graph.add_constant(name, tensor))
     }
 
-    /// A vector of `len` equal numbers that is not in the file: no larger than a folded constant
-    /// may be, for no byte of the file stands behind it.
+    /// A vector of `len` equal numbers that is not in the file. Bounded as folded constants are,
+    /// for no byte of the file stands behind it.
     pub(super) fn filled(&mut self, name: &str, len: usize, value: f64) -> Result<ValueId> {
         let bytes = (len as u64).saturating_mul(8);
+        self.filled_bytes = self.filled_bytes.saturating_add(bytes);
         ensure!(
-            bytes <= self.limits.folded_constant_bytes,
+            bytes <= self.limits.folded_constant_bytes
+                && self.filled_bytes <= self.limits.folded_total_bytes,
             LimitExceeded,
             "a vector of {len} numbers that the file does not hold"
         );

@@ -1,6 +1,7 @@
 //! JSON read strictly: every key is known, no key comes twice, and an error says where.
 
 use crate::error::{Error, Result, bail, ensure, err};
+use crate::limits::LoadLimits;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -99,6 +100,21 @@ impl<'a> At<'a> {
 
     pub(super) fn text(&self) -> Result<&'a str> {
         self.value.as_str().ok_or_else(|| self.wrong("a string"))
+    }
+
+    /// A name: not empty, and no longer than the limits allow.
+    pub(super) fn name(&self, limits: &LoadLimits) -> Result<String> {
+        let name = self.text()?;
+        ensure!(!name.is_empty(), InvalidModel, "{}: the name is empty", self.path);
+        ensure!(
+            name.len() <= limits.name_bytes,
+            LimitExceeded,
+            "{}: a name of {} bytes, at most {} are allowed",
+            self.path,
+            name.len(),
+            limits.name_bytes
+        );
+        Ok(name.to_string())
     }
 
     pub(super) fn flag(&self) -> Result<bool> {

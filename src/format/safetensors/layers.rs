@@ -1,7 +1,7 @@
 //! Each layer in operators.
 
 use super::build::{Builder, product, transposed};
-use super::description::{Conv, LayerSpec};
+use super::spec::{Conv, LayerSpec};
 use crate::attribute::Attribute;
 use crate::error::{Result, ensure};
 use crate::graph::Dim;

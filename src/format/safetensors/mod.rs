@@ -9,6 +9,7 @@ mod container;
 mod description;
 mod json;
 mod layers;
+mod spec;
 #[cfg(test)]
 mod tests;
 

@@ -145,3 +145,62 @@ fn tensors_and_dimensions_must_fit() {
         "a vector of 1099511627776 numbers that the file does not hold",
     );
 }
+
+#[test]
+fn what_no_byte_of_the_file_pays_for_is_bounded() {
+    let limit = ErrorKind::LimitExceeded;
+    let long = "n".repeat(129);
+    refused(&config(&format!("[\"{long}\", 3]"), LINEAR, ""), limit, "name of 129 bytes");
+    let relu = r#"{"type": "relu"}"#;
+    let many = vec![relu; 10_001].join(",");
+    refused(&config("[\"n\", 3]", &many, ""), limit, "10001 layers");
+    let plain = r#"{"type": "layer_norm", "name": "n", "size": 2000000, "affine": false}"#;
+    let many = vec![plain; 20].join(",");
+    refused(&config("[\"n\", \"m\"]", &many, ""), limit, "2000000 numbers");
+    refused(&" ".repeat((4 << 20) + 1), limit, "4194305 bytes");
+}
+
+#[test]
+fn nesting_fits_a_small_stack() {
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let run = move || {
+        for depth in [100, 127, 128, 129, 100_000] {
+            invalid(&deep(depth), if depth < 128 { "$: expected an object" } else { "recursion" });
+        }
+    };
+    std::thread::Builder::new().stack_size(512 << 10).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn mutated_descriptions_never_panic() {
+    let layers = format!(
+        r#"{LINEAR}, {{"type": "elu", "alpha": 0.5}}, {{"type": "layer_norm", "name": "fc",
+        "size": 2, "eps": 1e-6}}, {{"type": "conv1d", "name": "fc", "in": 2, "out": 2,
+        "kernel": [3], "stride": 1}}"#
+    );
+    let more = r#", "preprocess": {"mean": [1, 2, 3], "std": 2, "axis": 1}, "task": "classifier",
+        "classes": ["a", "b"], "output_kind": "logits", "feature_names": ["a", "b", "c"]"#;
+    let good = config("[\"n\", 3]", &layers, more).into_bytes();
+    let bytes = file(&[("fc.weight", &[2, 3]), ("fc.bias", &[2])]);
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize
+    };
+    for _ in 0..4000 {
+        let mut text = good.clone();
+        for _ in 0..1 + next() % 2 {
+            let at = next() % text.len();
+            match next() % 3 {
+                0 => text[at] = b"0919-.e{}[],:\"n"[next() % 15],
+                1 => drop(text.remove(at)),
+                _ => text[at] ^= 1 << (next() % 7),
+            }
+        }
+        if let Ok(text) = std::str::from_utf8(&text) {
+            let _ = import(bytes.clone(), text);
+        }
+    }
+}
