@@ -1,0 +1,338 @@
+//! The container: header, offsets and dtypes checked before a single weight is read.
+//!
+//! The header is read by a streaming visitor of ours, which sees duplicate names and counts
+//! tensors as it goes; the `safetensors` crate then checks offsets, sizes and coverage.
+
+use crate::error::{Error, ErrorKind, Result, bail, ensure, err};
+use crate::limits::LoadLimits;
+use crate::tensor::{Data, ElementType, Shape, Tensor};
+use bytes::Bytes;
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::ops::Range;
+
+/// Bytes of the little-endian header length that starts the file.
+const LENGTH_BYTES: usize = 8;
+
+/// The tensors of a file, by name; remembers which ones were asked for.
+#[derive(Debug)]
+pub(super) struct Weights {
+    bytes: Bytes,
+    tensors: BTreeMap<String, Stored>,
+    used: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    dtype: ElementType,
+    shape: Shape,
+    /// Where its elements lie in the file.
+    range: Range<usize>,
+}
+
+impl Weights {
+    /// Reads and checks the header of a whole file.
+    pub(super) fn parse(bytes: &Bytes, limits: &LoadLimits) -> Result<Weights> {
+        let (header, start) = header(bytes, limits)?;
+        let entries = entries(header, limits)?;
+        let mut infos = Vec::new();
+        infos
+            .try_reserve_exact(entries.len())
+            .map_err(|_| err!(LimitExceeded, "no memory for {} tensors", entries.len()))?;
+        for (name, entry) in entries {
+            let info = entry.check(&name)?;
+            infos.push((name, info));
+        }
+        // The container's rule, whatever the order in the header: sorted by offset, the tensors
+        // fill the rest of the file without overlap or hole.
+        infos.sort_by_key(|(_, info)| info.data_offsets);
+        let metadata = Metadata::new(None, infos.clone())
+            .map_err(|e| err!(InvalidModel, "safetensors header: {e}"))?;
+        let expected = start.checked_add(metadata.data_len());
+        ensure!(
+            expected == Some(bytes.len()),
+            InvalidModel,
+            "safetensors: the tensors end at byte {} of {} after the header, the file has {}",
+            metadata.data_len(),
+            bytes.len().saturating_sub(start),
+            bytes.len()
+        );
+        let mut tensors = BTreeMap::new();
+        for (name, info) in infos {
+            let dtype = element_type(info.dtype).ok_or_else(|| {
+                err!(Unsupported, "tensor '{name}' has element type {}", info.dtype)
+            })?;
+            let shape = Shape::new(&info.shape).map_err(|e| e.context(format!("'{name}'")))?;
+            // No overflow: the crate has just checked that both offsets lie in the file.
+            let range = start + info.data_offsets.0..start + info.data_offsets.1;
+            tensors.insert(name, Stored { dtype, shape, range });
+        }
+        Ok(Weights { bytes: bytes.clone(), tensors, used: HashSet::new() })
+    }
+
+    /// The tensor `name` with its dimensions checked, its elements widened to `dtype` (`F32` or
+    /// `F64`).
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        dims: &[usize],
+        dtype: ElementType,
+    ) -> Result<Tensor> {
+        let stored = self.tensors.get(name).ok_or_else(|| self.missing(name))?;
+        ensure!(
+            stored.shape.dims() == dims,
+            InvalidModel,
+            "tensor '{name}' has shape {}, expected {dims:?}",
+            stored.shape
+        );
+        let raw = self
+            .bytes
+            .get(stored.range.clone())
+            .ok_or_else(|| err!(InvalidModel, "tensor '{name}' lies outside the file"))?;
+        let data = match (stored.dtype, dtype) {
+            (ElementType::F32, ElementType::F32) => Data::F32(read(raw, f32::from_le_bytes)?),
+            (ElementType::F16, ElementType::F32) => {
+                Data::F32(read(raw, |b| f16::from_le_bytes(b).to_f32())?)
+            }
+            (ElementType::BF16, ElementType::F32) => {
+                Data::F32(read(raw, |b| bf16::from_le_bytes(b).to_f32())?)
+            }
+            (ElementType::F64, ElementType::F64) => Data::F64(read(raw, f64::from_le_bytes)?),
+            (ElementType::F32, ElementType::F64) => {
+                Data::F64(read(raw, |b| f64::from(f32::from_le_bytes(b)))?)
+            }
+            (ElementType::F16, ElementType::F64) => {
+                Data::F64(read(raw, |b| f16::from_le_bytes(b).to_f64())?)
+            }
+            (ElementType::BF16, ElementType::F64) => {
+                Data::F64(read(raw, |b| bf16::from_le_bytes(b).to_f64())?)
+            }
+            (got, want) => bail!(
+                InvalidModel,
+                "tensor '{name}' has element type {got}, which does not widen to {want} \
+                 (the description's \"dtype\")"
+            ),
+        };
+        let shape = stored.shape.clone();
+        self.used.insert(name.to_string());
+        Tensor::new(shape, data)
+    }
+
+    /// Marks `name` as known where the file has it: bookkeeping of training that inference does
+    /// not read.
+    pub(super) fn skip(&mut self, name: &str) {
+        if self.tensors.contains_key(name) {
+            self.used.insert(name.to_string());
+        }
+    }
+
+    /// Refuses a file with tensors that nothing asked for.
+    pub(super) fn all_used(&self) -> Result<()> {
+        let unused: Vec<&str> =
+            self.tensors.keys().map(String::as_str).filter(|n| !self.used.contains(*n)).collect();
+        ensure!(
+            unused.is_empty(),
+            InvalidModel,
+            "{} of {} tensors of the safetensors file belong to no layer ({}); set \"ignore_unused\": true \
+             where that is meant",
+            unused.len(),
+            self.tensors.len(),
+            listed(&unused)
+        );
+        Ok(())
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        err!(InvalidModel, "the file has no tensor '{name}'; it has {}", listed(&names))
+    }
+}
+
+/// The first few of `names`, for a message.
+pub(super) fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let mut out = names.iter().take(SHOWN).map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        out.push_str(", …");
+    }
+    if names.is_empty() { "none".into() } else { out }
+}
+
+/// The header's text, and where the tensors start.
+fn header<'a>(bytes: &'a Bytes, limits: &LoadLimits) -> Result<(&'a str, usize)> {
+    let length = bytes.first_chunk::<LENGTH_BYTES>().ok_or_else(|| {
+        err!(InvalidModel, "safetensors: {} bytes are too few for a header", bytes.len())
+    })?;
+    let length = u64::from_le_bytes(*length);
+    ensure!(
+        length <= limits.safetensors_header_bytes as u64,
+        LimitExceeded,
+        "safetensors: a header of {length} bytes, at most {} are allowed",
+        limits.safetensors_header_bytes
+    );
+    let end = usize::try_from(length).ok().and_then(|n| n.checked_add(LENGTH_BYTES));
+    let header = end.and_then(|end| bytes.get(LENGTH_BYTES..end)).ok_or_else(|| {
+        err!(
+            InvalidModel,
+            "safetensors: a header of {length} bytes in a file of {} bytes",
+            bytes.len()
+        )
+    })?;
+    ensure!(
+        header.first() == Some(&b'{'),
+        InvalidModel,
+        "safetensors: the header does not start with '{{'"
+    );
+    let text = std::str::from_utf8(header)
+        .map_err(|e| err!(InvalidModel, "safetensors: the header is not valid UTF-8: {e}"))?;
+    Ok((text, LENGTH_BYTES + header.len()))
+}
+
+/// A tensor as the header says it. Keys that the format does not know are passed over, as the
+/// reference implementation does.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+impl Entry {
+    fn check(self, name: &str) -> Result<TensorInfo> {
+        let dtype =
+            Dtype::deserialize(StrDeserializer::<serde::de::value::Error>::new(&self.dtype))
+                .map_err(|_| {
+                    let shown: String = self.dtype.chars().take(32).collect();
+                    err!(Unsupported, "tensor '{name}' has element type '{shown}'")
+                })?;
+        Ok(TensorInfo { dtype, shape: self.shape, data_offsets: self.data_offsets })
+    }
+}
+
+/// Reads the header's object: tensors by name, distinct and at most as many as the limits say.
+struct Header<'a> {
+    limits: &'a LoadLimits,
+    /// Set where the refusal is a limit's: serde's own error carries no kind.
+    over_limit: &'a mut Option<Error>,
+}
+
+impl<'de> Visitor<'de> for Header<'_> {
+    type Value = BTreeMap<String, Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        use serde::de::Error as _;
+        let mut tensors = BTreeMap::new();
+        let mut has_metadata = false;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                if std::mem::replace(&mut has_metadata, true) {
+                    return Err(A::Error::custom("\"__metadata__\" twice"));
+                }
+                map.next_value::<FileMetadata>()?;
+                continue;
+            }
+            let limit = if name.len() > self.limits.name_bytes {
+                Some(format!("a tensor name of {} bytes", name.len()))
+            } else if tensors.len() >= self.limits.safetensors_tensors {
+                Some(format!("more than {} tensors", self.limits.safetensors_tensors))
+            } else {
+                None
+            };
+            if let Some(what) = limit {
+                *self.over_limit = Some(err!(LimitExceeded, "safetensors: {what}"));
+                return Err(A::Error::custom(what));
+            }
+            if tensors.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("two tensors are named '{name}'")));
+            }
+            let entry = map.next_value()?;
+            tensors.insert(name, entry);
+        }
+        Ok(tensors)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Header<'_> {
+    type Value = BTreeMap<String, Entry>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+/// `__metadata__`: checked to be strings by name (or null), not kept.
+struct FileMetadata;
+
+impl<'de> Deserialize<'de> for FileMetadata {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Strings;
+        impl<'de> Visitor<'de> for Strings {
+            type Value = FileMetadata;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings in \"__metadata__\"")
+            }
+            fn visit_unit<E>(self) -> Result<FileMetadata, E> {
+                Ok(FileMetadata)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileMetadata, A::Error> {
+                while map.next_key::<IgnoredAny>()?.is_some() {
+                    map.next_value::<String>()?;
+                }
+                Ok(FileMetadata)
+            }
+        }
+        d.deserialize_any(Strings)
+    }
+}
+
+fn entries(header: &str, limits: &LoadLimits) -> Result<BTreeMap<String, Entry>> {
+    let mut over_limit = None;
+    let mut json = serde_json::Deserializer::from_str(header);
+    let seed = Header { limits, over_limit: &mut over_limit };
+    let read = seed.deserialize(&mut json).and_then(|tensors| json.end().map(|()| tensors));
+    match (read, over_limit) {
+        (_, Some(error)) => Err(error),
+        (read, None) => read
+            .map_err(|e| Error::new(ErrorKind::InvalidModel, format!("safetensors header: {e}"))),
+    }
+}
+
+fn element_type(dtype: Dtype) -> Option<ElementType> {
+    Some(match dtype {
+        Dtype::BOOL => ElementType::Bool,
+        Dtype::U8 => ElementType::U8,
+        Dtype::I8 => ElementType::I8,
+        Dtype::I16 => ElementType::I16,
+        Dtype::U16 => ElementType::U16,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::BF16,
+        Dtype::I32 => ElementType::I32,
+        Dtype::U32 => ElementType::U32,
+        Dtype::F32 => ElementType::F32,
+        Dtype::F64 => ElementType::F64,
+        Dtype::I64 => ElementType::I64,
+        Dtype::U64 => ElementType::U64,
+        _ => return None,
+    })
+}
+
+/// The elements of `raw`, `N` little-endian bytes each (a file promises no alignment).
+fn read<T, const N: usize>(raw: &[u8], element: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
+    let (chunks, rest) = raw.as_chunks::<N>();
+    ensure!(rest.is_empty(), InvalidModel, "{} bytes are no whole elements", raw.len());
+    let mut out = Vec::new();
+    out.try_reserve_exact(chunks.len())
+        .map_err(|_| err!(LimitExceeded, "no memory for {} elements", chunks.len()))?;
+    out.extend(chunks.iter().map(|c| element(*c)));
+    Ok(out)
+}

@@ -1,0 +1,322 @@
+//! The layer description as data: what `config.json` says, checked for form.
+//!
+//! `docs/layers.md` is the format's reference.
+
+use super::container::listed;
+use super::json::{At, Object};
+use super::spec::{self, Placed};
+use crate::error::{Result, bail, ensure};
+use crate::graph::Dim;
+use crate::limits::{LoadLimits, MAX_RANK};
+use crate::tensor::ElementType;
+use serde_json::Value;
+
+/// What the key `format` says in a description of ours.
+const FORMAT: &str = "modelserve-layers";
+
+/// Most layers of a description. With the next one it bounds what the types of all values may
+/// take: each value repeats the names of its dimensions.
+const MAX_LAYERS: usize = 10_000;
+
+/// Longest name of a dimension in bytes.
+const MAX_SYMBOL_BYTES: usize = 128;
+
+/// A whole `config.json`.
+#[derive(Debug)]
+pub(super) struct Description {
+    /// The type the layers compute in: `F32` or `F64`.
+    pub(super) dtype: ElementType,
+    pub(super) input: Input,
+    pub(super) preprocess: Option<Preprocess>,
+    pub(super) layers: Vec<Placed>,
+    pub(super) output: String,
+    pub(super) task: Option<String>,
+    pub(super) classes: Option<Classes>,
+    pub(super) output_kind: String,
+    pub(super) feature_names: Option<Vec<String>>,
+    pub(super) ignore_unused: bool,
+}
+
+/// The input a caller gives.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) dtype: ElementType,
+    pub(super) dims: Vec<Dim>,
+}
+
+/// `(x - mean) * scale` or `(x - mean) / std` along `axis`.
+#[derive(Debug)]
+pub(super) struct Preprocess {
+    pub(super) axis: i64,
+    pub(super) steps: Vec<Step>,
+}
+
+/// One step of the preprocessing: an operator with one number or one a feature.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) key: &'static str,
+    pub(super) op: &'static str,
+    pub(super) values: Vec<f64>,
+    /// Whether `values` is a single number for all features.
+    pub(super) scalar: bool,
+}
+
+/// The classes of a classifier, in the order of its outputs.
+#[derive(Debug)]
+pub(super) enum Classes {
+    Names(Vec<String>),
+    Numbers(Vec<i64>),
+}
+
+impl Description {
+    /// Reads a parsed document.
+    pub(super) fn read(document: &Value, limits: &LoadLimits) -> Result<Description> {
+        let root = At::root(document).object()?;
+        refuse_foreign(document)?;
+        root.need("format")?;
+        let version = root.need("version")?;
+        let number = version.size()?;
+        ensure!(number == 1, Unsupported, "{}: version {number}, expected 1", version.path());
+        let dtype = match root.get("dtype") {
+            None => ElementType::F32,
+            Some(at) => match element_type(&at)? {
+                dtype @ (ElementType::F32 | ElementType::F64) => dtype,
+                other => {
+                    return Err(
+                        at.error(format_args!("{other}: layers compute in float32 or float64"))
+                    );
+                }
+            },
+        };
+        let inputs = root.need("inputs")?;
+        let [input] = inputs.list()?.try_into().map_err(|all: Vec<At<'_>>| {
+            inputs.error(format_args!("expected one input, got {}", all.len()))
+        })?;
+        let input = read_input(&input, limits)?;
+        let preprocess = root.get("preprocess").map(|at| read_preprocess(&at)).transpose()?;
+        let list = root.need("layers")?;
+        let items = list.list()?;
+        ensure!(!items.is_empty(), InvalidModel, "{}: no layers", list.path());
+        ensure!(
+            items.len() <= MAX_LAYERS,
+            LimitExceeded,
+            "{}: {} layers, at most {MAX_LAYERS} are allowed",
+            list.path(),
+            items.len()
+        );
+        let layers =
+            items.iter().map(|at| spec::read_layer(at, limits)).collect::<Result<Vec<_>>>()?;
+        let output = match root.get("output") {
+            Some(at) => at.name(limits)?,
+            None => "output".to_string(),
+        };
+        ensure!(
+            output != input.name,
+            InvalidModel,
+            "$.output: input and output are both named '{output}'"
+        );
+        let (task, classes, output_kind) = read_task(&root)?;
+        let feature_names = root.get("feature_names").map(|at| read_texts(&at)).transpose()?;
+        let ignore_unused = root.flag_or("ignore_unused", false)?;
+        root.finish()?;
+        Ok(Description {
+            dtype,
+            input,
+            preprocess,
+            layers,
+            output,
+            task,
+            classes,
+            output_kind,
+            feature_names,
+            ignore_unused,
+        })
+    }
+}
+
+/// Says what a `config.json` of somebody else's is.
+fn refuse_foreign(document: &Value) -> Result<()> {
+    let format = document.get("format").and_then(Value::as_str);
+    if format == Some(FORMAT) {
+        return Ok(());
+    }
+    let keys: Vec<&str> =
+        document.as_object().into_iter().flat_map(|m| m.keys()).map(String::as_str).collect();
+    let found = match (document.get("model_type").and_then(Value::as_str), format) {
+        (Some(model_type), _) => {
+            format!("a Hugging Face configuration of model_type '{model_type}'")
+        }
+        (None, Some(format)) => format!("format '{format}'"),
+        (None, None) => "no \"format\"".to_string(),
+    };
+    bail!(
+        Unsupported,
+        "{found} (keys: {}); expected a layer description: \"format\": \"{FORMAT}\", \
+         \"version\": 1, \"inputs\", \"layers\"",
+        listed(&keys)
+    )
+}
+
+fn read_texts(at: &At<'_>) -> Result<Vec<String>> {
+    at.list()?.iter().map(|item| item.text().map(str::to_string)).collect()
+}
+
+fn element_type(at: &At<'_>) -> Result<ElementType> {
+    const NUMERIC: [ElementType; 12] = [
+        ElementType::F32,
+        ElementType::F64,
+        ElementType::F16,
+        ElementType::BF16,
+        ElementType::I8,
+        ElementType::I16,
+        ElementType::I32,
+        ElementType::I64,
+        ElementType::U8,
+        ElementType::U16,
+        ElementType::U32,
+        ElementType::U64,
+    ];
+    let name = at.text()?;
+    NUMERIC.into_iter().find(|t| t.name() == name).ok_or_else(|| {
+        at.error(format_args!("unknown element type \"{name}\"; expected float32, int64, …"))
+    })
+}
+
+fn read_input(at: &At<'_>, limits: &LoadLimits) -> Result<Input> {
+    let object = at.object()?;
+    let name = object.need("name")?.name(limits)?;
+    let dtype = object.get("dtype").map_or(Ok(ElementType::F32), |at| element_type(&at))?;
+    let shape = object.need("shape")?;
+    let items = shape.list()?;
+    ensure!(
+        (1..=MAX_RANK).contains(&items.len()),
+        InvalidModel,
+        "{}: expected 1 to {MAX_RANK} dimensions, the first the batch, got {}",
+        shape.path(),
+        items.len()
+    );
+    let dim = |at: &At<'_>| -> Result<Dim> {
+        if at.is_text() {
+            let symbol = at.name(limits)?;
+            ensure!(
+                symbol.len() <= MAX_SYMBOL_BYTES,
+                LimitExceeded,
+                "{}: a dimension's name of {} bytes, at most {MAX_SYMBOL_BYTES} are allowed",
+                at.path(),
+                symbol.len()
+            );
+            return Ok(Dim::Symbol(symbol));
+        }
+        Ok(Dim::Fixed(at.size()?))
+    };
+    let dims = items.iter().map(dim).collect::<Result<_>>()?;
+    object.finish()?;
+    Ok(Input { name, dtype, dims })
+}
+
+fn read_preprocess(at: &At<'_>) -> Result<Preprocess> {
+    let object = at.object()?;
+    let axis = object.integer_or("axis", -1)?;
+    let mut steps = Vec::new();
+    for (key, op) in [("mean", "Sub"), ("scale", "Mul"), ("std", "Div")] {
+        let Some(at) = object.get(key) else { continue };
+        let scalar = !at.is_list();
+        let items = if scalar { vec![at.clone()] } else { at.list()? };
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            let value = item.number()?;
+            // Also for single precision, in which most models compute.
+            if !(value as f32).is_finite() {
+                return Err(item.error("not finite in single precision"));
+            }
+            if op == "Div" && value as f32 == 0.0 {
+                return Err(item.error("a standard deviation of 0"));
+            }
+            values.push(value);
+        }
+        steps.push(Step { key, op, values, scalar });
+    }
+    object.finish()?;
+    if steps.is_empty() {
+        return Err(at.error("neither \"mean\" nor \"scale\" nor \"std\""));
+    }
+    if steps.iter().any(|s| s.key == "scale") && steps.iter().any(|s| s.key == "std") {
+        return Err(at.error("\"scale\" multiplies and \"std\" divides: give one of them"));
+    }
+    Ok(Preprocess { axis, steps })
+}
+
+type Task = (Option<String>, Option<Classes>, String);
+
+fn one_of(at: &At<'_>, known: &[&str]) -> Result<String> {
+    let text = at.text()?;
+    if !known.contains(&text) {
+        return Err(at.error(format_args!("\"{text}\", expected one of {}", known.join(", "))));
+    }
+    Ok(text.to_string())
+}
+
+fn read_task(root: &Object<'_>) -> Result<Task> {
+    let task = root
+        .get("task")
+        .map(|at| one_of(&at, &["classifier", "regressor", "transformer"]))
+        .transpose()?;
+    let is_classifier = task.as_deref() == Some("classifier");
+    let classes = root.get("classes").map(|at| read_classes(&at)).transpose()?;
+    ensure!(
+        classes.is_none() || is_classifier,
+        InvalidModel,
+        "$.classes: classes need \"task\": \"classifier\""
+    );
+    let output_kind = match root.get("output_kind") {
+        Some(at) => one_of(&at, &["logits", "probabilities", "values"])?,
+        None if is_classifier => bail!(
+            InvalidModel,
+            "$: a classifier needs \"output_kind\": \"logits\" or \"probabilities\""
+        ),
+        None => "values".to_string(),
+    };
+    ensure!(
+        is_classifier == (output_kind != "values"),
+        InvalidModel,
+        "$.output_kind: \"{output_kind}\" does not fit the task; a classifier gives logits or \
+         probabilities, anything else values"
+    );
+    Ok((task, classes, output_kind))
+}
+
+fn read_classes(at: &At<'_>) -> Result<Classes> {
+    let items = at.list()?;
+    let classes = if items.first().is_some_and(At::is_text) {
+        Classes::Names(read_texts(at)?)
+    } else {
+        Classes::Numbers(items.iter().map(At::integer).collect::<Result<_>>()?)
+    };
+    let distinct = match &classes {
+        Classes::Names(v) => v.iter().collect::<std::collections::HashSet<_>>().len(),
+        Classes::Numbers(v) => v.iter().collect::<std::collections::HashSet<_>>().len(),
+    };
+    if distinct != items.len() || distinct < 2 {
+        return Err(at.error("expected at least two distinct classes"));
+    }
+    Ok(classes)
+}
+
+impl Classes {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Classes::Names(v) => v.len(),
+            Classes::Numbers(v) => v.len(),
+        }
+    }
+
+    /// The list as JSON.
+    pub(super) fn to_json(&self) -> Value {
+        match self {
+            Classes::Names(v) => v.as_slice().into(),
+            Classes::Numbers(v) => v.as_slice().into(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The container against hostile bytes.
+
+use super::super::container::Weights;
+use super::file;
+use crate::error::{ErrorKind, Result};
+use crate::limits::LoadLimits;
+use crate::tensor::ElementType;
+use bytes::Bytes;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+fn parse(bytes: Vec<u8>) -> Result<Weights> {
+    Weights::parse(&Bytes::from(bytes), &LoadLimits::default())
+}
+
+/// A file from a header's text and the number of bytes after it.
+fn raw(header: &str, data: usize) -> Vec<u8> {
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header.as_bytes());
+    out.extend(vec![0; data]);
+    out
+}
+
+fn refused(bytes: Vec<u8>, kind: ErrorKind, says: &str) {
+    let e = parse(bytes).unwrap_err();
+    assert_eq!(e.kind(), kind, "{e}");
+    assert!(e.message().contains(says), "{e} does not say '{says}'");
+}
+
+#[test]
+fn faults_of_the_header_are_refused() {
+    use ErrorKind::{InvalidModel, LimitExceeded};
+    refused(vec![], InvalidModel, "too few");
+    refused(vec![1, 0, 0, 0, 0, 0, 0], InvalidModel, "too few");
+    refused(1000u64.to_le_bytes().to_vec(), InvalidModel, "1000 bytes in a file of 8");
+    refused((1u64 << 63).to_le_bytes().to_vec(), LimitExceeded, "header of 9223372036854775808");
+    refused(u64::MAX.to_le_bytes().to_vec(), LimitExceeded, "at most 100000000");
+    refused(raw("", 0), InvalidModel, "start with '{'");
+    refused(raw(" {}", 0), InvalidModel, "start with '{'");
+    refused(raw("[]", 0), InvalidModel, "start with '{'");
+    refused(raw("\u{feff}{}", 0), InvalidModel, "start with '{'");
+    let mut latin = raw("{\"a\":1}", 0);
+    latin[10] = 0xe9;
+    refused(latin, InvalidModel, "UTF-8");
+    refused(raw("{", 0), InvalidModel, "header");
+    refused(raw("{} x", 0), InvalidModel, "trailing");
+    refused(raw(r#"{"__metadata__":{"a":1}}"#, 0), InvalidModel, "string");
+    refused(raw(r#"{"__metadata__":{},"__metadata__":{}}"#, 0), InvalidModel, "twice");
+    let nested = format!("{{\"a\":{}", "[".repeat(200));
+    refused(raw(&nested, 0), InvalidModel, "header");
+    assert!(parse(raw("{}", 0)).is_ok());
+    assert!(parse(raw(r#"{"__metadata__":{"format":"pt"}}  "#, 0)).is_ok());
+}
+
+#[test]
+fn faults_of_tensors_are_refused() {
+    use ErrorKind::{InvalidModel, LimitExceeded, Unsupported};
+    let one = |dtype: &str, shape: &str, offsets: &str| {
+        format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
+    };
+    assert!(parse(raw(&one("F32", "[2]", "[0,8]"), 8)).is_ok());
+    refused(raw(&one("F32", "[2]", "[0,8]"), 9), InvalidModel, "file has");
+    refused(raw(&one("F32", "[2]", "[0,8]"), 7), InvalidModel, "file has");
+    refused(raw(&one("F32", "[3]", "[0,8]"), 8), InvalidModel, "shape");
+    refused(raw(&one("F32", "[2]", "[-1,7]"), 8), InvalidModel, "expected usize");
+    refused(raw(&one("F32", "[-2]", "[0,8]"), 8), InvalidModel, "expected usize");
+    refused(raw(&one("F32", "[2]", "[8,0]"), 8), InvalidModel, "offset");
+    refused(raw(&one("F32", "[2]", "[4,12]"), 12), InvalidModel, "offset");
+    refused(raw(&one("F32", "[4294967296,4294967296]", "[0,0]"), 0), InvalidModel, "overflow");
+    refused(raw(&one("F32", "[9223372036854775808,2]", "[0,0]"), 0), InvalidModel, "overflow");
+    refused(raw(&one("F4", "[1]", "[0,1]"), 1), InvalidModel, "byte boundary");
+    refused(raw(&one("F8_E4M3", "[1]", "[0,1]"), 1), Unsupported, "'a' has element type F8_E4M3");
+    refused(raw(&one("Q4_K", "[1]", "[0,1]"), 1), Unsupported, "'a' has element type 'Q4_K'");
+    let deep = format!("[{}]", ["1"; 33].join(","));
+    refused(raw(&one("U8", &deep, "[0,1]"), 1), LimitExceeded, "rank 33");
+    let two = |a: &str, b: &str, name: &str| {
+        format!(
+            r#"{{"a":{{"dtype":"U8","shape":[4],"data_offsets":{a}}},
+                "{name}":{{"dtype":"U8","shape":[4],"data_offsets":{b}}}}}"#
+        )
+    };
+    assert!(parse(raw(&two("[4,8]", "[0,4]", "b"), 8)).is_ok(), "any order in the header");
+    refused(raw(&two("[0,4]", "[2,6]", "b"), 6), InvalidModel, "offset for tensor");
+    refused(raw(&two("[0,4]", "[0,4]", "b"), 4), InvalidModel, "offset for tensor");
+    refused(raw(&two("[0,4]", "[5,9]", "b"), 9), InvalidModel, "offset for tensor");
+    refused(raw(&two("[0,4]", "[4,8]", "a"), 8), InvalidModel, "two tensors are named 'a'");
+    refused(raw(&two("[0,4]", "[4,8]", "\\u0061"), 8), InvalidModel, "two tensors are named 'a'");
+}
+
+#[test]
+fn limits_are_the_callers() {
+    let bytes = Bytes::from(file(&[("a", &[1]), ("b", &[1])]));
+    let refused = |limits: &LoadLimits| {
+        let e = Weights::parse(&bytes, limits).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::LimitExceeded, "{e}");
+    };
+    refused(&LoadLimits { safetensors_tensors: 1, ..LoadLimits::default() });
+    refused(&LoadLimits { safetensors_header_bytes: 16, ..LoadLimits::default() });
+    refused(&LoadLimits { name_bytes: 0, ..LoadLimits::default() });
+}
+
+#[test]
+fn elements_widen_exactly_and_never_narrow() {
+    let half = half::f16::from_f32(1.5).to_le_bytes();
+    let brain = half::bf16::from_f32(-2.5).to_le_bytes();
+    let double = 0.1f64.to_le_bytes();
+    let int = 7i64.to_le_bytes();
+    let views = [
+        ("half", TensorView::new(Dtype::F16, vec![1], &half).unwrap()),
+        ("brain", TensorView::new(Dtype::BF16, vec![1], &brain).unwrap()),
+        ("double", TensorView::new(Dtype::F64, vec![1], &double).unwrap()),
+        ("int", TensorView::new(Dtype::I64, vec![1], &int).unwrap()),
+    ];
+    let mut weights = parse(safetensors::serialize(views, None).unwrap()).unwrap();
+    let single = |w: &mut Weights, name: &str| {
+        w.take(name, &[1], ElementType::F32).map(|t| t.into_vec::<f32>().unwrap()[0])
+    };
+    assert_eq!(single(&mut weights, "half").unwrap(), 1.5);
+    assert_eq!(single(&mut weights, "brain").unwrap(), -2.5);
+    let wide = weights.take("brain", &[1], ElementType::F64).unwrap();
+    assert_eq!(wide.as_slice::<f64>().unwrap(), [-2.5]);
+    let e = single(&mut weights, "double").unwrap_err();
+    assert!(e.message().contains("'double' has element type float64"), "{e}");
+    assert!(single(&mut weights, "int").is_err());
+    let e = weights.take("half", &[2, 1], ElementType::F32).unwrap_err();
+    assert!(e.message().contains("'half' has shape [1], expected [2, 1]"), "{e}");
+    let e = weights.all_used().unwrap_err();
+    assert!(e.message().contains("2 of 4") && e.message().contains("'double', 'int'"), "{e}");
+}
+
+/// Ours accepts what the reference accepts, but for types and sizes that we name.
+fn agrees_with_the_reference(bytes: Vec<u8>) {
+    let reference = SafeTensors::deserialize(&bytes).map(|_| ());
+    match (parse(bytes), reference) {
+        (Ok(_), Err(e)) => panic!("accepted what the reference refuses: {e}"),
+        (Err(e), Ok(())) => assert_ne!(e.kind(), ErrorKind::InvalidModel, "{e}"),
+        _ => {}
+    }
+}
+
+#[test]
+fn truncations_are_refused() {
+    let good = file(&[("fc.weight", &[2, 3]), ("fc.bias", &[2]), ("e", &[0, 4])]);
+    assert!(parse(good.clone()).is_ok());
+    for n in 0..good.len() {
+        assert!(parse(good[..n].to_vec()).is_err(), "{n} of {} bytes", good.len());
+    }
+    let mut longer = good;
+    longer.push(0);
+    assert!(parse(longer).is_err());
+}
+
+#[test]
+fn bit_flips_never_panic() {
+    let good = file(&[("fc.weight", &[2, 3]), ("fc.bias", &[2]), ("e", &[0, 4])]);
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for _ in 0..4000 {
+        let mut bytes = good.clone();
+        for _ in 0..1 + state % 3 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Mostly in the header, where it hurts.
+            let at = (state >> 8) as usize % (bytes.len() * 3 / 4);
+            bytes[at] ^= 1 << (state & 7);
+        }
+        agrees_with_the_reference(bytes);
+    }
+}
