@@ -85,6 +85,11 @@ fn compute(ctx: &mut Context<'_>, function: Function, a: Tensor, b: Tensor) -> R
     )
 }
 
+/// `a + b` under broadcasting, for operators that contain a sum.
+pub(super) fn add(ctx: &mut Context<'_>, a: Tensor, b: Tensor) -> Result<Tensor> {
+    compute(ctx, Function::Add, a, b)
+}
+
 /// A function of two tensors.
 struct Binary {
     function: Function,
