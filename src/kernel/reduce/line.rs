@@ -92,7 +92,7 @@ macro_rules! integer {
                     Reduction::Min => line.iter().copied().min().unwrap_or(<$t>::MAX),
                     Reduction::Prod => line.iter().fold(1 as $t, |a, &v| a.wrapping_mul(v)),
                     Reduction::L1 => line.iter().fold(0 as $t, |a, &v| {
-                        a.wrapping_add(i128::from(v).abs() as $t)
+                        a.wrapping_add(i128::from(v).unsigned_abs() as $t)
                     }),
                     Reduction::L2 => wide().map(|v| v * v).sum::<f64>().sqrt() as $t,
                     Reduction::LogSum => wide().sum::<f64>().ln() as $t,

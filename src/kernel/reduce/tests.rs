@@ -35,7 +35,7 @@ fn every_reduction() {
         ("ReduceMin", -4.0),
         ("ReduceProd", 24.0),
         ("ReduceL1", 10.0),
-        ("ReduceL2", 5.477_225_6),
+        ("ReduceL2", 5.477_226),
         ("ReduceSumSquare", 30.0),
         ("ReduceLogSumExp", 3.327_220_3),
     ] {

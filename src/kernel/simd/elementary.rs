@@ -101,7 +101,7 @@ fn erf1<const FMA: bool>(x: f32) -> f32 {
     let q = fma::<FMA>(q, t, 5.751_305_4e-5);
     let q = fma::<FMA>(q, t, -2.951_671_6e-3);
     let q = fma::<FMA>(q, t, 2.270_829_9e-2);
-    let q = fma::<FMA>(q, t, -1.052_944_44e-1);
+    let q = fma::<FMA>(q, t, -1.052_944_4e-1);
     let q = fma::<FMA>(q, t, -6.356_092_7e-1);
     let q = fma::<FMA>(q, t, -1.128_555_2);
     let large = 1.0 - exp1::<FMA>(q * t);
@@ -139,30 +139,6 @@ bodies!(
     erf_all erf1, gelu_all gelu1, gelu_tanh_all gelu_tanh1,
 );
 
-macro_rules! between {
-    ($($body:ident $one:ident),+ $(,)?) => {$(
-        #[inline(always)]
-        fn $body<const FMA: bool>(src: &[f32], dst: &mut [f32]) {
-            for (d, &s) in dst.iter_mut().zip(src) {
-                *d = $one::<FMA>(s);
-            }
-        }
-    )+};
-}
-between!(exp_to exp1, tanh_to tanh1, sigmoid_to sigmoid1);
-
-versioned! {
-    /// eˣ of each element of `src` into `dst` (as many as the shorter has).
-    pub fn exp(src: &[f32], dst: &mut [f32]) = exp_to;
-}
-versioned! {
-    /// tanh of each element of `src` into `dst` (as many as the shorter has).
-    pub fn tanh(src: &[f32], dst: &mut [f32]) = tanh_to;
-}
-versioned! {
-    /// 1/(1+e⁻ˣ) of each element of `src` into `dst` (as many as the shorter has).
-    pub fn sigmoid(src: &[f32], dst: &mut [f32]) = sigmoid_to;
-}
 versioned! {
     /// eˣ in place.
     pub fn exp_in_place(x: &mut [f32]) = exp_all;
@@ -315,8 +291,8 @@ mod tests {
         tanh_in_place(&mut a);
         tanh_all::<false>(&mut b);
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 3e-7));
-        let mut whole = vec![0.0; xs.len()];
-        exp(&xs, &mut whole);
+        let mut whole = xs.clone();
+        exp_in_place(&mut whole);
         for (i, x) in xs.iter().enumerate() {
             let mut one = [*x];
             exp_in_place(&mut one);

@@ -11,10 +11,10 @@ mod reduction;
 mod zip;
 
 pub use elementary::{
-    erf_in_place, exp, exp_in_place, gelu_in_place, gelu_tanh_in_place, log_in_place, sigmoid,
-    sigmoid_in_place, tanh, tanh_in_place,
+    erf_in_place, exp_in_place, gelu_in_place, gelu_tanh_in_place, log_in_place, sigmoid_in_place,
+    tanh_in_place,
 };
-pub use reduction::{axpy, centered_square_sum, dot, exp_minus, max, sum};
+pub use reduction::{centered_square_sum, dot, exp_minus, max, sum};
 pub use zip::{map, zip};
 
 /// Whether fused multiply-add is an instruction of the baseline (elsewhere it would be a call).

@@ -11,6 +11,8 @@ use crate::threads::Threads;
 
 /// Columns of a panel: one AVX-512 register, two of AVX2.
 const PANEL: usize = 16;
+/// Columns of the widest kernel, four panels.
+const EDGE: usize = 4 * PANEL;
 /// Rows of `B` worked through at a time: a panel's block then fits the first-level cache.
 const BLOCK_K: usize = 512;
 /// Rows of `A` worked through at a time: their blocks then fit the second-level cache.
@@ -270,19 +272,24 @@ macro_rules! vector_kernel {
             use std::arch::x86_64::*;
             const PER_PANEL: usize = PANEL / $width;
             let whole = tile.columns == V * $width;
-            // A cut panel's rows go through here, 64 columns (four panels) at most.
-            let mut edge = [[0f32; 4 * PANEL]; R];
+            // A cut panel's rows go through here, 64 columns (four panels) at most. Cleared only
+            // when it is used.
+            let mut edge = std::mem::MaybeUninit::<[[f32; EDGE]; R]>::uninit();
+            let edge = edge.as_mut_ptr().cast::<f32>();
             // SAFETY: the caller vouches for R rows of `a` with `kc` elements, V/PER_PANEL panels
             // of `kc` rows in `b` and R rows of `columns` elements in `out`; `edge` rows hold
-            // V·width ≤ 64 elements.
+            // V·width ≤ 64 elements and are only touched after they were cleared.
             unsafe {
+                if !whole {
+                    std::ptr::write_bytes(edge, 0, R * EDGE);
+                }
                 let mut acc: [[$vector; V]; R] = [[$zero(); V]; R];
                 if !tile.first {
                     for r in 0..R {
                         let mut row = tile.out.add(r * tile.ldo).cast_const();
                         if !whole {
-                            std::ptr::copy_nonoverlapping(row, edge[r].as_mut_ptr(), tile.columns);
-                            row = edge[r].as_ptr();
+                            std::ptr::copy_nonoverlapping(row, edge.add(r * EDGE), tile.columns);
+                            row = edge.add(r * EDGE).cast_const();
                         }
                         for v in 0..V {
                             acc[r][v] = $load(row.add(v * $width));
@@ -292,8 +299,9 @@ macro_rules! vector_kernel {
                 for k in 0..tile.kc {
                     let mut b = [$zero(); V];
                     for v in 0..V {
-                        let panel = tile.b.add(v / PER_PANEL * tile.panel + k * PANEL);
-                        b[v] = $load(panel.add(v % PER_PANEL * $width));
+                        let panel = v / PER_PANEL;
+                        let within = (v - panel * PER_PANEL) * $width;
+                        b[v] = $load(tile.b.add(panel * tile.panel + k * PANEL + within));
                     }
                     for r in 0..R {
                         let a = $splat(*tile.a.add(r * tile.lda + k));
@@ -304,12 +312,12 @@ macro_rules! vector_kernel {
                 }
                 for r in 0..R {
                     let row = tile.out.add(r * tile.ldo);
-                    let to = if whole { row } else { edge[r].as_mut_ptr() };
+                    let to = if whole { row } else { edge.add(r * EDGE) };
                     for v in 0..V {
                         $store(to.add(v * $width), acc[r][v]);
                     }
                     if !whole {
-                        std::ptr::copy_nonoverlapping(edge[r].as_ptr(), row, tile.columns);
+                        std::ptr::copy_nonoverlapping(edge.add(r * EDGE), row, tile.columns);
                     }
                 }
             }
