@@ -1,0 +1,269 @@
+//! Arithmetic on two or more tensors, element by element.
+
+pub(super) mod arithmetic;
+mod bitwise;
+pub(super) mod broadcast;
+mod power;
+
+use super::registry::{Entry, onnx};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one, simd};
+use crate::error::{Result, bail, ensure};
+use crate::tensor::{Data, Tensor};
+use arithmetic::{Arithmetic, for_numeric};
+use broadcast::{aligned, binary, legacy_axis, owned};
+
+pub(super) const OPS: &[Entry] = &[
+    onnx("Add", 1, |s| prepare(s, Function::Add)),
+    onnx("Sub", 1, |s| prepare(s, Function::Sub)),
+    onnx("Mul", 1, |s| prepare(s, Function::Mul)),
+    onnx("Div", 1, |s| prepare(s, Function::Div)),
+    onnx("Max", 1, |s| prepare_variadic(s, Function::Max, false)),
+    onnx("Min", 1, |s| prepare_variadic(s, Function::Min, false)),
+    onnx("Sum", 1, |s| prepare_variadic(s, Function::Add, false)),
+    onnx("Mean", 1, |s| prepare_variadic(s, Function::Add, true)),
+    onnx("Mod", 10, prepare_mod),
+    onnx("Pow", 1, power::prepare),
+    onnx("BitwiseAnd", 18, bitwise::prepare),
+    onnx("BitwiseOr", 18, bitwise::prepare),
+    onnx("BitwiseXor", 18, bitwise::prepare),
+    onnx("BitwiseNot", 18, bitwise::prepare),
+    onnx("BitShift", 11, bitwise::prepare),
+];
+
+/// A function of two elements of one type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Function {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Max,
+    Min,
+    /// Remainder with the sign of the dividend.
+    Fmod,
+    /// Remainder with the sign of the divisor.
+    Modulo,
+}
+
+/// `with_function!(function, T, f => expression)`: the expression for the function's closure.
+macro_rules! with_function {
+    ($function:expr, $t:ty, $f:ident => $body:expr) => {
+        match $function {
+            Function::Add => with_function!(@ $t, plus, $f, $body),
+            Function::Sub => with_function!(@ $t, minus, $f, $body),
+            Function::Mul => with_function!(@ $t, times, $f, $body),
+            Function::Div => with_function!(@ $t, over, $f, $body),
+            Function::Max => with_function!(@ $t, larger, $f, $body),
+            Function::Min => with_function!(@ $t, smaller, $f, $body),
+            Function::Fmod => with_function!(@ $t, fmod, $f, $body),
+            Function::Modulo => with_function!(@ $t, modulo, $f, $body),
+        }
+    };
+    (@ $t:ty, $method:ident, $f:ident, $body:expr) => {{
+        let $f = |x: $t, y: $t| Arithmetic::$method(x, y);
+        $body
+    }};
+}
+
+fn compute(ctx: &mut Context<'_>, function: Function, a: Tensor, b: Tensor) -> Result<Tensor> {
+    fn typed<T: Arithmetic>(
+        ctx: &mut Context<'_>,
+        function: Function,
+        a: Tensor,
+        b: Tensor,
+    ) -> Result<Tensor> {
+        if matches!(function, Function::Div | Function::Fmod | Function::Modulo) {
+            let zero = b.as_slice::<T>()?.iter().any(|v| v.is_zero_divisor());
+            ensure!(!zero || a.len() == 0, InvalidInput, "division of {} by zero", a.dtype());
+        }
+        with_function!(function, T, f => binary(ctx, a, b, f))
+    }
+    for_numeric!(
+        a.dtype(),
+        T => typed::<T>(ctx, function, a, b),
+        other => bail!(InvalidInput, "arithmetic on {other}")
+    )
+}
+
+/// `a + b` under broadcasting, for operators that contain a sum.
+pub(super) fn add(ctx: &mut Context<'_>, a: Tensor, b: Tensor) -> Result<Tensor> {
+    compute(ctx, Function::Add, a, b)
+}
+
+/// A function of two tensors.
+struct Binary {
+    function: Function,
+    axis: Option<i64>,
+    /// Whether each operand is a constant, and its row where that is the same f32 values for
+    /// every row of the other operand.
+    operands: [Operand; 2],
+}
+
+enum Operand {
+    Input,
+    Row(Vec<f32>),
+    Constant,
+}
+
+impl Operand {
+    fn new(spec: &OpSpec<'_>, i: usize) -> Operand {
+        let Some(constant) = spec.constant(i) else { return Operand::Input };
+        match (constant.data(), constant.dims()) {
+            (Data::F32(v), [] | [_] | [1, _]) if !v.is_empty() => Operand::Row(v.clone()),
+            _ => Operand::Constant,
+        }
+    }
+}
+
+fn prepare(spec: &OpSpec<'_>, function: Function) -> Result<Box<dyn Kernel>> {
+    spec.arity(2..=2)?;
+    let operands = [Operand::new(spec, 0), Operand::new(spec, 1)];
+    Ok(Box::new(Binary { function, axis: legacy_axis(spec)?, operands }))
+}
+
+fn prepare_mod(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    if spec.attributes.flag("fmod", false)? {
+        return prepare(spec, Function::Fmod);
+    }
+    for i in 0..2 {
+        if let Some(c) = spec.constant(i) {
+            ensure!(!c.dtype().is_float(), InvalidModel, "Mod of floats needs fmod=1");
+        }
+    }
+    prepare(spec, Function::Modulo)
+}
+
+impl Kernel for Binary {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let (a, b) = (inputs.take_tensor(0)?, inputs.take_tensor(1)?);
+        ensure!(
+            self.function != Function::Modulo || !a.dtype().is_float(),
+            InvalidInput,
+            "Mod of {} needs fmod=1",
+            a.dtype()
+        );
+        let b = aligned(&a, b, self.axis)?;
+        one(compute(ctx, self.function, a, b)?)
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        let fits = self.axis.is_none()
+            && self.function != Function::Modulo
+            && !self.operands.iter().any(|o| matches!(o, Operand::Constant))
+            && self.operands.iter().any(|o| matches!(o, Operand::Input));
+        fits.then_some(self as &dyn RowOp)
+    }
+
+    fn packed_bytes(&self) -> u64 {
+        let row =
+            |o: &Operand| if let Operand::Row(v) = o { v.len() * size_of::<f32>() } else { 0 };
+        self.operands.iter().map(|o| row(o) as u64).sum()
+    }
+}
+
+impl Binary {
+    /// The two operands of `rows` rows: values, width, and whether they are the same each row.
+    fn row_operands<'r>(
+        &'r self,
+        rows: usize,
+        inputs: &[&'r [f32]],
+    ) -> Option<[(&'r [f32], usize, bool); 2]> {
+        let mut inputs = inputs.iter();
+        let mut next = |operand: &'r Operand| match operand {
+            Operand::Row(row) => Some((row.as_slice(), row.len(), true)),
+            _ => inputs.next().map(|v| (*v, v.len() / rows.max(1), false)),
+        };
+        Some([next(&self.operands[0])?, next(&self.operands[1])?])
+    }
+}
+
+impl RowOp for Binary {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        let mut inputs = inputs.iter().copied();
+        let mut width = |o: &Operand| match o {
+            Operand::Row(row) => Some(row.len()),
+            _ => inputs.next(),
+        };
+        let (a, b) = (width(&self.operands[0])?, width(&self.operands[1])?);
+        let width = match (a, b) {
+            (a, b) if a == b => a,
+            (1, b) => b,
+            (a, 1) => a,
+            _ => return None,
+        };
+        inputs.next().is_none().then_some(RowShape { width, classes: None })
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+        let Some([(a, wa, fixed_a), (b, wb, fixed_b)]) = self.row_operands(rows, inputs) else {
+            return;
+        };
+        let width = wa.max(wb).max(1);
+        with_function!(self.function, f32, f => {
+            for (i, out) in out.chunks_exact_mut(width).enumerate() {
+                let at = |fixed: bool, w: usize| if fixed { 0..w } else { i * w..(i + 1) * w };
+                let (Some(a), Some(b)) = (a.get(at(fixed_a, wa)), b.get(at(fixed_b, wb))) else {
+                    return;
+                };
+                match (a, b) {
+                    (&[a], _) if wb > 1 => {
+                        out.copy_from_slice(b);
+                        simd::map(out, |b| f(a, b));
+                    }
+                    (_, &[b]) => {
+                        out.copy_from_slice(a);
+                        simd::map(out, |a| f(a, b));
+                    }
+                    _ => {
+                        out.copy_from_slice(a);
+                        simd::zip(out, b, f);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A function of any number of tensors, folded from the left.
+struct Variadic {
+    function: Function,
+    mean: bool,
+}
+
+fn prepare_variadic(spec: &OpSpec<'_>, function: Function, mean: bool) -> Result<Box<dyn Kernel>> {
+    spec.arity(1..=usize::MAX)?;
+    for (i, input) in spec.inputs.iter().enumerate() {
+        ensure!(input.present, InvalidModel, "{}: input {i} is missing", spec.op);
+    }
+    if spec.inputs.len() == 2 && !mean {
+        return prepare(spec, function);
+    }
+    Ok(Box::new(Variadic { function, mean }))
+}
+
+impl Kernel for Variadic {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let mut acc = inputs.take_tensor(0)?;
+        let n = inputs.len();
+        for i in 1..n {
+            acc = compute(ctx, self.function, acc, inputs.take_tensor(i)?)?;
+        }
+        if self.mean && n > 1 {
+            fn divide<T: Arithmetic>(ctx: &mut Context<'_>, t: Tensor, n: usize) -> Result<Tensor> {
+                let shape = t.shape().clone();
+                let mut data = owned::<T>(ctx, t)?;
+                T::map(&mut data, |v| v.divided_by_count(n));
+                ctx.tensor(shape, data)
+            }
+            acc = for_numeric!(
+                acc.dtype(),
+                T => divide::<T>(ctx, acc, n)?,
+                other => bail!(InvalidInput, "Mean of {other}")
+            );
+        }
+        one(acc)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,120 @@
+use crate::attribute::{Attribute, Attributes};
+use crate::kernel::elementwise::tests::{assert_rows_match, rows};
+use crate::kernel::testing::{Op, assert_close, t};
+use crate::tensor::Tensor;
+use half::f16;
+
+fn counting(dims: &[usize]) -> Tensor {
+    let n: usize = dims.iter().product();
+    t(dims, &(0..n).map(|i| (i % 13) as f32 - 6.0).collect::<Vec<_>>())
+}
+
+/// The product of two stacks of matrices by its definition.
+fn naive(
+    a: &Tensor,
+    b: &Tensor,
+    m: usize,
+    k: usize,
+    n: usize,
+    pairs: &[(usize, usize)],
+) -> Vec<f32> {
+    let (a, b) = (a.to_f64_vec().unwrap(), b.to_f64_vec().unwrap());
+    let mut out = vec![];
+    for &(p, q) in pairs {
+        for i in 0..m {
+            for j in 0..n {
+                let dot: f64 =
+                    (0..k).map(|x| a[p * m * k + i * k + x] * b[q * k * n + x * n + j]).sum();
+                out.push(dot as f32);
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn products_follow_numpy() {
+    let op = Op::onnx("MatMul", 13);
+    let (a, b) = (counting(&[5, 30]), counting(&[30, 20]));
+    let expected = t(&[5, 20], &naive(&a, &b, 5, 30, 20, &[(0, 0)]));
+    assert_close(&op.run1(&[a.clone(), b.clone()]), &expected);
+    assert_close(&Op::onnx("MatMul", 13).constant(&[1]).run1(&[a.clone(), b.clone()]), &expected);
+    // Vectors.
+    assert_eq!(op.run1(&[t(&[2], &[1f32, 2.0]), t(&[2], &[3f32, 4.0])]), t(&[], &[11f32]));
+    assert_eq!(op.run1(&[counting(&[30]), b.clone()]).dims(), [20]);
+    assert_eq!(op.run1(&[a.clone(), counting(&[30])]).dims(), [5]);
+    // Batches broadcast.
+    let (a, b) = (counting(&[2, 1, 4, 3]), counting(&[3, 3, 17]));
+    let pairs = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)];
+    let expected = t(&[2, 3, 4, 17], &naive(&a, &b, 4, 3, 17, &pairs));
+    assert_close(&op.run1(&[a.clone(), b.clone()]), &expected);
+    let doubles = |x: &Tensor| t(x.dims(), &x.to_f64_vec().unwrap());
+    assert_close(&op.run1(&[doubles(&a), doubles(&b)]), &expected);
+    let halves = |x: &Tensor| {
+        t(x.dims(), &x.to_f32_vec().unwrap().into_iter().map(f16::from_f32).collect::<Vec<_>>())
+    };
+    assert_close(&op.run1(&[halves(&a), halves(&b)]), &expected);
+    let flat = op.run1(&[counting(&[2, 4, 3]), counting(&[1, 3, 5])]);
+    assert_eq!(flat.dims(), [2, 4, 5]);
+}
+
+#[test]
+fn integers_wrap_and_shapes_are_checked() {
+    let op = Op::onnx("MatMul", 13);
+    let out = op.run1(&[t(&[1, 2], &[i32::MAX, 1]), t(&[2, 1], &[2i32, 3])]);
+    assert_eq!(out, t(&[1, 1], &[1i32]));
+    assert!(op.run(&[t(&[2], &[1f32; 2]), t(&[3], &[1f32; 3])]).is_err());
+    assert!(op.run(&[t(&[], &[1f32]), t(&[1], &[1f32])]).is_err());
+    assert!(op.run(&[t(&[1, 1], &[1f32]), t(&[1, 1], &[1i32])]).is_err());
+    assert_eq!(op.run1(&[t::<f32>(&[2, 0], &[]), t::<f32>(&[0, 2], &[])]), t(&[2, 2], &[0f32; 4]));
+    assert_eq!(op.run1(&[t::<f32>(&[0, 2], &[]), counting(&[2, 3])]).dims(), [0, 3]);
+}
+
+#[test]
+fn gemm_scales_transposes_and_adds() {
+    // [[1,2],[3,4]]ᵀ · [[1,0],[1,1]]ᵀ = [[1,4],[2,6]]
+    let (a, b) = (t(&[2, 2], &[1f32, 2.0, 3.0, 4.0]), t(&[2, 2], &[1f32, 0.0, 1.0, 1.0]));
+    let op = || {
+        Op::onnx("Gemm", 13)
+            .int("transA", 1)
+            .int("transB", 1)
+            .float("alpha", 2.0)
+            .float("beta", 0.5)
+    };
+    for op in [op(), op().constant(&[1, 2]), op().constant(&[1])] {
+        let c = t(&[2], &[2f32, 4.0]);
+        let out = op.run1(&[a.clone(), b.clone(), c]);
+        assert_eq!(out, t(&[2, 2], &[3f32, 10.0, 5.0, 14.0]));
+        let out = op.run1(&[a.clone(), b.clone(), t(&[2, 1], &[2f32, 4.0])]);
+        assert_eq!(out, t(&[2, 2], &[3f32, 9.0, 6.0, 14.0]));
+        let out = op.run1(&[a.clone(), b.clone(), t(&[], &[2f32])]);
+        assert_eq!(out, t(&[2, 2], &[3f32, 9.0, 5.0, 13.0]));
+        assert_eq!(op.run1(&[a.clone(), b.clone()]), t(&[2, 2], &[2f32, 8.0, 4.0, 12.0]));
+        assert!(op.run(&[a.clone(), b.clone(), t(&[3], &[1f32; 3])]).is_err());
+    }
+    let ints =
+        Op::onnx("Gemm", 13).run1(&[t(&[1, 1], &[3i64]), t(&[1, 1], &[4i64]), t(&[1], &[5i64])]);
+    assert_eq!(ints, t(&[1, 1], &[17i64]));
+    assert!(Op::onnx("Gemm", 13).run(&[t(&[2], &[1f32; 2]), b]).is_err());
+}
+
+#[test]
+fn fused_products_transpose_and_scale() {
+    let op = Op::new("com.microsoft", "FusedMatMul", 1).int("transB", 1).float("alpha", 0.5);
+    let (a, b) = (t(&[1, 1, 2], &[1f32, 2.0]), t(&[1, 2, 2], &[3f32, 4.0, 5.0, 6.0]));
+    assert_eq!(op.run1(&[a, b]), t(&[1, 1, 2], &[5.5f32, 8.5]));
+}
+
+#[test]
+fn row_functions_give_the_same_bits() {
+    let none = Attributes::default();
+    let weights = (rows(50, 37), true);
+    assert_rows_match("MatMul", 13, &none, &[(rows(9, 50), false), weights.clone()]);
+    let mut attributes = Attributes::default();
+    attributes.set("alpha", Attribute::Float(0.3));
+    let bias = (t(&[37], rows(1, 37).as_slice::<f32>().unwrap()), true);
+    let inputs = [(rows(9, 50), false), weights, bias];
+    assert_rows_match("Gemm", 13, &attributes, &inputs);
+    attributes.set("transB", Attribute::Int(1));
+    assert_rows_match("Gemm", 13, &attributes, &[(rows(9, 37), false), (rows(50, 37), true)]);
+}

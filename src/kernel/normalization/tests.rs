@@ -1,0 +1,128 @@
+//! Expected values are ONNX Runtime's for the same inputs.
+
+use crate::attribute::Attributes;
+use crate::kernel::elementwise::tests::{assert_rows_match, rows};
+use crate::kernel::testing::{Op, assert_close, t};
+use crate::tensor::Tensor;
+use half::f16;
+
+/// `((7i) mod 11) − 4`
+fn counting(dims: &[usize]) -> Tensor {
+    let n: usize = dims.iter().product();
+    t(dims, &(0..n).map(|i| (i * 7 % 11) as f32 - 4.0).collect::<Vec<_>>())
+}
+
+fn v(data: &[f32]) -> Tensor {
+    t(&[data.len()], data)
+}
+
+#[test]
+fn batch_normalization_scales_channels() {
+    let inputs =
+        [counting(&[1, 2, 2]), v(&[1.0, 2.0]), v(&[0.5, -1.0]), v(&[1.0, 2.0]), v(&[4.0, 0.25])];
+    let expected = t(&[1, 2, 2], &[-1.999_997f32, 1.499_998_8, -12.999_76, 14.999_68]);
+    assert_close(&Op::onnx("BatchNormalization", 15).run1(&inputs), &expected);
+    let constant = Op::onnx("BatchNormalization", 9).constant(&[1, 2, 3, 4]);
+    assert_close(&constant.run1(&inputs), &expected);
+    let wide = inputs.clone().map(|x| t(x.dims(), &x.to_f64_vec().unwrap()));
+    assert_close(&Op::onnx("BatchNormalization", 15).run1(&wide), &expected);
+    let mut wrong = inputs;
+    wrong[3] = v(&[1.0]);
+    assert!(Op::onnx("BatchNormalization", 15).run(&wrong).is_err());
+    assert!(constant.run(&wrong).is_err());
+}
+
+#[test]
+fn batch_normalization_of_rows_gives_the_same_bits() {
+    let p = |k: f32| (t(&[19], &(0..19).map(|i| i as f32 / k + 0.1).collect::<Vec<_>>()), true);
+    let inputs = [(rows(4, 19), false), p(3.0), p(5.0), p(7.0), p(9.0)];
+    assert_rows_match("BatchNormalization", 15, &Attributes::default(), &inputs);
+}
+
+#[test]
+fn layer_normalization_with_its_statistics() {
+    let inputs = [counting(&[2, 3]), v(&[1.0, 2.0, 3.0]), v(&[0.0, 1.0, -1.0])];
+    let out = Op::onnx("LayerNormalization", 17).outputs(3).run(&inputs).unwrap();
+    let y = [-1.162_475_7f32, 3.557_446_7, -1.348_742_7, 1.224_744_3, 1.0, -4.674_233];
+    assert_close(&out[0], &t(&[2, 3], &y));
+    assert_close(&out[1], &t(&[2, 1], &[-0.666_666_7f32, 2.0]));
+    assert_close(&out[2], &t(&[2, 1], &[0.348_742_72f32, 0.306_186_08]));
+    let two = [counting(&[1, 2, 2]), t(&[2, 2], &[1f32, 2.0, 3.0, 4.0])];
+    let out = Op::onnx("LayerNormalization", 17).int("axis", 1).run1(&two);
+    let y = [-1.313_063_9f32, 1.050_451_2, -1.575_676_7, 5.252_255_4];
+    assert_close(&out, &t(&[1, 2, 2], &y));
+    // A large offset must not drown the variance.
+    let far = t(&[1, 4], &[10_001f32, 10_002.0, 10_003.0, 10_004.0]);
+    let out = Op::onnx("LayerNormalization", 17).run1(&[far, v(&[1.0; 4])]);
+    assert_close(&out, &t(&[1, 4], &[-1.341_635_4f32, -0.447_211_8, 0.447_211_8, 1.341_635_4]));
+    let empty = Op::onnx("LayerNormalization", 17).run1(&[t::<f32>(&[0, 4], &[]), v(&[1.0; 4])]);
+    assert_eq!(empty.dims(), [0, 4]);
+    assert!(Op::onnx("LayerNormalization", 17).run(&[counting(&[2, 3]), v(&[1.0; 2])]).is_err());
+}
+
+#[test]
+fn rms_and_skip_normalization() {
+    let out = Op::onnx("RMSNormalization", 23).run1(&[counting(&[2, 3]), v(&[1.0, 2.0, 3.0])]);
+    let y = [-1.358_731_6f32, 2.038_097_4, -1.019_048_7, 1.566_698_3, 1.044_465_5, -1.566_698_3];
+    assert_close(&out, &t(&[2, 3], &y));
+    let x = counting(&[1, 2, 3]);
+    let d = x.as_slice::<f32>().unwrap();
+    let skip = t(&[1, 2, 3], &[&d[3..], &d[..3]].concat());
+    let gamma = [v(&[1.0, 2.0, 3.0]), v(&[0.0, 1.0, -1.0]), v(&[1.0, 0.0, 1.0])];
+    let [g, b, bias] = gamma;
+    let op = Op::new("com.microsoft", "SkipLayerNormalization", 1);
+    let out = op.run1(&[x, skip, g, b, bias]);
+    let y = [0.339_683_1f32, 3.038_098_6, -5.076_197, 0.339_683_1, 3.038_098_6, -5.076_197];
+    assert_close(&out, &t(&[1, 2, 3], &y));
+}
+
+#[test]
+fn instance_and_group_normalization() {
+    let inputs = [counting(&[1, 2, 3]), v(&[1.0, 2.0]), v(&[0.0, 1.0])];
+    let out = Op::onnx("InstanceNormalization", 6).run1(&inputs);
+    let y = [-1.162_475_7f32, 1.278_723_4, -0.116_247_565, 3.449_488_6, 1.0, -1.449_488_6];
+    assert_close(&out, &t(&[1, 2, 3], &y));
+    let scale = v(&[1.0, 2.0, 3.0, 4.0]);
+    let inputs = [counting(&[1, 4, 2]), scale.clone(), v(&[0.0, 1.0, 2.0, 3.0])];
+    let out = Op::onnx("GroupNormalization", 21).int("num_groups", 2).run1(&inputs);
+    let y = [
+        -1.313_063_9f32,
+        0.525_225_6,
+        -0.050_451_16,
+        3.626_127_7,
+        2.599_999_4,
+        -2.199_997,
+        8.599_996,
+        2.200_000_5,
+    ];
+    assert_close(&out, &t(&[1, 4, 2], &y));
+    // Before 21 scale and bias belong to groups: group 0 here is scale 1, bias 0.
+    let op = Op::onnx("GroupNormalization", 18).int("num_groups", 2);
+    let out = op.run1(&[counting(&[1, 4, 2]), v(&[1.0, 1.0]), v(&[0.0, 0.0])]);
+    let y = [-1.313_063_9f32, 0.525_225_6, -0.525_225_6, 1.313_063_9, 0.2, -1.4, 1.4, -0.2];
+    assert_close(&out, &t(&[1, 4, 2], &y));
+    assert!(op.run(&[counting(&[1, 3, 2]), v(&[1.0; 2]), v(&[0.0; 2])]).is_err());
+    let mvn = Op::onnx("MeanVarianceNormalization", 13).run1(&[counting(&[1, 2, 2, 2])]);
+    let y = [-1.313_064_3f32, 0.525_225_7, -0.525_225_7, 1.313_064_3, 0.2, -1.4, 1.4, -0.2];
+    assert_close(&mvn, &t(&[1, 2, 2, 2], &y));
+}
+
+#[test]
+fn lp_and_local_response_normalization() {
+    let lp = Op::onnx("LpNormalization", 1).int("p", 1).int("axis", 1).run1(&[counting(&[2, 3])]);
+    assert_close(&lp, &t(&[2, 3], &[-0.5f32, 0.375, -0.125, 0.6, 0.2, -0.2]));
+    let lp = Op::onnx("LpNormalization", 1).int("axis", 0).run1(&[counting(&[2, 3])]);
+    let y = [-0.554_700_2f32, 0.832_050_3, -0.447_213_6, 0.832_050_3, 0.554_700_2, -0.894_427_2];
+    assert_close(&lp, &t(&[2, 3], &y));
+    let lrn = Op::onnx("LRN", 13).int("size", 3).float("alpha", 0.5).float("bias", 2.0);
+    let out = lrn.run1(&[counting(&[1, 4, 1, 1])]);
+    assert_close(
+        &out,
+        &t(&[1, 4, 1, 1], &[-1.022_167_6f32, 0.751_444_64, -0.182_407_4, 1.241_988_7]),
+    );
+    let half = t(&[1, 2], &[f16::from_f32(3.0), f16::from_f32(4.0)]);
+    let out = Op::onnx("LpNormalization", 1).run1(&[half]);
+    assert_eq!(out, t(&[1, 2], &[f16::from_f32(0.6), f16::from_f32(0.8)]));
+    let zeros = Op::onnx("LpNormalization", 1).run1(&[v(&[0.0, 0.0])]);
+    assert_eq!(zeros, v(&[0.0, 0.0]));
+}

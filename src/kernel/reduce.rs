@@ -1,5 +1,0 @@
-//! Reductions over axes, ArgMax, ArgMin, CumSum.
-
-use super::registry::Entry;
-
-pub(super) const OPS: &[Entry] = &[];

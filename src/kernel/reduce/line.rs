@@ -1,0 +1,110 @@
+//! One line of elements to one value.
+
+use crate::kernel::simd;
+use crate::tensor::Element;
+
+/// What a line is reduced to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs)] // ONNX's names
+pub enum Reduction {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    L1,
+    L2,
+    LogSum,
+    LogSumExp,
+    SumSquare,
+}
+
+/// A type whose lines can be reduced.
+pub trait Reducible: Element + Copy {
+    /// The reduction of `line`; an empty one gives the operation's neutral element.
+    fn reduce(reduction: Reduction, line: &[Self]) -> Self;
+}
+
+/// An extremum that hands NaN on.
+macro_rules! extremum {
+    ($line:expr, $start:expr, $op:tt) => {
+        $line.iter().fold($start, |m, &v| if v $op m || v != v { v } else { m })
+    };
+}
+
+fn log_sum_exp(max: f64, terms: impl Iterator<Item = f64>) -> f64 {
+    // All −∞, or ∞ among them: nothing to shift by.
+    let shift = if max.is_finite() { max } else { 0.0 };
+    terms.map(|v| (v - shift).exp()).sum::<f64>().ln() + shift
+}
+
+impl Reducible for f32 {
+    fn reduce(reduction: Reduction, line: &[f32]) -> f32 {
+        let wide = || line.iter().map(|&v| f64::from(v));
+        match reduction {
+            Reduction::Sum => simd::sum(line),
+            Reduction::Mean => simd::sum(line) / line.len() as f32,
+            Reduction::Max => extremum!(line, f32::NEG_INFINITY, >),
+            Reduction::Min => extremum!(line, f32::INFINITY, <),
+            Reduction::Prod => line.iter().product(),
+            Reduction::L1 => wide().map(f64::abs).sum::<f64>() as f32,
+            Reduction::L2 => wide().map(|v| v * v).sum::<f64>().sqrt() as f32,
+            Reduction::LogSum => simd::sum(line).ln(),
+            Reduction::LogSumExp => log_sum_exp(simd::max(line).into(), wide()) as f32,
+            Reduction::SumSquare => simd::dot(line, line),
+        }
+    }
+}
+
+impl Reducible for f64 {
+    fn reduce(reduction: Reduction, line: &[f64]) -> f64 {
+        let values = || line.iter().copied();
+        match reduction {
+            Reduction::Sum => values().sum(),
+            Reduction::Mean => values().sum::<f64>() / line.len() as f64,
+            Reduction::Max => extremum!(line, f64::NEG_INFINITY, >),
+            Reduction::Min => extremum!(line, f64::INFINITY, <),
+            Reduction::Prod => values().product(),
+            Reduction::L1 => values().map(f64::abs).sum(),
+            Reduction::L2 => values().map(|v| v * v).sum::<f64>().sqrt(),
+            Reduction::LogSum => values().sum::<f64>().ln(),
+            Reduction::LogSumExp => {
+                log_sum_exp(values().fold(f64::NEG_INFINITY, f64::max), values())
+            }
+            Reduction::SumSquare => values().map(|v| v * v).sum(),
+        }
+    }
+}
+
+macro_rules! integer {
+    ($($t:ty),+) => {$(
+        impl Reducible for $t {
+            fn reduce(reduction: Reduction, line: &[$t]) -> $t {
+                let wide = || line.iter().map(|&v| v as f64);
+                let sum = || line.iter().fold(0 as $t, |a, &v| a.wrapping_add(v));
+                match reduction {
+                    Reduction::Sum => sum(),
+                    Reduction::Mean => {
+                        let sum: i128 = line.iter().map(|&v| i128::from(v)).sum();
+                        sum.checked_div(line.len() as i128).unwrap_or(0) as $t
+                    }
+                    Reduction::Max => line.iter().copied().max().unwrap_or(<$t>::MIN),
+                    Reduction::Min => line.iter().copied().min().unwrap_or(<$t>::MAX),
+                    Reduction::Prod => line.iter().fold(1 as $t, |a, &v| a.wrapping_mul(v)),
+                    Reduction::L1 => line.iter().fold(0 as $t, |a, &v| {
+                        a.wrapping_add(i128::from(v).unsigned_abs() as $t)
+                    }),
+                    Reduction::L2 => wide().map(|v| v * v).sum::<f64>().sqrt() as $t,
+                    Reduction::LogSum => wide().sum::<f64>().ln() as $t,
+                    Reduction::LogSumExp => {
+                        log_sum_exp(wide().fold(f64::NEG_INFINITY, f64::max), wide()) as $t
+                    }
+                    Reduction::SumSquare => line.iter().fold(0 as $t, |a, &v| {
+                        a.wrapping_add(v.wrapping_mul(v))
+                    }),
+                }
+            }
+        }
+    )+};
+}
+integer!(i8, i16, i32, i64, u8, u16, u32, u64);
