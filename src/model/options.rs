@@ -1,0 +1,116 @@
+//! How to load a model, and what to say of one that is loaded.
+
+use super::{Classes, Signature, Task};
+use crate::limits::{LoadLimits, RequestLimits};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// `.onnx`
+    Onnx,
+    /// `model.safetensors` with a layer description in `config.json`.
+    Safetensors,
+}
+
+impl Format {
+    /// `onnx` or `safetensors`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Onnx => "onnx",
+            Format::Safetensors => "safetensors",
+        }
+    }
+}
+
+/// What the scores output of a model holds, where the caller knows better than the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputKind {
+    /// Probabilities: claimed as such.
+    Probabilities,
+    /// Logits: softmax (or the logistic function, for one column) makes them probabilities.
+    Logits,
+    /// Scores that are no probabilities.
+    Scores,
+    /// Values of a regressor.
+    Values,
+}
+
+impl OutputKind {
+    /// The kind of that name: `probabilities`, `logits`, `scores` or `values`.
+    pub fn from_name(name: &str) -> Option<OutputKind> {
+        Some(match name {
+            "probabilities" => OutputKind::Probabilities,
+            "logits" => OutputKind::Logits,
+            "scores" => OutputKind::Scores,
+            "values" => OutputKind::Values,
+            _ => return None,
+        })
+    }
+}
+
+/// How to load a model. Everything has a sensible default; what is given overrides what the
+/// file says.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The format; by default told from the file's name and first bytes.
+    pub format: Option<Format>,
+    /// The layer description (`config.json`) of a safetensors model given as bytes.
+    pub config: Option<String>,
+    /// What the answer means.
+    pub task: Option<Task>,
+    /// The class labels, in the order of the scores.
+    pub classes: Option<Classes>,
+    /// What the scores output holds.
+    pub output_kind: Option<OutputKind>,
+    /// The name of the output that holds labels.
+    pub label_output: Option<String>,
+    /// The name of the output that holds scores, probabilities or values.
+    pub scores_output: Option<String>,
+    /// Names of the features of a single wide input, for input by column name.
+    pub feature_names: Option<Vec<String>>,
+    /// The version's number (1 to 2^63-1); by default one more than the last.
+    pub version: Option<u64>,
+    /// A free text to show beside the version.
+    pub display_version: Option<String>,
+    /// Worker threads for large predictions; 0 means the process's CPU quota.
+    pub threads: usize,
+    /// What loading may cost.
+    pub limits: LoadLimits,
+    /// What a request may cost.
+    pub request_limits: RequestLimits,
+}
+
+/// What is known of a loaded model.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// The name it is served under; `None` for a model loaded without a manager.
+    pub name: Option<String>,
+    /// The version's number.
+    pub version: u64,
+    /// The free text beside the version.
+    pub display_version: Option<String>,
+    /// The file format.
+    pub format: Format,
+    /// Its interface.
+    pub signature: Arc<Signature>,
+    /// Bytes of weights, packed copies included.
+    pub weight_bytes: u64,
+    /// SHA-256 of the model file, in lower-case hexadecimal.
+    pub digest: String,
+    /// Where it was loaded from.
+    pub path: Option<PathBuf>,
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+    /// How long loading took, probe included.
+    pub load_duration: Duration,
+    /// What the file says of itself.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether predictions run as one row program (the tabular fast path).
+    pub fast_path: bool,
+}
