@@ -35,7 +35,10 @@ mod threads;
 
 pub use error::{Error, ErrorKind, Result};
 pub use kernel::registry::operators;
+pub use manager::{
+    ManagerOptions, ModelHandle, ModelManager, ModelStats, ReloadOptions, VersionStats,
+};
 pub use model::{
-    Answer, Answers, Classes, Features, Format, GraphModel, LoadOptions, Model, ModelInfo, OutputKind,
-    Prediction, Predictions, ScoreKind, Signature, Task, TensorSpec, load, load_bytes,
+    Answer, Answers, Classes, Features, Format, GraphModel, LoadOptions, Model, ModelInfo,
+    OutputKind, Prediction, Predictions, ScoreKind, Signature, Task, TensorSpec, load, load_bytes,
 };

@@ -56,7 +56,9 @@ impl<'a> Facts<'a> {
 
     fn distribution(&self, id: ValueId, depth: usize) -> bool {
         let id = self.origin(id);
-        let (Some((node, output)), Some(depth)) = (self.writer(id), depth.checked_sub(1)) else { return false };
+        let (Some((node, output)), Some(depth)) = (self.writer(id), depth.checked_sub(1)) else {
+            return false;
+        };
         let input = |i: usize| node.inputs.get(i).copied().flatten();
         match (node.op.as_str(), output) {
             ("Softmax", 0) => true,
@@ -87,9 +89,13 @@ impl<'a> Facts<'a> {
         if let Some(t) = &self.graph.value(id).constant {
             return t.to_f32_vec().is_ok_and(|v| v.iter().all(|x| *x >= 0.0));
         }
-        let (Some((node, output)), Some(depth)) = (self.writer(id), depth.checked_sub(1)) else { return false };
+        let (Some((node, output)), Some(depth)) = (self.writer(id), depth.checked_sub(1)) else {
+            return false;
+        };
         match (node.op.as_str(), output) {
-            ("Exp" | "Abs" | "Relu" | "Sigmoid" | "Softmax" | "Sqrt" | "ReduceSumSquare", 0) => true,
+            ("Exp" | "Abs" | "Relu" | "Sigmoid" | "Softmax" | "Sqrt" | "ReduceSumSquare", 0) => {
+                true
+            }
             ("Equal" | "Less" | "Greater" | "Not" | "And" | "Or", 0) => true,
             ("LinearClassifier", 1) => node
                 .attributes
@@ -108,9 +114,12 @@ impl<'a> Facts<'a> {
     /// Whether `sum` is the sum over the classes of `of`.
     fn is_row_sum(&self, sum: ValueId, of: ValueId) -> bool {
         match self.writer(self.origin(sum)) {
-            Some((node, 0)) if node.op == "ReduceSum" => {
-                node.inputs.first().copied().flatten().is_some_and(|i| self.origin(i) == self.origin(of))
-            }
+            Some((node, 0)) if node.op == "ReduceSum" => node
+                .inputs
+                .first()
+                .copied()
+                .flatten()
+                .is_some_and(|i| self.origin(i) == self.origin(of)),
             _ => false,
         }
     }
@@ -121,9 +130,12 @@ impl<'a> Facts<'a> {
         match (node.op.as_str(), node.inputs.as_slice()) {
             ("LogSoftmax", _) => true,
             ("Sub", [Some(a), Some(b)]) => match self.writer(self.origin(*b)) {
-                Some((lse, 0)) if lse.op == "ReduceLogSumExp" => {
-                    lse.inputs.first().copied().flatten().is_some_and(|i| self.origin(i) == self.origin(*a))
-                }
+                Some((lse, 0)) if lse.op == "ReduceLogSumExp" => lse
+                    .inputs
+                    .first()
+                    .copied()
+                    .flatten()
+                    .is_some_and(|i| self.origin(i) == self.origin(*a)),
                 _ => false,
             },
             _ => false,
@@ -133,10 +145,15 @@ impl<'a> Facts<'a> {
     /// Whether `a = 1 - b` with `b` between 0 and 1.
     fn complements(&self, a: ValueId, b: ValueId, depth: usize) -> bool {
         let b = self.origin(b);
-        let unit = matches!(self.writer(b), Some((n, 0)) if n.op == "Sigmoid") || self.ratio_below_one(b, depth);
+        let unit = matches!(self.writer(b), Some((n, 0)) if n.op == "Sigmoid")
+            || self.ratio_below_one(b, depth);
         let Some((node, 0)) = self.writer(self.origin(a)) else { return false };
         let one = |id: ValueId| {
-            self.graph.value(id).constant.as_ref().is_some_and(|t| t.to_f32_vec().is_ok_and(|v| v == [1.0]))
+            self.graph
+                .value(id)
+                .constant
+                .as_ref()
+                .is_some_and(|t| t.to_f32_vec().is_ok_and(|v| v == [1.0]))
         };
         match (node.op.as_str(), node.inputs.as_slice()) {
             ("Sub", [Some(x), Some(y)]) => unit && one(*x) && self.origin(*y) == b,
@@ -147,9 +164,15 @@ impl<'a> Facts<'a> {
     /// Whether `id = 1 / (1 + y)` with `y` not negative: a logistic function written out.
     fn ratio_below_one(&self, id: ValueId, depth: usize) -> bool {
         let Some((node, 0)) = self.writer(id) else { return false };
-        let ("Div", [Some(one), Some(below)]) = (node.op.as_str(), node.inputs.as_slice()) else { return false };
+        let ("Div", [Some(one), Some(below)]) = (node.op.as_str(), node.inputs.as_slice()) else {
+            return false;
+        };
         let is_one = |id: &ValueId| {
-            self.graph.value(*id).constant.as_ref().is_some_and(|t| t.to_f32_vec().is_ok_and(|v| v == [1.0]))
+            self.graph
+                .value(*id)
+                .constant
+                .as_ref()
+                .is_some_and(|t| t.to_f32_vec().is_ok_and(|v| v == [1.0]))
         };
         if !is_one(one) {
             return false;
@@ -165,7 +188,17 @@ impl<'a> Facts<'a> {
 }
 
 fn relabels(op: &str) -> bool {
-    matches!(op, "Identity" | "Cast" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Dropout" | "ZipMap")
+    matches!(
+        op,
+        "Identity"
+            | "Cast"
+            | "Reshape"
+            | "Flatten"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Dropout"
+            | "ZipMap"
+    )
 }
 
 fn linear_distribution(node: &Node) -> bool {
@@ -190,12 +223,19 @@ fn tree_distribution(node: &Node) -> bool {
     }
     let weights: Vec<f32> = match attributes.floats("class_weights") {
         Ok(w) if !w.is_empty() => w.to_vec(),
-        _ => match attributes.tensor_opt("class_weights_as_tensor").ok().flatten().map(Tensor::to_f32_vec) {
+        _ => match attributes
+            .tensor_opt("class_weights_as_tensor")
+            .ok()
+            .flatten()
+            .map(Tensor::to_f32_vec)
+        {
             Some(Ok(w)) => w,
             _ => return false,
         },
     };
-    let (Ok(trees), Ok(nodes)) = (attributes.ints("class_treeids"), attributes.ints("class_nodeids")) else {
+    let (Ok(trees), Ok(nodes)) =
+        (attributes.ints("class_treeids"), attributes.ints("class_nodeids"))
+    else {
         return false;
     };
     let based = attributes.floats("base_values").is_ok_and(|b| b.iter().any(|x| *x != 0.0));

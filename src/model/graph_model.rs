@@ -119,7 +119,13 @@ impl GraphModel {
         });
     }
 
-    fn fast_row(&self, fast: &FastPath, program: &RowProgram, row: &[f32], began: Instant) -> Prediction {
+    fn fast_row(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram,
+        row: &[f32],
+        began: Instant,
+    ) -> Prediction {
         let mut answer = Answer::Value(f64::NAN);
         let mut probability = None;
         let mut scores: Option<SmallVec<[f64; 8]>> = None;
@@ -130,7 +136,9 @@ impl GraphModel {
                     let class = scratch.classes(*index).first().copied().unwrap_or(0) as usize;
                     answer = match labels {
                         Labels::Int(v) => Answer::Int(v.get(class).copied().unwrap_or_default()),
-                        Labels::Str(v) => v.get(class).map_or_else(|| Answer::Str("".into()), |s| Answer::Str(s.clone())),
+                        Labels::Str(v) => v
+                            .get(class)
+                            .map_or_else(|| Answer::Str("".into()), |s| Answer::Str(s.clone())),
                     };
                     if let Some(floats) = floats {
                         scores = Some(floats.iter().map(|&x| x.into()).collect());
@@ -142,7 +150,9 @@ impl GraphModel {
                 None => {
                     let floats = floats.unwrap_or_default();
                     answer = match floats {
-                        [one] if self.signature.task == Task::Regressor => Answer::Value((*one).into()),
+                        [one] if self.signature.task == Task::Regressor => {
+                            Answer::Value((*one).into())
+                        }
                         many => Answer::Values(many.iter().map(|&x| x.into()).collect()),
                     };
                 }
@@ -195,23 +205,35 @@ impl GraphModel {
         };
         let answers = match &fast.class {
             Some((_, Labels::Int(v))) => {
-                let labels = classes.iter().map(|&c| v.get(c as usize).copied().unwrap_or_default()).collect();
+                let labels = classes
+                    .iter()
+                    .map(|&c| v.get(c as usize).copied().unwrap_or_default())
+                    .collect();
                 Answers::Labels(Tensor::from_vec::<i64>(&[rows], labels)?)
             }
             Some((_, Labels::Str(v))) => {
-                let labels =
-                    classes.iter().map(|&c| v.get(c as usize).map_or_else(String::new, |s| s.to_string())).collect();
+                let labels = classes
+                    .iter()
+                    .map(|&c| v.get(c as usize).map_or_else(String::new, |s| s.to_string()))
+                    .collect();
                 Answers::Labels(Tensor::from_vec::<String>(&[rows], labels)?)
             }
             None => {
-                let values = scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
+                let values =
+                    scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
                 return Ok(self.predictions(rows, Answers::Values(values), None, began));
             }
         };
         Ok(self.predictions(rows, answers, scores, began))
     }
 
-    fn predictions(&self, rows: usize, answers: Answers, scores: Option<Tensor>, began: Instant) -> Predictions {
+    fn predictions(
+        &self,
+        rows: usize,
+        answers: Answers,
+        scores: Option<Tensor>,
+        began: Instant,
+    ) -> Predictions {
         Predictions {
             rows,
             task: self.signature.task,
@@ -229,9 +251,15 @@ impl GraphModel {
         if self.signature.task == Task::Tensors {
             let outputs = self.run_plan(values, &[])?;
             let names = self.signature.outputs.iter().map(|o| o.name.clone());
-            return Ok(self.predictions(rows, Answers::Outputs(names.zip(outputs).collect()), None, began));
+            return Ok(self.predictions(
+                rows,
+                Answers::Outputs(names.zip(outputs).collect()),
+                None,
+                began,
+            ));
         }
-        let wanted: SmallVec<[usize; 2]> = self.reading.label.into_iter().chain(self.reading.scores).collect();
+        let wanted: SmallVec<[usize; 2]> =
+            self.reading.label.into_iter().chain(self.reading.scores).collect();
         let mut outputs = self.run_plan(values, &wanted)?.into_iter();
         let label = match self.reading.label {
             Some(_) => outputs.next().map(Value::into_tensor).transpose()?,
@@ -242,7 +270,9 @@ impl GraphModel {
             scores = scores.map(|logits| probabilities_of(&logits, rows)).transpose()?;
         }
         let answers = match (self.signature.task, label) {
-            (Task::Regressor | Task::Transform, _) | (_, None) if self.signature.task != Task::Classifier => {
+            (Task::Regressor | Task::Transform, _) | (_, None)
+                if self.signature.task != Task::Classifier =>
+            {
                 let values = scores.take().ok_or_else(|| err!(Internal, "no values output"))?;
                 Answers::Values(values)
             }
@@ -254,7 +284,12 @@ impl GraphModel {
             }
         };
         if let Answers::Labels(t) = &answers {
-            ensure!(t.len() == rows, Execution, "the model answered {} labels for {rows} rows", t.len());
+            ensure!(
+                t.len() == rows,
+                Execution,
+                "the model answered {} labels for {rows} rows",
+                t.len()
+            );
         }
         Ok(self.predictions(rows, answers, scores, began))
     }
@@ -382,13 +417,19 @@ fn largest(scores: &Tensor, rows: usize, classes: Option<&Classes>) -> Result<Te
         [p] => usize::from(*p >= 0.5),
         _ => row.iter().enumerate().fold(0, |best, (i, x)| if *x > row[best] { i } else { best }),
     });
-    fn table<T: Element>(rows: usize, picks: impl Iterator<Item = usize>, labels: &[T]) -> Result<Tensor> {
+    fn table<T: Element>(
+        rows: usize,
+        picks: impl Iterator<Item = usize>,
+        labels: &[T],
+    ) -> Result<Tensor> {
         let labels = picks.take(rows).map(|i| labels.get(i).cloned().unwrap_or_default()).collect();
         Tensor::from_vec::<T>(&[rows], labels)
     }
     match classes {
         Some(Classes::Int(v)) => table(rows, picks, v),
-        Some(Classes::Str(v)) => table(rows, picks, &v.iter().map(|s| s.to_string()).collect::<Vec<_>>()),
+        Some(Classes::Str(v)) => {
+            table(rows, picks, &v.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        }
         None => Tensor::from_vec(&[rows], picks.take(rows).map(|i| i as i64).collect()),
     }
 }

@@ -61,7 +61,16 @@ pub(super) fn interpret(
     let row_like = inputs.len() >= 1 && inputs.iter().all(|i| i.batch_axis == Some(0));
     let task = match hints.task {
         Some(task) => task,
-        None => derive_task(&outputs, label, scores, origin(label), origin(scores), &classes, distribution, row_like),
+        None => derive_task(
+            &outputs,
+            label,
+            scores,
+            origin(label),
+            origin(scores),
+            &classes,
+            distribution,
+            row_like,
+        ),
     };
     let kind = match hints.kind {
         Some(OutputKind::Probabilities | OutputKind::Logits) => ScoreKind::Probabilities,
@@ -89,7 +98,8 @@ pub(super) fn interpret(
         Task::Regressor | Task::Transform => score_width.unwrap_or(0),
         _ => 0,
     };
-    let has_probabilities = task == Task::Classifier && scores.is_some() && kind == ScoreKind::Probabilities;
+    let has_probabilities =
+        task == Task::Classifier && scores.is_some() && kind == ScoreKind::Probabilities;
     let (label, scores) = match task {
         Task::Regressor | Task::Transform => (None, scores),
         Task::Tensors => (None, None),
@@ -124,7 +134,9 @@ fn derive_task(
     match (label, scores) {
         (Some(l), _) if width(&outputs[l]).is_some_and(|w| w > 1) => Task::Multilabel,
         (Some(_), _) if label_origin.is_some_and(|(n, _)| n.op == "ArgMin") => Task::Cluster,
-        (Some(_), Some(_)) if score_width == Some(1) && classes.as_ref().is_none_or(|c| c.len() < 2) => {
+        (Some(_), Some(_))
+            if score_width == Some(1) && classes.as_ref().is_none_or(|c| c.len() < 2) =>
+        {
             Task::Outlier
         }
         (Some(_), _) if outputs.len() <= 2 => Task::Classifier,
@@ -212,7 +224,10 @@ fn is_label(output: &TensorSpec) -> bool {
 fn is_scores(output: &TensorSpec) -> bool {
     match &output.ty {
         Some(ValueType::Sequence(inner)) => matches!(**inner, ValueType::Map { .. }),
-        Some(ValueType::Tensor { dtype: ElementType::F32 | ElementType::F64, dims: Some(dims) }) => {
+        Some(ValueType::Tensor {
+            dtype: ElementType::F32 | ElementType::F64,
+            dims: Some(dims),
+        }) => {
             matches!(dims.as_slice(), [_] | [_, _])
         }
         _ => false,
@@ -284,10 +299,9 @@ impl Hints {
         let property = |name: &str| graph.metadata.get(&format!("modelserve.{name}"));
         let task = match (options.task, property("task")) {
             (Some(task), _) => Some(task),
-            (None, Some(name)) => Some(
-                Task::from_name(name)
-                    .ok_or_else(|| err!(InvalidModel, "metadata modelserve.task = '{name}' is no task"))?,
-            ),
+            (None, Some(name)) => Some(Task::from_name(name).ok_or_else(|| {
+                err!(InvalidModel, "metadata modelserve.task = '{name}' is no task")
+            })?),
             _ => None,
         };
         let kind = match (options.output_kind, property("output_kind")) {
@@ -324,6 +338,9 @@ fn parse_classes(json: &str) -> Result<Classes> {
     match serde_json::from_str(json) {
         Ok(Json::Int(v)) => Ok(Classes::Int(v)),
         Ok(Json::Str(v)) => Ok(Classes::Str(v.into_iter().map(Into::into).collect())),
-        Err(_) => bail!(InvalidModel, "metadata modelserve.classes is no JSON list of integers or strings"),
+        Err(_) => bail!(
+            InvalidModel,
+            "metadata modelserve.classes is no JSON list of integers or strings"
+        ),
     }
 }

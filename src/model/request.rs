@@ -40,7 +40,11 @@ pub(super) struct Bound {
 }
 
 /// Binds rows to the inputs.
-pub(super) fn bind(signature: &Signature, features: Features<'_>, limits: &RequestLimits) -> Result<Bound> {
+pub(super) fn bind(
+    signature: &Signature,
+    features: Features<'_>,
+    limits: &RequestLimits,
+) -> Result<Bound> {
     let inputs = &signature.inputs;
     let tensors: Vec<Tensor> = match features {
         Features::F32 { data, rows, width } => {
@@ -216,7 +220,8 @@ fn interleave(parts: Vec<Tensor>, rows: usize) -> Result<Vec<Tensor>> {
     let width = parts.len();
     checked_len(&[rows, width])?;
     if parts.iter().any(|p| p.dtype() == ElementType::String) {
-        let columns: Vec<Vec<String>> = parts.into_iter().map(Tensor::into_vec).collect::<Result<_>>()?;
+        let columns: Vec<Vec<String>> =
+            parts.into_iter().map(Tensor::into_vec).collect::<Result<_>>()?;
         let mut out = Vec::with_capacity(rows * width);
         for row in 0..rows {
             out.extend(columns.iter().map(|c| c[row].clone()));

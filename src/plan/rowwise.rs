@@ -91,10 +91,12 @@ impl RowProgram {
     ) -> Option<RowProgram> {
         let [input] = graph.inputs.as_slice() else { return None };
         let input_width = match &graph.value(*input).declared {
-            Some(ValueType::Tensor { dtype: ElementType::F32, dims: Some(dims) }) => match dims.as_slice() {
-                [_, Dim::Fixed(width)] if *width > 0 => *width,
-                _ => return None,
-            },
+            Some(ValueType::Tensor { dtype: ElementType::F32, dims: Some(dims) }) => {
+                match dims.as_slice() {
+                    [_, Dim::Fixed(width)] if *width > 0 => *width,
+                    _ => return None,
+                }
+            }
             _ => return None,
         };
         let mut builder = Builder {
@@ -163,7 +165,9 @@ impl RowProgram {
                 .iter()
                 .map(|source| match *source {
                     Source::Input => input,
-                    Source::Register { offset, width } => &before[offset * rows..(offset + width) * rows],
+                    Source::Register { offset, width } => {
+                        &before[offset * rows..(offset + width) * rows]
+                    }
                 })
                 .collect();
             let classes = match instruction.class {
@@ -177,7 +181,9 @@ impl RowProgram {
                     }
                 }
                 Operation::ArgMax => {
-                    for (class, row) in classes.iter_mut().zip(read[0].chunks_exact(read[0].len() / rows)) {
+                    for (class, row) in
+                        classes.iter_mut().zip(read[0].chunks_exact(read[0].len() / rows))
+                    {
                         let mut best = 0;
                         for (i, x) in row.iter().enumerate() {
                             if *x > row[best] {
@@ -250,10 +256,13 @@ impl Builder {
                 return self.set(node, 0, register);
             }
             ("Reshape", [Register::Class { .. }]) => {
-                let keeps_rows = matches!(constant(1)?.to_i64_vec().ok()?.as_slice(), [-1] | [-1, 1]);
+                let keeps_rows =
+                    matches!(constant(1)?.to_i64_vec().ok()?.as_slice(), [-1] | [-1, 1]);
                 return keeps_rows.then(|| self.set(node, 0, inputs[0].clone()))?;
             }
-            ("ArrayFeatureExtractor", [Register::Class { index, labels }]) if constant(0).is_some() => {
+            ("ArrayFeatureExtractor", [Register::Class { index, labels }])
+                if constant(0).is_some() =>
+            {
                 let table = constant(0)?;
                 let picks = labels.as_slice::<i64>().ok()?;
                 let labels = pick(table, picks)?;
