@@ -206,7 +206,18 @@ fn linear_distribution(node: &Node) -> bool {
     let rows = node.attributes.floats("intercepts").map_or(0, <[f32]>::len);
     let classes = node.attributes.ints("classlabels_ints").map_or(0, <[i64]>::len)
         + node.attributes.strs("classlabels_strings").map_or(0, |v| v.len());
-    transform == "SOFTMAX" || (transform == "LOGISTIC" && rows == 1 && classes == 2)
+    let logistic_pair = match node.attributes.floats("coefficients") {
+        Ok(w) if rows == 2 => {
+            // One hyperplane written twice with opposite signs: sigmoid(-z) = 1 - sigmoid(z).
+            let (first, second) = w.split_at(w.len() / 2);
+            let intercepts = node.attributes.floats("intercepts").unwrap_or_default();
+            first.len() == second.len()
+                && first.iter().zip(second).all(|(a, b)| *a == -*b)
+                && matches!(intercepts, [a, b] if *a == -*b)
+        }
+        _ => rows == 1,
+    };
+    transform == "SOFTMAX" || (transform == "LOGISTIC" && classes == 2 && logistic_pair)
 }
 
 /// Trees with a logistic or softmax transform; or whose leaves are distributions of equal weight.

@@ -452,10 +452,11 @@ impl Model for GraphModel {
     }
 
     fn predict(&self, row: Features<'_>) -> Result<Prediction> {
-        if let Features::F32 { data, rows: 1, width } = &row {
-            if data.len() == *width && self.fast(*width).is_some() {
-                return self.predict_row(data);
-            }
+        if let Features::F32 { data, rows: 1, width } = &row
+            && data.len() == *width
+            && self.fast(*width).is_some()
+        {
+            return self.predict_row(data);
         }
         let answer = self.general(row, Instant::now())?;
         ensure!(
@@ -479,11 +480,11 @@ impl Model for GraphModel {
                 }
             }
             Features::Tensor(tensor) => {
-                if let (Ok(data), [n, width]) = (tensor.as_slice::<f32>(), tensor.dims()) {
-                    if let Some((fast, program)) = self.fast(*width) {
-                        check_rows(*n, &self.limits)?;
-                        return contain(|| self.fast_batch(fast, program, *n, data, began));
-                    }
+                if let (Ok(data), [n, width]) = (tensor.as_slice::<f32>(), tensor.dims())
+                    && let Some((fast, program)) = self.fast(*width)
+                {
+                    check_rows(*n, &self.limits)?;
+                    return contain(|| self.fast_batch(fast, program, *n, data, began));
                 }
             }
             _ => {}

@@ -58,7 +58,7 @@ pub(super) fn interpret(
         classes = label_classes(graph, &facts, label, scores).map(Arc::new);
     }
     let distribution = scores.is_some_and(|i| facts.is_distribution(graph.outputs[i]));
-    let row_like = inputs.len() >= 1 && inputs.iter().all(|i| i.batch_axis == Some(0));
+    let row_like = !inputs.is_empty() && inputs.iter().all(|i| i.batch_axis == Some(0));
     let task = match hints.task {
         Some(task) => task,
         None => derive_task(
@@ -79,10 +79,8 @@ pub(super) fn interpret(
         None => ScoreKind::Scores,
     };
     let logits = hints.kind == Some(OutputKind::Logits);
-    if task == Task::Classifier && classes.is_none() {
-        if let (Some(width), None) = (score_width, label) {
-            classes = Some(Arc::new(Classes::Int((0..width.max(2) as i64).collect())));
-        }
+    if let (Task::Classifier, None, Some(width), None) = (task, &classes, score_width, label) {
+        classes = Some(Arc::new(Classes::Int((0..width.max(2) as i64).collect())));
     }
     if let (Task::Classifier, Some(classes), Some(width)) = (task, &classes, score_width) {
         ensure!(

@@ -279,7 +279,8 @@ mod tests {
         let at = v.as_ptr();
         let t = Tensor::from_vec(&[2, 2], v).unwrap();
         let t = t.reshaped(Shape::new(&[4]).unwrap()).unwrap();
-        assert_eq!(t.into_vec::<f32>().unwrap().as_ptr(), at);
+        let same = t.into_vec::<f32>().unwrap();
+        assert_eq!(same.as_ptr(), at);
     }
 
     #[test]
