@@ -77,9 +77,11 @@ fuzz-smoke: toolchain
 		echo "fuzz-smoke: $$target for $(FUZZ_SECONDS) s"; \
 		corpus=$(FUZZ_DIR)/corpus/$$target; seeds=$(FUZZ_DIR)/seeds/$$target; \
 		mkdir -p "$$corpus"; [ -d "$$seeds" ] || seeds=; \
+		log=build/fuzz-$$target.log; mkdir -p build; \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ_DIR) --sanitizer none "$$target" \
 			"$$corpus" $$seeds -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
-			-rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 || exit 1; \
+			-rss_limit_mb=4096 >"$$log" 2>&1 || { tail -n 60 "$$log"; exit 1; }; \
+		grep '^Done' "$$log"; \
 		passed=$$((passed + 1)); \
 	done; \
 	echo "fuzz-smoke: $$passed targets passed"
@@ -109,26 +111,27 @@ valgrind:
 			echo "note: valgrind is not installed: the C tests run without it" >&2; \
 		fi; }
 
-# A stale or half-made environment has no pip and is made again.
-$(PYTHON): | toolchain
+# pip is the last thing that a new environment gets: without it the environment is made again.
+$(BIN)/pip: | toolchain
 	@found=; \
 	for candidate in python3.11 python3 python3.12 python3.13 python3.14; do \
 		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			found=$$candidate; break; \
 		fi; \
 	done; \
-	if [ -z "$$found" ]; then echo "please install Python 3.11 or newer" >&2; exit 1; fi; \
-	if ! $$found -c 'import ensurepip, venv' >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] \
-		&& command -v apt-get >/dev/null; then \
-		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& ! $${found:-false} -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3 python3-venv; \
+		found=$${found:-python3}; \
 	fi; \
+	if [ -z "$$found" ]; then echo "please install Python 3.11 or newer" >&2; exit 1; fi; \
 	$$found -m venv --clear "$(VENV)"
 
-$(VENV)/.demo: python/requirements-demo.txt | $(PYTHON)
+$(VENV)/.demo: python/requirements-demo.txt | $(BIN)/pip
 	"$(PYTHON)" -m pip install --quiet -r python/requirements-demo.txt
 	@touch $@
 
-$(VENV)/.dev: python/requirements-dev.txt python/requirements-demo.txt | $(PYTHON)
+$(VENV)/.dev: python/requirements-dev.txt python/requirements-demo.txt | $(BIN)/pip
 	"$(PYTHON)" -m pip install --quiet -r python/requirements-dev.txt
 	@touch $(VENV)/.demo $@
 
