@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION := ignore
 PYO3_ENV = PYO3_PYTHON="$(PYTHON)"
 DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(BIN)/maturin" develop --locked
 
-PYTHON_SOURCES = python examples benches tests
+RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests
 
 .PHONY: help demo test lint bench wheel fuzz-smoke toolchain valgrind clean
 
@@ -45,9 +45,10 @@ lint: $(VENV)/.dev
 	$(CARGO) fmt --all --check
 	$(PYO3_ENV) $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(PYO3_ENV) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
-	"$(BIN)/ruff" check $(PYTHON_SOURCES)
-	"$(BIN)/ruff" format --check $(PYTHON_SOURCES)
-	MYPYPATH=python "$(BIN)/mypy" --ignore-missing-imports python/modelserve examples/demo.py benches/compare_onnxruntime.py
+	"$(BIN)/ruff" check $(RUFF_PATHS)
+	"$(BIN)/ruff" format --check $(RUFF_PATHS)
+	MYPYPATH=python "$(BIN)/mypy" --ignore-missing-imports python/modelserve examples/demo.py \
+		benches/compare_onnxruntime.py
 
 bench: $(VENV)/.dev
 	$(CARGO) bench --locked -p modelserve --bench predict

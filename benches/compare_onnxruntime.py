@@ -20,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import modelserve as ms
 import numpy as np
@@ -61,11 +62,13 @@ def turn(call: Callable[[], object], seconds: float) -> float:
 
 
 # onnxruntime answers labels and probabilities: so that the same is timed, both are asked for here.
-def label_and_score(answer: ms.Prediction) -> object:
+def one_row(manager: ms.ModelManager, name: str, row: np.ndarray) -> object:
+    answer = manager.predict(name, row)
     return answer.prediction, answer.probability
 
 
-def labels_and_scores(answers: ms.Predictions) -> object:
+def whole_batch(manager: ms.ModelManager, name: str, batch: np.ndarray) -> object:
+    answers = manager.predict_batch(name, batch)
     return answers.predictions, answers.probabilities
 
 
@@ -119,12 +122,12 @@ def main() -> None:
         row, row_2d = batch[0], batch[:1]
         cases: dict[int, tuple[Callable[[], object], Callable[[], object]]] = {
             1: (
-                lambda n=name, r=row: label_and_score(manager.predict(n, r)),
-                lambda s=session, f=feed, r=row_2d: s.run(None, {f: r}),
+                partial(one_row, manager, name, row),
+                partial(session.run, None, {feed: row_2d}),
             ),
             BATCH: (
-                lambda n=name, b=batch: labels_and_scores(manager.predict_batch(n, b)),
-                lambda s=session, f=feed, b=batch: s.run(None, {f: b}),
+                partial(whole_batch, manager, name, batch),
+                partial(session.run, None, {feed: batch}),
             ),
         }
         for count, calls in cases.items():
