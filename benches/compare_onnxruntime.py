@@ -103,7 +103,7 @@ def main() -> None:
     lines = [
         machine,
         "",
-        "| model | rows | modelserve, µs | onnxruntime, µs | ratio (theirs / ours) | in one round |",
+        "| model | rows | modelserve, µs | onnxruntime, µs | theirs / ours | in one round |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, folder_name in MODELS.items():
