@@ -34,8 +34,9 @@ demo: $(VENV)/.demo
 	$(DEVELOP) --release
 	"$(PYTHON)" examples/demo.py
 
+# The Python crate is a module for an interpreter and cannot be linked as a program: pytest tests it.
 test: $(VENV)/.dev valgrind
-	$(PYO3_ENV) $(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --exclude modelserve-python
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
 	$(CARGO) build --locked -p modelserve-c
