@@ -50,7 +50,7 @@ for version, model in versions.items():
     (folder / "model.onnx").write_bytes(onnx.SerializeToString())
     columns[f"v{version} label"] = model.predict(xt)
     probabilities = model.predict_proba(xt).astype(np.float32)
-    for name, column in zip(model.classes_, probabilities.T):
+    for name, column in zip(model.classes_, probabilities.T, strict=True):
         columns[f"v{version} probability {name}"] = column
     print(f"version {version}: accuracy {model.score(xt, yt):.4f} on {len(xt)} rows")
 
@@ -58,4 +58,4 @@ with open(HERE / f"{MODEL}_test.csv", "w", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     # str() of a float32 is the shortest decimal that reads back to the same float32.
-    writer.writerows([str(v) for v in row] for row in zip(*columns.values()))
+    writer.writerows([str(v) for v in row] for row in zip(*columns.values(), strict=True))

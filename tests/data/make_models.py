@@ -174,10 +174,22 @@ def regressor(name, model, data, tolerance=1e-4):
     write(name, convert(model, xt), xt, {"values": exact(values)}, [(0, values, tolerance)])
 
 
-iris = lambda: split(datasets.load_iris)
-wine = lambda: split(datasets.load_wine)
-cancer = lambda: split(datasets.load_breast_cancer, list(range(10)))
-diabetes = lambda: split(datasets.load_diabetes)
+def iris():
+    return split(datasets.load_iris)
+
+
+def wine():
+    return split(datasets.load_wine)
+
+
+def cancer():
+    return split(datasets.load_breast_cancer, list(range(10)))
+
+
+def diabetes():
+    return split(datasets.load_diabetes)
+
+
 IRIS_NAMES = datasets.load_iris().target_names
 
 
@@ -232,7 +244,7 @@ def digits_mlp_safetensors():
     mean = scaler.mean_
     scale = 1.0 / scaler.scale_
     tensors, layers, sizes = {}, [], []
-    for i, (weight, bias) in enumerate(zip(model.coefs_, model.intercepts_), start=1):
+    for i, (weight, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True), start=1):
         tensors[f"fc{i}.weight"] = np.ascontiguousarray(weight.T.astype(np.float32))
         tensors[f"fc{i}.bias"] = bias.astype(np.float32)
         sizes.append(weight.shape)
@@ -256,7 +268,7 @@ def digits_mlp_safetensors():
     scaled = scaler.transform(xt)
     probabilities = model.predict_proba(scaled)
     hidden = scaled.astype(np.float64)
-    for i, (weight, bias) in enumerate(zip(model.coefs_, model.intercepts_), start=1):
+    for i, (weight, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True), start=1):
         hidden = hidden @ weight + bias
         hidden = np.maximum(hidden, 0) if i < len(model.coefs_) else hidden
     expected = {

@@ -1,0 +1,142 @@
+# make demo | test | lint | bench | wheel | fuzz-smoke
+#
+# Each target installs what it lacks: Python packages into .venv, and, as root on a machine with
+# apt, a C compiler, valgrind and Python's venv. Rust itself (1.95 or newer) must be there.
+
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+PYTHON := $(BIN)/python
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+FUZZ_DIR := tests/fuzz
+
+export CARGO_TERM_COLOR ?= never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+# One interpreter for every build of the Python module: another one would build it all again.
+PYO3_ENV = PYO3_PYTHON="$(PYTHON)"
+DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(BIN)/maturin" develop --locked
+
+RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests
+
+.PHONY: help demo test lint bench wheel fuzz-smoke toolchain valgrind clean
+
+help:
+	@echo "make demo        build the Python module and run examples/demo.py"
+	@echo "make test        Rust, Python and C/C++ tests"
+	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
+	@echo "make bench       criterion, then the comparison with onnxruntime"
+	@echo "make wheel       a release wheel in dist/"
+	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
+
+demo: $(VENV)/.demo
+	$(DEVELOP) --release
+	"$(PYTHON)" examples/demo.py
+
+# The Python crate is a module for an interpreter and cannot be linked as a program: pytest tests it.
+test: $(VENV)/.dev valgrind
+	$(CARGO) test --locked --workspace --exclude modelserve-python
+	$(DEVELOP)
+	"$(PYTHON)" -m pytest -q python/tests
+	$(CARGO) build --locked -p modelserve-c
+	bash tests/ffi/run.sh "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug"
+
+lint: $(VENV)/.dev
+	$(CARGO) fmt --all --check
+	$(PYO3_ENV) $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(PYO3_ENV) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	"$(BIN)/ruff" check $(RUFF_PATHS)
+	"$(BIN)/ruff" format --check $(RUFF_PATHS)
+	MYPYPATH=python "$(BIN)/mypy" --ignore-missing-imports python/modelserve examples/demo.py \
+		benches/compare_onnxruntime.py
+
+bench: $(VENV)/.dev
+	$(CARGO) bench --locked -p modelserve --bench predict
+	$(DEVELOP) --release
+	@mkdir -p build
+	"$(PYTHON)" benches/compare_onnxruntime.py --output build/compare_onnxruntime.md
+
+wheel: $(VENV)/.demo
+	PATH="$(BIN):$$PATH" "$(BIN)/maturin" build --locked --release --interpreter "$(PYTHON)" --out dist
+
+# libFuzzer's instrumentation is a compiler flag that stable accepts behind RUSTC_BOOTSTRAP.
+# Without a sanitizer: what is looked for here is a panic, an overflow, a hang or a memory bomb.
+fuzz-smoke: toolchain
+	@if [ ! -f $(FUZZ_DIR)/Cargo.toml ]; then \
+		echo "fuzz-smoke: SKIPPED, there is no $(FUZZ_DIR)"; exit 0; \
+	fi; \
+	if ! $(CARGO) fuzz --version >/dev/null 2>&1; then \
+		echo "fuzz-smoke: installing cargo-fuzz"; \
+		$(CARGO) install --locked --quiet cargo-fuzz || { \
+			echo "fuzz-smoke: SKIPPED, cargo-fuzz cannot be installed here"; exit 0; \
+		}; \
+	fi; \
+	targets=$$($(CARGO) fuzz list --fuzz-dir $(FUZZ_DIR)) || exit 1; \
+	if [ -z "$$targets" ]; then echo "fuzz-smoke: no targets in $(FUZZ_DIR)"; exit 1; fi; \
+	passed=0; \
+	for target in $$targets; do \
+		echo "fuzz-smoke: $$target for $(FUZZ_SECONDS) s"; \
+		corpus=$(FUZZ_DIR)/corpus/$$target; seeds=$(FUZZ_DIR)/seeds/$$target; \
+		mkdir -p "$$corpus"; [ -d "$$seeds" ] || seeds=; \
+		log=build/fuzz-$$target.log; mkdir -p build; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ_DIR) --sanitizer none "$$target" \
+			"$$corpus" $$seeds -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+			-rss_limit_mb=4096 >"$$log" 2>&1 || { tail -n 60 "$$log"; exit 1; }; \
+		grep '^Done' "$$log"; \
+		passed=$$((passed + 1)); \
+	done; \
+	echo "fuzz-smoke: $$passed targets passed"
+
+# What must be on the machine before anything is built.
+toolchain:
+	@command -v $(CARGO) >/dev/null || { \
+		echo "cargo is not installed: please install Rust 1.95 or newer" >&2; exit 1; }
+	@missing=; \
+	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v g++ >/dev/null || missing="$$missing g++"; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$missing; \
+		elif command -v cc >/dev/null; then \
+			echo "note: not installed:$$missing; going on with cc" >&2; \
+		else \
+			echo "please install:$$missing" >&2; exit 1; \
+		fi; \
+	fi
+
+valgrind:
+	@command -v valgrind >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y valgrind; \
+		else \
+			echo "note: valgrind is not installed: the C tests run without it" >&2; \
+		fi; }
+
+# pip is the last thing that a new environment gets: without it the environment is made again.
+$(BIN)/pip: | toolchain
+	@found=; \
+	for candidate in python3.11 python3 python3.12 python3.13 python3.14; do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			found=$$candidate; break; \
+		fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& ! $${found:-false} -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3 python3-venv; \
+		found=$${found:-python3}; \
+	fi; \
+	if [ -z "$$found" ]; then echo "please install Python 3.11 or newer" >&2; exit 1; fi; \
+	$$found -m venv --clear "$(VENV)"
+
+$(VENV)/.demo: python/requirements-demo.txt | $(BIN)/pip
+	"$(PYTHON)" -m pip install --quiet -r python/requirements-demo.txt
+	@touch $@
+
+$(VENV)/.dev: python/requirements-dev.txt python/requirements-demo.txt | $(BIN)/pip
+	"$(PYTHON)" -m pip install --quiet -r python/requirements-dev.txt
+	@touch $(VENV)/.demo $@
+
+clean:
+	$(CARGO) clean
+	rm -rf build dist "$(VENV)"
