@@ -23,9 +23,11 @@ mod json;
 mod library;
 mod manager;
 mod model;
+#[allow(dead_code, reason = "constants for readers of the header")]
 mod options;
 mod outputs;
 mod pointer;
 mod predict;
+#[allow(dead_code, reason = "constants for readers of the header")]
 mod status;
 mod tensor;

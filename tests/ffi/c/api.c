@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHECK(condition)                                                                           \
@@ -359,13 +360,14 @@ static void *predict_until_freed(void *calls)
 static void threads(const char *v1)
 {
     pthread_t thread[8];
+    const struct timespec moment = {0, 50000000};
     long calls[8] = {0};
     int i;
     OK(modelserve_model_load(v1, NULL, &shared));
     for (i = 0; i < 8; i++) {
         CHECK(pthread_create(&thread[i], NULL, predict_until_freed, &calls[i]) == 0);
     }
-    usleep(50000);
+    nanosleep(&moment, NULL);
     OK(modelserve_model_free(shared));
     for (i = 0; i < 8; i++) {
         CHECK(pthread_join(thread[i], NULL) == 0);
