@@ -1,1 +1,33 @@
-//! C
+//! The C interface of modelserve: `include/modelserve.h` is generated from these sources.
+//!
+//! Every function has the same shape: check the pointers, look the handles up, call one method
+//! of the Rust crate, convert the answer, all inside [`guard::guard`]. The conventions that hold
+//! for all of them (threads, ownership, errors, text) are at the top of the header, and in
+//! `cbindgen.toml`, from where they come.
+//!
+//! # Safety
+//! What the caller promises, for every function: a pointer that is not NULL points to as many
+//! valid elements as its description says, for the duration of the call; text ends with NUL;
+//! output memory is not read or written by others meanwhile. Handles carry no promise at all.
+
+#![allow(unsafe_code, reason = "a C interface reads and writes its caller's memory")]
+#![allow(non_camel_case_types, reason = "the types carry their C names")]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+#[cfg(panic = "abort")]
+compile_error!("modelserve-c needs panic = \"unwind\": a panic must end as a status, not the host");
+
+mod guard;
+mod handle;
+mod json;
+mod library;
+mod manager;
+mod model;
+#[allow(dead_code, reason = "constants for readers of the header")]
+mod options;
+mod outputs;
+mod pointer;
+mod predict;
+#[allow(dead_code, reason = "constants for readers of the header")]
+mod status;
+mod tensor;

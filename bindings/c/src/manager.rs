@@ -1,0 +1,248 @@
+//! The manager: named models that are loaded, reloaded and unloaded while others predict.
+
+use crate::guard::guard;
+use crate::handle::{self, Object, Served, modelserve_manager, modelserve_model, with_manager};
+use crate::json;
+use crate::model::hand_out;
+use crate::options::{
+    load_options, modelserve_load_options, modelserve_reload_options, reload_options,
+};
+use crate::pointer::{Out, TextOut, path, slice, text};
+use crate::status::*;
+use modelserve::{ManagerOptions, ModelManager};
+use std::ffi::c_char;
+
+/// A manager without models. `threads` is the number of worker threads for large predictions,
+/// 0 the process's CPU quota. `*manager` is to be freed with `modelserve_manager_free`.
+///
+/// Errors: NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_new(
+    threads: usize,
+    manager: *mut modelserve_manager,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { Out::new(manager, "manager") }?;
+        let manager = ModelManager::new(ManagerOptions { threads });
+        out.write(modelserve_manager { id: handle::insert(Object::Manager(manager))? });
+        Ok(())
+    })
+}
+
+/// Frees a manager handle. Model handles that came from it go on answering; calls that use it at
+/// this moment end normally. A handle of id 0 is fine.
+///
+/// Errors: INVALID_HANDLE (a second free, too).
+#[unsafe(no_mangle)]
+pub extern "C" fn modelserve_manager_free(manager: modelserve_manager) -> modelserve_status {
+    guard(|| handle::free_manager(manager))
+}
+
+/// Loads the model file at `path` and serves it as `name`. `options` may be NULL. `*model` is a
+/// handle bound to the name, to be freed with `modelserve_model_free`.
+///
+/// Errors: ALREADY_EXISTS when the name is taken; otherwise as `modelserve_model_load`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_load(
+    manager: modelserve_manager,
+    name: *const c_char,
+    path: *const c_char,
+    options: *const modelserve_load_options,
+    model: *mut modelserve_model,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, path, options, out) = unsafe {
+            (
+                text(name, "name")?,
+                self::path(path, "path")?,
+                load_options(options)?,
+                Out::new(model, "model")?,
+            )
+        };
+        let model = with_manager(manager, |manager| Ok(manager.load(name, path, &options)?))?;
+        hand_out(Served::Named(model), out)
+    })
+}
+
+/// Loads a model from the `len` bytes of a model file, which are copied, and serves it as `name`.
+///
+/// Otherwise as `modelserve_manager_load`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_load_bytes(
+    manager: modelserve_manager,
+    name: *const c_char,
+    bytes: *const u8,
+    len: usize,
+    options: *const modelserve_load_options,
+    model: *mut modelserve_model,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, bytes, options, out) = unsafe {
+            (
+                text(name, "name")?,
+                slice(bytes, len, "bytes")?,
+                load_options(options)?,
+                Out::new(model, "model")?,
+            )
+        };
+        let model = with_manager(manager, |manager| {
+            Ok(manager.load_bytes(name, bytes.to_vec(), &options)?)
+        })?;
+        hand_out(Served::Named(model), out)
+    })
+}
+
+/// Loads a new version of `name` and, when all is well, lets it answer from then on. Until then,
+/// and whenever this fails, the present version answers; requests under way end with the version
+/// they began with.
+///
+/// `path` NULL means the same file again; `options` NULL means as before. `*version` is the new
+/// version's number.
+///
+/// Errors: NOT_FOUND for the name; INVALID_MODEL when the signature changed and that is not
+/// allowed; otherwise as `modelserve_model_load`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_reload(
+    manager: modelserve_manager,
+    name: *const c_char,
+    path: *const c_char,
+    options: *const modelserve_reload_options,
+    version: *mut u64,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, path, options, out) = unsafe {
+            let path = match path.is_null() {
+                true => None,
+                false => Some(self::path(path, "path")?),
+            };
+            (text(name, "name")?, path, reload_options(options)?, Out::new(version, "version")?)
+        };
+        let info = with_manager(manager, |manager| Ok(manager.reload(name, path, &options)?))?;
+        out.write(info.version);
+        Ok(())
+    })
+}
+
+/// Reloads `name` from the `len` bytes of a model file, which are copied.
+///
+/// Otherwise as `modelserve_manager_reload`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_reload_bytes(
+    manager: modelserve_manager,
+    name: *const c_char,
+    bytes: *const u8,
+    len: usize,
+    options: *const modelserve_reload_options,
+    version: *mut u64,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, bytes, options, out) = unsafe {
+            (
+                text(name, "name")?,
+                slice(bytes, len, "bytes")?,
+                reload_options(options)?,
+                Out::new(version, "version")?,
+            )
+        };
+        let info = with_manager(manager, |manager| {
+            Ok(manager.reload_bytes(name, bytes.to_vec(), &options)?)
+        })?;
+        out.write(info.version);
+        Ok(())
+    })
+}
+
+/// Stops serving `name`. Requests under way end normally; handles bound to the name answer
+/// NOT_FOUND from then on, pinned ones go on.
+///
+/// Errors: NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_unload(
+    manager: modelserve_manager,
+    name: *const c_char,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let name = unsafe { text(name, "name") }?;
+        with_manager(manager, |manager| Ok(manager.unload(name)?))
+    })
+}
+
+/// A handle bound to `name`, to be freed with `modelserve_model_free`. Get it once and keep it:
+/// predicting by handle needs no look-up by name.
+///
+/// Errors: NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_model(
+    manager: modelserve_manager,
+    name: *const c_char,
+    model: *mut modelserve_model,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, out) = unsafe { (text(name, "name")?, Out::new(model, "model")?) };
+        let model = with_manager(manager, |manager| Ok(manager.model(name)?))?;
+        hand_out(Served::Named(model), out)
+    })
+}
+
+/// The names of all models as a sorted JSON array.
+///
+/// Errors: BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_models(
+    manager: modelserve_manager,
+    buf: *mut c_char,
+    len: usize,
+    needed: *mut usize,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { TextOut::new(buf, len, needed) }?;
+        let models = with_manager(manager, |manager| Ok(manager.models()))?;
+        out.write(&serde_json::json!(models).to_string())
+    })
+}
+
+/// The counters of `name` as a JSON object: `name`, and `versions` (newest last) with `version`,
+/// `requests`, `rows`, `errors`, `last_error`, `total_ns`, `p50_ns`, `p95_ns`, `p99_ns`,
+/// `serving`.
+///
+/// Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_stats(
+    manager: modelserve_manager,
+    name: *const c_char,
+    buf: *mut c_char,
+    len: usize,
+    needed: *mut usize,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
+        let stats = with_manager(manager, |manager| Ok(manager.stats(name)?))?;
+        out.write(&json::stats(&stats).to_string())
+    })
+}
+
+/// All counters in Prometheus's text format.
+///
+/// Errors: BUFFER_TOO_SMALL (the text can grow between two calls).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_metrics(
+    manager: modelserve_manager,
+    buf: *mut c_char,
+    len: usize,
+    needed: *mut usize,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { TextOut::new(buf, len, needed) }?;
+        out.write(&with_manager(manager, |manager| Ok(manager.metrics_text()))?)
+    })
+}

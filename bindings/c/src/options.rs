@@ -1,0 +1,315 @@
+//! Option structs: they may grow, so each begins with its size.
+
+use crate::guard::guard;
+use crate::pointer::{Out, optional_text, slice, texts};
+use crate::status::*;
+use modelserve::{Classes, Format, LoadOptions, OutputKind, ReloadOptions, Task};
+use std::ffi::c_char;
+
+/// Told from the file's name and first bytes.
+pub const MODELSERVE_FORMAT_AUTO: i32 = 0;
+/// An ONNX file.
+pub const MODELSERVE_FORMAT_ONNX: i32 = 1;
+/// A safetensors file with a layer description.
+pub const MODELSERVE_FORMAT_SAFETENSORS: i32 = 2;
+
+/// Told from the model.
+pub const MODELSERVE_TASK_AUTO: i32 = 0;
+/// One label a row, with scores or probabilities a class.
+pub const MODELSERVE_TASK_CLASSIFIER: i32 = 1;
+/// Several yes/no labels a row.
+pub const MODELSERVE_TASK_MULTILABEL: i32 = 2;
+/// One or more numbers a row.
+pub const MODELSERVE_TASK_REGRESSOR: i32 = 3;
+/// 1 for an inlier, -1 for an outlier, with a score.
+pub const MODELSERVE_TASK_OUTLIER: i32 = 4;
+/// The number of a cluster, with distances.
+pub const MODELSERVE_TASK_CLUSTER: i32 = 5;
+/// Features to features.
+pub const MODELSERVE_TASK_TRANSFORM: i32 = 6;
+/// Named tensors in and out.
+pub const MODELSERVE_TASK_TENSORS: i32 = 7;
+
+/// Told from the model.
+pub const MODELSERVE_OUTPUT_AUTO: i32 = 0;
+/// Probabilities.
+pub const MODELSERVE_OUTPUT_PROBABILITIES: i32 = 1;
+/// Logits: softmax (or the logistic function, for one column) makes them probabilities.
+pub const MODELSERVE_OUTPUT_LOGITS: i32 = 2;
+/// Scores that are no probabilities.
+pub const MODELSERVE_OUTPUT_SCORES: i32 = 3;
+/// Values of a regressor.
+pub const MODELSERVE_OUTPUT_VALUES: i32 = 4;
+
+/// How to load a model. Begin with `modelserve_load_options_init`, then set what differs from
+/// the defaults; everything that is left 0 or NULL is told from the model. What it points to
+/// has to live during the call only.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct modelserve_load_options {
+    /// `sizeof(modelserve_load_options)`; set by `modelserve_load_options_init`.
+    pub struct_size: usize,
+    /// The version's number; 0: one more than the last.
+    pub version: u64,
+    /// Worker threads for large predictions; 0: the process's CPU quota.
+    pub threads: usize,
+    /// One of `MODELSERVE_FORMAT_*`.
+    pub format: i32,
+    /// One of `MODELSERVE_TASK_*`.
+    pub task: i32,
+    /// One of `MODELSERVE_OUTPUT_*`: what the scores output holds.
+    pub output_kind: i32,
+    /// Always 0.
+    pub reserved: i32,
+    /// The layer description (`config.json`) of a safetensors model given as bytes, or NULL.
+    pub config: *const c_char,
+    /// A free text to show beside the version, or NULL.
+    pub display_version: *const c_char,
+    /// The name of the output that holds labels, or NULL.
+    pub label_output: *const c_char,
+    /// The name of the output that holds scores, probabilities or values, or NULL.
+    pub scores_output: *const c_char,
+    /// `n_classes` class labels as integers, in the order of the scores, or NULL.
+    pub class_ints: *const i64,
+    /// `n_classes` class labels as text, or NULL; not together with `class_ints`.
+    pub class_strings: *const *const c_char,
+    /// How many class labels there are.
+    pub n_classes: usize,
+    /// Names of the `n_feature_names` features of a single wide input, or NULL.
+    pub feature_names: *const *const c_char,
+    /// How many feature names there are.
+    pub n_feature_names: usize,
+}
+
+/// How to reload a model. Begin with `modelserve_reload_options_init`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct modelserve_reload_options {
+    /// `sizeof(modelserve_reload_options)`; set by `modelserve_reload_options_init`.
+    pub struct_size: usize,
+    /// How to load the new version; NULL: as the last.
+    pub load: *const modelserve_load_options,
+    /// Whether the new version may have another signature: 0 or 1.
+    pub allow_signature_change: i32,
+    /// Always 0.
+    pub reserved: i32,
+}
+
+/// Sets `*options` to the defaults.
+///
+/// Errors: NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_load_options_init(
+    options: *mut modelserve_load_options,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let options = unsafe { Out::new(options, "options") }?;
+        options.write(defaults());
+        Ok(())
+    })
+}
+
+/// Sets `*options` to the defaults.
+///
+/// Errors: NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_reload_options_init(
+    options: *mut modelserve_reload_options,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let options = unsafe { Out::new(options, "options") }?;
+        options.write(defaults());
+        Ok(())
+    })
+}
+
+/// A struct that begins with `struct_size`.
+///
+/// # Safety
+/// All-zero bytes are a value of the type, it has no padding that matters, and its first field
+/// is `struct_size: usize`.
+pub(crate) unsafe trait Versioned: Copy {
+    /// Its name, for messages.
+    const NAME: &'static str;
+}
+
+// SAFETY: integers and nullable pointers; the first field is `struct_size`.
+unsafe impl Versioned for modelserve_load_options {
+    const NAME: &'static str = "modelserve_load_options";
+}
+
+// SAFETY: as above.
+unsafe impl Versioned for modelserve_reload_options {
+    const NAME: &'static str = "modelserve_reload_options";
+}
+
+/// The defaults: everything 0 or NULL but `struct_size`.
+pub(crate) fn defaults<T: Versioned>() -> T {
+    // SAFETY: all-zero bytes are a value (`Versioned`).
+    let mut value: T = unsafe { std::mem::zeroed() };
+    // SAFETY: the first field is a `usize` (`Versioned`).
+    unsafe { (&raw mut value).cast::<usize>().write(size_of::<T>()) };
+    value
+}
+
+/// Reads an option struct of this or a newer header: fields this library does not know have to
+/// be 0.
+///
+/// # Safety
+/// `pointer` points to a struct of as many bytes as its first field says.
+unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
+    let name = T::NAME;
+    if !pointer.is_aligned() {
+        return Err(Failure::argument(format!("{name} is not aligned for its type")));
+    }
+    // SAFETY: the first field is a `usize` (`Versioned`), aligned as just checked.
+    let size = unsafe { pointer.cast::<usize>().read() };
+    let known = size_of::<T>();
+    if !(known..=known + 4096).contains(&size) {
+        return Err(Failure::argument(format!(
+            "{name}.struct_size is {size}, expected {known}: call {name}_init first"
+        )));
+    }
+    // SAFETY: the struct has `size` bytes (promised by the caller), `known` of them ours.
+    let rest = unsafe { slice(pointer.cast::<u8>().add(known), size - known, name) }?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Failure::argument(format!(
+            "{name} sets options that this version of the library does not know"
+        )));
+    }
+    // SAFETY: at least `known` bytes, aligned.
+    Ok(unsafe { pointer.read() })
+}
+
+/// # Safety
+/// `pointer` is NULL (the defaults) or points to options as their description says.
+pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Outcome<LoadOptions> {
+    if pointer.is_null() {
+        return Ok(LoadOptions::default());
+    }
+    // SAFETY: promised by the caller.
+    let c = unsafe { read(pointer) }?;
+    if c.reserved != 0 {
+        return Err(Failure::argument("modelserve_load_options.reserved is not 0"));
+    }
+    // SAFETY: promised by the caller, for every pointer in the options.
+    unsafe {
+        Ok(LoadOptions {
+            format: choice(c.format, &[Format::Onnx, Format::Safetensors], "format")?,
+            config: owned(c.config, "config")?,
+            task: choice(c.task, &Task::ALL, "task")?,
+            classes: classes(&c)?,
+            output_kind: choice(c.output_kind, &OUTPUT_KINDS, "output_kind")?,
+            label_output: owned(c.label_output, "label_output")?,
+            scores_output: owned(c.scores_output, "scores_output")?,
+            feature_names: match c.feature_names.is_null() && c.n_feature_names == 0 {
+                true => None,
+                false => Some(
+                    texts(c.feature_names, c.n_feature_names, "feature_names")?
+                        .into_iter()
+                        .map(str::to_string)
+                        .collect(),
+                ),
+            },
+            version: (c.version != 0).then_some(c.version),
+            display_version: owned(c.display_version, "display_version")?,
+            threads: c.threads,
+            ..LoadOptions::default()
+        })
+    }
+}
+
+/// # Safety
+/// `pointer` is NULL (the defaults) or points to options as their description says.
+pub(crate) unsafe fn reload_options(
+    pointer: *const modelserve_reload_options,
+) -> Outcome<ReloadOptions> {
+    if pointer.is_null() {
+        return Ok(ReloadOptions::default());
+    }
+    // SAFETY: promised by the caller.
+    let c = unsafe { read(pointer) }?;
+    if c.reserved != 0 || !matches!(c.allow_signature_change, 0 | 1) {
+        return Err(Failure::argument(
+            "modelserve_reload_options: allow_signature_change is 0 or 1, reserved is 0",
+        ));
+    }
+    let load = match c.load.is_null() {
+        true => None,
+        // SAFETY: promised by the caller.
+        false => Some(unsafe { load_options(c.load) }?),
+    };
+    Ok(ReloadOptions { load, allow_signature_change: c.allow_signature_change == 1 })
+}
+
+const OUTPUT_KINDS: [OutputKind; 4] =
+    [OutputKind::Probabilities, OutputKind::Logits, OutputKind::Scores, OutputKind::Values];
+
+/// The `number`-th of `all`, counted from 1; 0 is "not said".
+fn choice<T: Copy>(number: i32, all: &[T], name: &str) -> Outcome<Option<T>> {
+    if number == 0 {
+        return Ok(None);
+    }
+    let known = usize::try_from(number).ok().and_then(|n| all.get(n.checked_sub(1)?)).copied();
+    known.map(Some).ok_or_else(|| {
+        Failure::argument(format!("'{name}' is {number}, expected 0 to {}", all.len()))
+    })
+}
+
+unsafe fn owned(pointer: *const c_char, name: &str) -> Outcome<Option<String>> {
+    // SAFETY: promised by the caller.
+    Ok(unsafe { optional_text(pointer, name) }?.map(str::to_string))
+}
+
+unsafe fn classes(c: &modelserve_load_options) -> Outcome<Option<Classes>> {
+    // SAFETY: promised by the caller.
+    match (c.class_ints.is_null(), c.class_strings.is_null()) {
+        (true, true) if c.n_classes == 0 => Ok(None),
+        (true, true) => Err(Failure::null("class_ints")),
+        (false, true) => {
+            let ints = unsafe { slice(c.class_ints, c.n_classes, "class_ints") }?;
+            Ok(Some(Classes::Int(ints.to_vec())))
+        }
+        (true, false) => {
+            let all = unsafe { texts(c.class_strings, c.n_classes, "class_strings") }?;
+            Ok(Some(Classes::Str(all.into_iter().map(Into::into).collect())))
+        }
+        (false, false) => {
+            Err(Failure::argument("class_ints and class_strings cannot both be given"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_defaults() {
+        let options: modelserve_load_options = defaults();
+        assert_eq!(options.struct_size, size_of::<modelserve_load_options>());
+        // SAFETY: a value of the right size.
+        let read = unsafe { load_options(&raw const options) }.unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", LoadOptions::default()));
+    }
+
+    #[test]
+    fn unknown_numbers_and_sizes_are_refused() {
+        let mut options: modelserve_load_options = defaults();
+        options.task = 8;
+        // SAFETY: a value of the right size.
+        assert!(unsafe { load_options(&raw const options) }.is_err());
+        options.task = -1;
+        // SAFETY: a value of the right size.
+        assert!(unsafe { load_options(&raw const options) }.is_err());
+        options.task = MODELSERVE_TASK_TENSORS;
+        // SAFETY: a value of the right size.
+        let read = unsafe { load_options(&raw const options) }.unwrap();
+        assert_eq!(read.task, Some(Task::Tensors));
+        options.struct_size = 8;
+        // SAFETY: refused by its size.
+        assert!(unsafe { load_options(&raw const options) }.is_err());
+    }
+}

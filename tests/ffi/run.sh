@@ -1,0 +1,91 @@
+#!/bin/sh
+# Compiles and runs the C and C++ programs against the built library.
+#
+#     tests/ffi/run.sh [DIRECTORY OF libmodelserve_c.so AND .a]      (default: target/debug)
+#
+# CC, CXX and CFLAGS are heeded. Memory is checked with valgrind where there is one.
+root=$(cd "$(dirname "$0")/../.." && pwd)
+lib=${1:-$root/target/debug}
+lib=$(cd "$lib" && pwd) || exit 2
+out=$(mktemp -d) || exit 2
+trap 'rm -rf "$out"' EXIT
+CC=${CC:-cc}
+CXX=${CXX:-c++}
+warnings="-Wall -Wextra -Wpedantic -Werror"
+system="-lpthread -ldl -lm"
+data=$root/tests/data
+v1=$data/iris_v1/model.onnx
+v2=$data/iris_v2/model.onnx
+strings=$data/logistic_strings/model.onnx
+maps=$data/logistic_strings_zipmap/model.onnx
+passed=0
+failed=0
+
+# t NAME COMMAND…: one test; its output is shown when it fails.
+t() {
+    name=$1
+    shift
+    if "$@" >"$out/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok    $name"
+    else
+        failed=$((failed + 1))
+        echo "FAIL  $name: $*"
+        sed 's/^/      /' "$out/log"
+    fi
+}
+
+{
+    echo '#include <modelserve.h>'
+    echo '#include <modelserve.h>'
+    echo 'int main(void) { return 0; }'
+} >"$out/twice.c"
+{
+    echo '#include <modelserve.hpp>'
+    echo '#include <modelserve.hpp>'
+    echo 'int main() { return 0; }'
+} >"$out/twice.cpp"
+for std in c99 c11; do
+    t "modelserve.h alone, $std" $CC -std=$std $warnings -I"$root/include" \
+        -fsyntax-only "$out/twice.c"
+done
+t "modelserve.h alone, c++17" $CXX -x c++ -std=c++17 $warnings -I"$root/include" \
+    -fsyntax-only "$out/twice.c"
+t "modelserve.hpp alone, c++17" $CXX -std=c++17 $warnings -I"$root/include" \
+    -fsyntax-only "$out/twice.cpp"
+
+# build NAME LANGUAGE SOURCE: NAME-shared and NAME-static.
+build() {
+    case $2 in
+    c) compile="$CC -std=c99 -D_POSIX_C_SOURCE=200809L" ;;
+    *) compile="$CXX -std=c++17" ;;
+    esac
+    t "$1: compile, shared" $compile $warnings $CFLAGS -g -I"$root/include" "$root/$3" \
+        -o "$out/$1-shared" -L"$lib" -lmodelserve_c "-Wl,-rpath,$lib" $system
+    t "$1: compile, static" $compile $warnings $CFLAGS -g -I"$root/include" "$root/$3" \
+        -o "$out/$1-static" "$lib/libmodelserve_c.a" $system
+}
+build predict c examples/c/predict.c
+build api c tests/ffi/c/api.c
+build api-cpp c++ tests/ffi/cpp/api.cpp
+
+for link in shared static; do
+    t "predict: run, $link" "$out/predict-$link" "$v1" "$v2"
+    t "api: run, $link" "$out/api-$link" "$v1" "$v2" "$strings" "$maps"
+    t "api-cpp: run, $link" "$out/api-cpp-$link" "$v1" "$v2" "$strings"
+done
+
+if ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    apt-get install -y valgrind >/dev/null 2>&1
+fi
+if command -v valgrind >/dev/null 2>&1; then
+    memcheck="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect"
+    memcheck="$memcheck --error-exitcode=9"
+    t "predict: valgrind" $memcheck "$out/predict-shared" "$v1" "$v2"
+    t "api: valgrind" $memcheck "$out/api-shared" "$v1" "$v2" "$strings" "$maps"
+else
+    echo "skip  valgrind: not installed"
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
