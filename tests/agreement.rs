@@ -12,7 +12,12 @@ use modelserve::{Answers, Classes, Model, Prediction, Predictions, Task};
 const TOLERANCE: f64 = 1e-5;
 
 /// Models whose answers are further from their trainer's, how far, and why.
-const EXCEPTIONS: &[(&str, f64, &str)] = &[];
+const EXCEPTIONS: &[(&str, f64, &str)] = &[(
+    "kmeans",
+    5e-5,
+    "the converted model takes the distance as the root of a difference of float32 squares, which \
+     cancels near a centre",
+)];
 
 fn tolerance(name: &str) -> f64 {
     EXCEPTIONS.iter().find(|(model, ..)| *model == name).map_or(TOLERANCE, |(_, t, _)| *t)

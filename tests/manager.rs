@@ -328,6 +328,12 @@ fn features_of_a_wide_input_are_given_by_name() {
     let error = model.predict_batch(Features::Columns(more)).unwrap_err();
     says(&error, ErrorKind::InvalidInput, None, &["'nose'"]);
 
+    let pairs = names
+        .iter()
+        .map(|name| (name.clone(), Tensor::from_vec(&[2, 2], vec![0.0f32; 4]).unwrap()));
+    let error = model.predict_batch(Features::Columns(pairs.collect())).unwrap_err();
+    says(&error, ErrorKind::InvalidInput, None, &["[2, 2]"]);
+
     let few = LoadOptions { feature_names: Some(names[1..].to_vec()), ..LoadOptions::default() };
     let error = load(path("iris_v1"), &few).err().unwrap();
     says(&error, ErrorKind::InvalidArgument, None, &["3", "4"]);

@@ -102,6 +102,18 @@ impl Seen {
         self.first.write().unwrap().get_or_insert(what);
     }
 
+    fn answers(&self) -> usize {
+        get(&self.odd) + get(&self.even)
+    }
+
+    /// Waits until every thread can have answered once more, so that each swap meets requests.
+    fn wait_for_answers(&self) {
+        let before = self.answers();
+        while self.answers() < before + THREADS && get(&self.failed) == 0 {
+            std::thread::yield_now();
+        }
+    }
+
     fn count(&self, version: u64, last: &mut u64) {
         let counter = if version % 2 == 1 { &self.odd } else { &self.even };
         counter.fetch_add(1, Ordering::SeqCst);
@@ -183,13 +195,14 @@ fn a_thousand_reloads_fail_no_request_and_mix_no_answer() {
         let (path, options) = version(1);
         let handle = manager.load("iris", path, &options).unwrap();
         let mut refused = 0;
-        let seen = under_load(Arc::new(handle.clone()), |_| {
+        let seen = under_load(Arc::new(handle.clone()), |seen| {
             for number in 2..RELOADS + 2 {
                 let (path, load) = version(number);
                 let options = ReloadOptions { load: Some(load), ..ReloadOptions::default() };
                 let info = manager.reload("iris", Some(&path), &options).unwrap();
                 assert_eq!(info.version, number);
-                if number % 10 == 0 {
+                seen.wait_for_answers();
+                if number % 10 == number / 10 % 2 {
                     let cut = (number as usize / 10) * good.len() / 101;
                     std::fs::write(&broken, &good[..cut]).unwrap();
                     let error = manager
@@ -198,14 +211,15 @@ fn a_thousand_reloads_fail_no_request_and_mix_no_answer() {
                     assert_eq!(error.model(), Some("iris"), "{error}");
                     refused += 1;
                     assert_eq!(handle.version().unwrap(), number, "the old version serves on");
+                    seen.wait_for_answers();
                 }
             }
         });
         let first = seen.first.read().unwrap().clone();
         assert_eq!((get(&seen.failed), get(&seen.mixed)), (0, 0), "{first:?}");
-        assert_eq!(refused, RELOADS / 10);
+        assert!(refused >= RELOADS / 10, "{refused} broken files");
         assert!(get(&seen.odd) > 0 && get(&seen.even) > 0, "only one of the versions answered");
-        assert!(get(&seen.changes) > 2 * THREADS, "the versions hardly changed under load");
+        assert!(get(&seen.changes) as u64 > RELOADS, "the versions hardly changed under load");
         assert_eq!(handle.version().unwrap(), RELOADS + 1);
         println!(
             "{} answers of odd and {} of even versions, {} changes seen",
