@@ -1,0 +1,199 @@
+//! Broken model files are refused or load; none makes the library panic.
+
+#![cfg(all(feature = "onnx", feature = "safetensors"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::Expected;
+use common::random::Random;
+use modelserve::{
+    ErrorKind, Features, Format, LoadOptions, Model, Result, load_bytes, tensor::Tensor,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const FLIPS: usize = 2_000;
+const MIB: u64 = 1 << 20;
+
+/// A file may ask for much; these tests give it little, so that a refusal costs no memory.
+fn options(format: Format) -> LoadOptions {
+    let mut options = LoadOptions { format: Some(format), ..LoadOptions::default() };
+    if format == Format::Safetensors {
+        let config = common::data().join("digits_mlp_safetensors/config.json");
+        options.config = Some(std::fs::read_to_string(config).unwrap());
+    }
+    options.limits.weight_bytes = 256 * MIB;
+    options.request_limits.run_bytes = 256 * MIB;
+    options.request_limits.loop_iterations = 10_000;
+    options
+}
+
+/// How often a file was refused, and how often it loaded.
+#[derive(Default, Debug)]
+struct Outcome {
+    refused: usize,
+    loaded: usize,
+    failures: Vec<String>,
+}
+
+impl Outcome {
+    /// Loads `bytes` and predicts with what loads. A panic, and an error that tells of one, is a
+    /// failure of the file `what`.
+    fn attempt(
+        &mut self,
+        what: impl Fn() -> String,
+        bytes: &[u8],
+        options: &LoadOptions,
+        ask: impl Fn(&dyn Model) -> Result<()>,
+    ) {
+        let started = Instant::now();
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let model = match load_bytes(bytes.to_vec(), options) {
+                Ok(model) => model,
+                Err(error) => return (false, Err(error)),
+            };
+            (true, ask(&model))
+        }));
+        match attempt {
+            Ok((loaded, result)) => {
+                if loaded {
+                    self.loaded += 1;
+                } else {
+                    self.refused += 1;
+                }
+                match result {
+                    Err(e) if e.kind() == ErrorKind::Internal => {
+                        self.failures.push(format!("{}: {e}", what()));
+                    }
+                    _ => {}
+                }
+            }
+            Err(_) => self.failures.push(format!("{}: a panic", what())),
+        }
+        let took = started.elapsed();
+        if took > Duration::from_secs(30) {
+            self.failures.push(format!("{}: took {took:?}", what()));
+        }
+    }
+
+    fn check(&self) {
+        let some = self.failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+        assert!(self.failures.is_empty(), "{} failures:\n{some}", self.failures.len());
+    }
+}
+
+fn corrupt(name: &str, format: Format) {
+    let file = std::fs::read(common::model_path(name)).unwrap();
+    let options = options(format);
+    let expected = Expected::of(name);
+    let ask = |model: &dyn Model| {
+        model.predict_batch(expected.features())?;
+        model.predict_row(expected.row(0)).map(|_| ())
+    };
+
+    let mut whole = Outcome::default();
+    whole.attempt(|| name.to_string(), &file, &options, ask);
+    assert_eq!((whole.loaded, whole.refused), (1, 0), "{name} itself loads");
+
+    let mut truncated = Outcome::default();
+    for length in 0..file.len() {
+        let what = || format!("{name} cut to {length} bytes");
+        truncated.attempt(what, &file[..length], &options, ask);
+    }
+    println!("{name}, cut: {} refused, {} loaded", truncated.refused, truncated.loaded);
+    truncated.check();
+    assert!(truncated.refused > 0);
+
+    let mut random = Random::new(20_240_101);
+    let mut flipped = Outcome::default();
+    for _ in 0..FLIPS {
+        let bit = random.below(file.len() * 8);
+        let mut bytes = file.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let what = || format!("{name}, bit {} of byte {} flipped", bit % 8, bit / 8);
+        flipped.attempt(what, &bytes, &options, ask);
+    }
+    println!("{name}, flipped: {} refused, {} loaded", flipped.refused, flipped.loaded);
+    flipped.check();
+    assert!(flipped.refused > 0 && flipped.loaded > 0, "the flips reach both outcomes");
+}
+
+#[test]
+fn no_cut_or_flip_of_a_linear_onnx_model_panics() {
+    corrupt("logistic", Format::Onnx);
+}
+
+#[test]
+fn no_cut_or_flip_of_a_tree_onnx_model_panics() {
+    corrupt("gradient_boosting", Format::Onnx);
+}
+
+#[test]
+fn no_cut_or_flip_of_a_safetensors_model_panics() {
+    corrupt("digits_mlp_safetensors", Format::Safetensors);
+}
+
+/// Asks a model of any signature with zeros, and with numbers, and with nothing.
+fn ask_anything(model: &dyn Model) -> Result<()> {
+    let signature = model.signature();
+    let widths: Vec<usize> =
+        signature.inputs.iter().map(|input| input.row_width().unwrap_or(4).min(10_000)).collect();
+    let width: usize = widths.iter().sum();
+    let mut worst = Ok(());
+    let mut note = |result: Result<()>| {
+        if matches!(&result, Err(e) if e.kind() == ErrorKind::Internal) {
+            worst = result;
+        }
+    };
+    for fill in [0.0f32, 1.5, -1e30, f32::NAN] {
+        for rows in [1, 3] {
+            let data = vec![fill; rows * width];
+            let features = Features::F32 { data: &data, rows, width };
+            note(model.predict_batch(features).map(|_| ()));
+            let columns: Result<Vec<_>> = signature
+                .inputs
+                .iter()
+                .zip(&widths)
+                .map(|(input, &w)| {
+                    let tensor = Tensor::from_vec(&[rows, w], vec![fill; rows * w])?;
+                    Ok((input.name.clone(), tensor))
+                })
+                .collect();
+            note(columns.and_then(|c| model.predict_batch(Features::Columns(c)).map(|_| ())));
+        }
+    }
+    note(model.predict_row(&vec![0.0; width]).map(|_| ()));
+    note(model.predict_row(&[]).map(|_| ()));
+    note(model.run(Vec::new(), &[]).map(|_| ()));
+    worst
+}
+
+fn replay(folder: &str, format: Format) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/replay").join(folder);
+    let options = options(format);
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no files in {}", folder.display());
+    let mut outcome = Outcome::default();
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        let name = || file.file_name().unwrap().to_string_lossy().into_owned();
+        let before = outcome.loaded;
+        outcome.attempt(name, &bytes, &options, ask_anything);
+        println!("{}: {}", name(), if outcome.loaded > before { "loads" } else { "refused" });
+    }
+    outcome.check();
+}
+
+#[test]
+fn every_collected_onnx_file_loads_or_is_refused() {
+    replay("onnx", Format::Onnx);
+}
+
+#[test]
+fn every_collected_safetensors_file_loads_or_is_refused() {
+    replay("safetensors", Format::Safetensors);
+}

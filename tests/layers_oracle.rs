@@ -1,0 +1,202 @@
+//! Layers of a safetensors model compute what candle-nn's modules of the same weights compute.
+
+#![cfg(feature = "safetensors")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use candle_core::{D, Device, Module, Tensor as Candle};
+use candle_nn::ops::{log_softmax, sigmoid, silu, softmax};
+use candle_nn::{Embedding, LayerNorm, Linear, RmsNorm};
+use common::random::Random;
+use modelserve::tensor::{Tensor, Value};
+use modelserve::{Format, GraphModel, LoadOptions, Model, load_bytes};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value as Json, json};
+
+/// A named weight.
+struct Weight {
+    name: &'static str,
+    dims: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Weight {
+    fn random(random: &mut Random, name: &'static str, dims: &[usize]) -> Weight {
+        let values = random.floats(dims.iter().product(), 1.0);
+        Weight { name, dims: dims.to_vec(), values }
+    }
+
+    fn candle(&self) -> Candle {
+        Candle::from_vec(self.values.clone(), self.dims.as_slice(), &Device::Cpu).unwrap()
+    }
+}
+
+/// The model of `layers` over a float32 (or int64) input of `shape` after the batch.
+fn model(dtype: &str, shape: &[usize], layers: &Json, weights: &[&Weight]) -> GraphModel {
+    let bytes: Vec<Vec<u8>> =
+        weights.iter().map(|w| w.values.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let views = weights
+        .iter()
+        .zip(&bytes)
+        .map(|(w, bytes)| (w.name, TensorView::new(Dtype::F32, w.dims.clone(), bytes).unwrap()));
+    let file = safetensors::serialize(views, None).unwrap();
+    let mut dims = vec![json!("batch")];
+    dims.extend(shape.iter().map(|n| json!(n)));
+    let config = json!({
+        "format": "modelserve-layers",
+        "version": 1,
+        "inputs": [{"name": "x", "dtype": dtype, "shape": dims}],
+        "layers": layers,
+    });
+    let options = LoadOptions {
+        format: Some(Format::Safetensors),
+        config: Some(config.to_string()),
+        ..LoadOptions::default()
+    };
+    load_bytes(file, &options).unwrap_or_else(|e| panic!("{layers}: {e}"))
+}
+
+fn same(what: &str, model: &GraphModel, input: Tensor, want: &Candle) {
+    let outputs = model.run(vec![("x".into(), Value::Tensor(input))], &[]).unwrap();
+    let [(name, Value::Tensor(got))] = outputs.as_slice() else {
+        panic!("{what}: {outputs:?}");
+    };
+    assert_eq!(name, "output");
+    assert_eq!(got.dims(), want.dims(), "{what}");
+    let want: Vec<f32> = want.flatten_all().unwrap().to_vec1().unwrap();
+    for (i, (&g, &w)) in got.as_slice::<f32>().unwrap().iter().zip(&want).enumerate() {
+        assert!(common::close(g.into(), w.into(), 1e-5), "{what}, element {i}: {g} and not {w}");
+    }
+}
+
+fn input(random: &mut Random, dims: &[usize], scale: f32) -> (Tensor, Candle) {
+    let values = random.floats(dims.iter().product(), scale);
+    let candle = Candle::from_vec(values.clone(), dims, &Device::Cpu).unwrap();
+    (Tensor::from_vec(dims, values).unwrap(), candle)
+}
+
+#[test]
+fn linear() {
+    let random = &mut Random::new(1);
+    for (ins, outs) in [(1, 1), (3, 2), (64, 33), (130, 7)] {
+        let weight = Weight::random(random, "fc.weight", &[outs, ins]);
+        let bias = Weight::random(random, "fc.bias", &[outs]);
+        let (x, candle) = input(random, &[5, ins], 1.0);
+        let layer = json!([{"type": "linear", "name": "fc", "in": ins, "out": outs}]);
+        let ours = model("float32", &[ins], &layer, &[&weight, &bias]);
+        let want = Linear::new(weight.candle(), Some(bias.candle())).forward(&candle).unwrap();
+        same("linear", &ours, x.clone(), &want);
+
+        let layer =
+            json!([{"type": "linear", "name": "fc", "in": ins, "out": outs, "bias": false}]);
+        let ours = model("float32", &[ins], &layer, &[&weight]);
+        let want = Linear::new(weight.candle(), None).forward(&candle).unwrap();
+        same("linear without bias", &ours, x, &want);
+    }
+}
+
+#[test]
+fn layer_norm_and_rms_norm() {
+    let random = &mut Random::new(2);
+    for (size, eps) in [(1, 1e-5), (8, 1e-5), (65, 1e-3)] {
+        let weight = Weight::random(random, "n.weight", &[size]);
+        let bias = Weight::random(random, "n.bias", &[size]);
+        let (x, candle) = input(random, &[4, 3, size], 3.0);
+        let layer = json!([{"type": "layer_norm", "name": "n", "size": size, "eps": eps}]);
+        let ours = model("float32", &[3, size], &layer, &[&weight, &bias]);
+        let want = LayerNorm::new(weight.candle(), bias.candle(), eps).forward(&candle).unwrap();
+        same("layer_norm", &ours, x.clone(), &want);
+
+        let layer = json!([{"type": "rms_norm", "name": "n", "size": size, "eps": eps}]);
+        let ours = model("float32", &[3, size], &layer, &[&weight]);
+        let want = RmsNorm::new(weight.candle(), eps).forward(&candle).unwrap();
+        same("rms_norm", &ours, x, &want);
+    }
+}
+
+#[test]
+fn embedding() {
+    let random = &mut Random::new(3);
+    let (num, dim, length) = (17, 5, 6);
+    let weight = Weight::random(random, "e.weight", &[num, dim]);
+    let ids: Vec<i64> = (0..3 * length).map(|_| random.below(num) as i64).collect();
+    let candle = Candle::from_vec(ids.clone(), &[3, length], &Device::Cpu).unwrap();
+    let layer = json!([{"type": "embedding", "name": "e", "num": num, "dim": dim}]);
+    let ours = model("int64", &[length], &layer, &[&weight]);
+    let want = Embedding::new(weight.candle(), dim).forward(&candle).unwrap();
+    same("embedding", &ours, Tensor::from_vec(&[3, length], ids).unwrap(), &want);
+
+    let outside = Tensor::from_vec(&[1, length], vec![num as i64; length]).unwrap();
+    let error = ours.run(vec![("x".into(), Value::Tensor(outside))], &[]).unwrap_err();
+    assert!(error.to_string().contains("17"), "names the index: {error}");
+}
+
+#[test]
+fn activations() {
+    type Formula = fn(&Candle) -> candle_core::Result<Candle>;
+    let table: &[(&str, Formula)] = &[
+        ("gelu", |x| x.gelu_erf()),
+        ("gelu_tanh", |x| x.gelu()),
+        ("silu", silu),
+        ("tanh", |x| x.tanh()),
+        ("sigmoid", sigmoid),
+        ("relu", |x| x.relu()),
+        ("elu", |x| x.elu(1.0)),
+        ("leaky_relu", |x| candle_nn::ops::leaky_relu(x, 0.01)),
+        ("hard_sigmoid", candle_nn::ops::hard_sigmoid),
+        ("mish", candle_nn::ops::mish),
+    ];
+    let random = &mut Random::new(4);
+    for (name, formula) in table {
+        let ours = model("float32", &[37], &json!([{"type": name}]), &[]);
+        for scale in [0.01, 1.0, 8.0] {
+            let (x, candle) = input(random, &[11, 37], scale);
+            same(name, &ours, x, &formula(&candle).unwrap());
+        }
+    }
+}
+
+#[test]
+fn softmax_and_its_logarithm() {
+    let random = &mut Random::new(5);
+    for (axis, layer_axis) in [(2, -1), (1, 1)] {
+        for scale in [1.0, 50.0] {
+            let (x, candle) = input(random, &[3, 4, 9], scale);
+            let layer = json!([{"type": "softmax", "axis": layer_axis}]);
+            let ours = model("float32", &[4, 9], &layer, &[]);
+            same("softmax", &ours, x.clone(), &softmax(&candle, axis).unwrap());
+            let layer = json!([{"type": "log_softmax", "axis": layer_axis}]);
+            let ours = model("float32", &[4, 9], &layer, &[]);
+            same("log_softmax", &ours, x, &log_softmax(&candle, axis).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_network_of_several_layers() {
+    let random = &mut Random::new(6);
+    let weights = [
+        Weight::random(random, "fc1.weight", &[20, 6]),
+        Weight::random(random, "fc1.bias", &[20]),
+        Weight::random(random, "n.weight", &[20]),
+        Weight::random(random, "n.bias", &[20]),
+        Weight::random(random, "fc2.weight", &[3, 20]),
+        Weight::random(random, "fc2.bias", &[3]),
+    ];
+    let layers = json!([
+        {"type": "linear", "name": "fc1", "in": 6, "out": 20},
+        {"type": "layer_norm", "name": "n", "size": 20},
+        {"type": "gelu"},
+        {"type": "dropout"},
+        {"type": "linear", "name": "fc2", "in": 20, "out": 3},
+        {"type": "softmax"},
+    ]);
+    let ours = model("float32", &[6], &layers, &weights.iter().collect::<Vec<_>>());
+    let (x, candle) = input(random, &[10, 6], 2.0);
+    let [w1, b1, wn, bn, w2, b2] = weights.map(|w| w.candle());
+    let hidden = Linear::new(w1, Some(b1)).forward(&candle).unwrap();
+    let hidden = LayerNorm::new(wn, bn, 1e-5).forward(&hidden).unwrap().gelu_erf().unwrap();
+    let logits = Linear::new(w2, Some(b2)).forward(&hidden).unwrap();
+    same("network", &ours, x, &softmax(&logits, D::Minus1).unwrap());
+}
