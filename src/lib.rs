@@ -1,16 +1,44 @@
-//! The serving layer as a library.
+//! The serving layer as a library: load a model file, predict one row or a batch, and swap the
+//! model for another under full load, inside your own process.
+//!
+//! ```no_run
+//! use modelserve::{LoadOptions, ModelManager};
+//!
+//! # fn main() -> modelserve::Result<()> {
+//! let manager = ModelManager::default();
+//! let iris = manager.load("iris", "iris.onnx", &LoadOptions::default())?;
+//! let p = iris.predict_row(&[5.1, 3.5, 1.4, 0.2])?;
+//! println!("{:?} with probability {:?}", p.answer, p.probability);
+//! manager.reload("iris", Some("iris_v2.onnx".as_ref()), &Default::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing in a model file is executed, every cost it can cause is bounded ([`limits`]), and no
+//! input makes the library panic.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod attribute;
+mod attribute;
 mod error;
-pub mod format;
+mod format;
 pub mod graph;
-pub mod kernel;
+mod kernel;
 pub mod limits;
-pub mod source;
+mod manager;
+mod model;
+mod plan;
+mod source;
 pub mod tensor;
-pub mod threads;
+mod threads;
 
 pub use error::{Error, ErrorKind, Result};
+pub use kernel::registry::operators;
+pub use manager::{
+    ManagerOptions, ModelHandle, ModelManager, ModelStats, ReloadOptions, VersionStats,
+};
+pub use model::{
+    Answer, Answers, Classes, Features, Format, GraphModel, LoadOptions, Model, ModelInfo,
+    OutputKind, Prediction, Predictions, ScoreKind, Signature, Task, TensorSpec, load, load_bytes,
+};

@@ -110,14 +110,6 @@ impl Threads {
             }
         });
     }
-
-    /// Runs `f` inside the pool, so that rayon work of candle operators stays on our threads.
-    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        match self.pool() {
-            Some(pool) => pool.pool.install(f),
-            None => f(),
-        }
-    }
 }
 
 impl std::fmt::Debug for Threads {

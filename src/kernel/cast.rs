@@ -251,7 +251,7 @@ fn numbers<T: Target>(ctx: &mut Context<'_>, tensor: &Tensor) -> Result<Tensor> 
 }
 
 /// `tensor` with its elements converted to `to`; itself where they are of that type already.
-pub(super) fn cast(ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Result<Tensor> {
+pub(crate) fn cast(ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Result<Tensor> {
     if tensor.dtype() == to {
         return Ok(tensor);
     }

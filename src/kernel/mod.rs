@@ -5,7 +5,7 @@
 //! family; each lists its operators in a table `OPS` that [`registry`] collects.
 
 mod arena;
-mod cast;
+pub(crate) mod cast;
 mod classes;
 mod compare;
 mod concat;

@@ -28,7 +28,11 @@ pub fn compile(graph: Graph, options: CompileOptions<'_>) -> Result<Plan> {
 }
 
 /// As [`compile`], for a body nested `depth` levels deep.
-pub(super) fn compile_nested(mut graph: Graph, options: CompileOptions<'_>, depth: usize) -> Result<Plan> {
+pub(super) fn compile_nested(
+    mut graph: Graph,
+    options: CompileOptions<'_>,
+    depth: usize,
+) -> Result<Plan> {
     ensure!(
         depth <= options.limits.subgraph_depth,
         LimitExceeded,
@@ -44,7 +48,8 @@ pub(super) fn compile_nested(mut graph: Graph, options: CompileOptions<'_>, dept
     );
     refuse_unsupported(&graph)?;
     let order = topological_order(&graph)?;
-    let mut known: Known = graph.values.iter_mut().map(|v| v.constant.take().map(Value::Tensor)).collect();
+    let mut known: Known =
+        graph.values.iter_mut().map(|v| v.constant.take().map(Value::Tensor)).collect();
     let needed = needed_nodes(&graph, &order, &known);
     fold_constants(&graph, &order, &needed, &mut known, options.limits)?;
     let needed = needed_nodes(&graph, &order, &known);
@@ -58,13 +63,19 @@ pub(super) fn compile_nested(mut graph: Graph, options: CompileOptions<'_>, dept
         .inputs
         .iter()
         .chain(graph.captures.iter().map(|c| &c.inner))
-        .map(|id| (known[id.index()].is_none() && reads[id.index()] != NEVER).then(|| slots.assign(id.index())))
+        .map(|id| {
+            (known[id.index()].is_none() && reads[id.index()] != NEVER)
+                .then(|| slots.assign(id.index()))
+        })
         .collect();
-    let mut nodes: Vec<Option<Node>> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
+    let mut nodes: Vec<Option<Node>> =
+        std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
     let mut steps = Vec::with_capacity(order.len());
     let mut kept: Vec<Node> = Vec::with_capacity(order.len());
     for (position, &k) in order.iter().enumerate() {
-        let Some(mut node) = nodes[k].take() else { bail!(Internal, "node {k} was compiled twice") };
+        let Some(mut node) = nodes[k].take() else {
+            bail!(Internal, "node {k} was compiled twice")
+        };
         let label = format!("node '{}' ({})", node.name, node.qualified_op()).into_boxed_str();
         let wanted: Vec<bool> =
             node.outputs.iter().map(|o| o.is_some_and(|id| reads[id.index()] != NEVER)).collect();
@@ -86,7 +97,9 @@ pub(super) fn compile_nested(mut graph: Graph, options: CompileOptions<'_>, dept
                 None => Operand::Absent,
                 Some(v) if known[v].is_some() => Operand::Constant(constants.number(v, &known)?),
                 Some(v) => {
-                    let slot = slots.of(v).ok_or_else(|| err!(Internal, "{label}: input {i} has no slot"))?;
+                    let slot = slots
+                        .of(v)
+                        .ok_or_else(|| err!(Internal, "{label}: input {i} has no slot"))?;
                     if reads[v] != position {
                         Operand::Slot(slot)
                     } else if read.iter().filter(|r| **r == Some(v)).count() > 1 {
@@ -121,13 +134,13 @@ pub(super) fn compile_nested(mut graph: Graph, options: CompileOptions<'_>, dept
         .iter()
         .map(|id| match &known[id.index()] {
             Some(_) => Ok(Operand::Constant(constants.number(id.index(), &known)?)),
-            None => slots
-                .of(id.index())
-                .map(Operand::Slot)
-                .ok_or_else(|| err!(InvalidModel, "output '{}' is never produced", graph.value(*id).name)),
+            None => slots.of(id.index()).map(Operand::Slot).ok_or_else(|| {
+                err!(InvalidModel, "output '{}' is never produced", graph.value(*id).name)
+            }),
         })
         .collect::<Result<_>>()?;
-    let row_program = if depth == 0 { RowProgram::build(&graph, &kept, &mut steps, &known) } else { None };
+    let row_program =
+        if depth == 0 { RowProgram::build(&graph, &kept, &mut steps, &known) } else { None };
     let constants = constants.values;
     let arenas = Mutex::new(Vec::new());
     Ok(Plan { steps, constants, slots: slots.count, inputs, outputs, row_program, arenas })
@@ -137,7 +150,8 @@ pub(super) fn compile_nested(mut graph: Graph, options: CompileOptions<'_>, dept
 fn refuse_unsupported(graph: &Graph) -> Result<()> {
     let mut missing: Vec<(String, i64, Vec<&str>)> = Vec::new();
     for node in &graph.nodes {
-        let known = registry::supports(&node.domain, &node.op) || control::supports(&node.domain, &node.op);
+        let known =
+            registry::supports(&node.domain, &node.op) || control::supports(&node.domain, &node.op);
         if known {
             continue;
         }
@@ -155,7 +169,11 @@ fn refuse_unsupported(graph: &Graph) -> Result<()> {
         .iter()
         .map(|(op, version, nodes)| {
             let named: Vec<&str> = nodes.iter().take(4).copied().collect();
-            let more = if nodes.len() > 4 { format!(" and {} more", nodes.len() - 4) } else { String::new() };
+            let more = if nodes.len() > 4 {
+                format!(" and {} more", nodes.len() - 4)
+            } else {
+                String::new()
+            };
             format!("{op} (opset {version}; nodes '{}'{more})", named.join("', '"))
         })
         .collect();
@@ -198,7 +216,8 @@ fn needed_nodes(graph: &Graph, order: &[usize], known: &Known) -> Vec<bool> {
     let mut node = vec![false; graph.nodes.len()];
     for &k in order.iter().rev() {
         let n = &graph.nodes[k];
-        let used = n.outputs.iter().flatten().any(|o| value[o.index()] && known[o.index()].is_none());
+        let used =
+            n.outputs.iter().flatten().any(|o| value[o.index()] && known[o.index()].is_none());
         if used {
             node[k] = true;
             for id in n.reads() {
@@ -295,7 +314,9 @@ impl Constants {
         if let Some(n) = self.number[value] {
             return Ok(n);
         }
-        let Some(constant) = &known[value] else { bail!(Internal, "value {value} is not constant") };
+        let Some(constant) = &known[value] else {
+            bail!(Internal, "value {value} is not constant")
+        };
         let n = self.values.len() as u32;
         self.values.push(constant.clone());
         self.number[value] = Some(n);

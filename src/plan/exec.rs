@@ -80,8 +80,7 @@ impl Plan {
         for step in &self.steps {
             if step.serves & needed != 0 {
                 ctx.check_deadline()?;
-                self.run_step(step, ctx, &mut frame)
-                    .map_err(|e| e.context(&step.label))?;
+                self.run_step(step, ctx, &mut frame).map_err(|e| e.context(&step.label))?;
             }
         }
         let all: SmallVec<[usize; 8]>;
@@ -93,7 +92,8 @@ impl Plan {
         };
         let mut results = Vec::with_capacity(wanted.len());
         for &i in wanted {
-            let operand = self.outputs.get(i).ok_or_else(|| err!(InvalidInput, "there is no output {i}"))?;
+            let operand =
+                self.outputs.get(i).ok_or_else(|| err!(InvalidInput, "there is no output {i}"))?;
             let value = match operand {
                 Operand::Constant(c) => self.constants.get(*c as usize).cloned(),
                 Operand::Slot(s) | Operand::LastUse(s) => frame[*s as usize].clone(),
@@ -104,7 +104,12 @@ impl Plan {
         Ok(results)
     }
 
-    fn run_step(&self, step: &Step, ctx: &mut Context<'_>, frame: &mut [Option<Value>]) -> Result<()> {
+    fn run_step(
+        &self,
+        step: &Step,
+        ctx: &mut Context<'_>,
+        frame: &mut [Option<Value>],
+    ) -> Result<()> {
         // First what moves out of the frame, then what is borrowed from it.
         let mut args: SmallVec<[Arg<'_>; 4]> = step
             .inputs

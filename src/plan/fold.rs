@@ -21,7 +21,8 @@ pub(super) fn fold_constants(
     limits: &LoadLimits,
 ) -> Result<()> {
     let threads = Threads::new(1);
-    let request = RequestLimits { run_bytes: limits.folded_constant_bytes, ..RequestLimits::default() };
+    let request =
+        RequestLimits { run_bytes: limits.folded_constant_bytes, ..RequestLimits::default() };
     let mut arena = Arena::default();
     let mut budget = limits.folded_total_bytes;
     for &k in order.iter().filter(|&&k| needed[k]) {

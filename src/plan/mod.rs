@@ -70,11 +70,6 @@ impl Plan {
         self.outputs.len()
     }
 
-    /// Number of steps, for inspection.
-    pub fn step_count(&self) -> usize {
-        self.steps.len()
-    }
-
     /// The plan as one function of rows, where every step is one (the tabular fast path).
     pub fn row_program(&self) -> Option<&RowProgram> {
         self.row_program.as_ref()

@@ -57,7 +57,8 @@ impl Kernel for Loop {
             let counter = Tensor::scalar(turn as i64).into();
             let own = [counter, Tensor::scalar(true).into()].into_iter().chain(carried);
             let mut results = self.body.run(ctx, own, &captured)?.into_iter();
-            let next = results.next().ok_or_else(|| err!(Internal, "Loop body without condition"))?;
+            let next =
+                results.next().ok_or_else(|| err!(Internal, "Loop body without condition"))?;
             go_on = condition(&next)?;
             carried = results.by_ref().take(self.carried).collect();
             for (stack, value) in scans.iter_mut().zip(results) {

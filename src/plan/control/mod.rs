@@ -8,9 +8,9 @@ mod loops;
 mod scan;
 mod stack;
 
+use super::Plan;
 use super::compile::{CompileOptions, compile_nested};
 use super::fold::Known;
-use super::Plan;
 use crate::error::{Result, bail, err};
 use crate::graph::{Graph, Node, ValueId};
 use crate::kernel::{Context, Inputs, Kernel};
@@ -43,7 +43,9 @@ pub(super) fn prepare(
         let mut outer = Vec::new();
         for capture in std::mem::take(&mut graph.captures) {
             match &known[capture.outer.index()] {
-                Some(Value::Tensor(t)) => graph.values[capture.inner.index()].constant = Some(t.clone()),
+                Some(Value::Tensor(t)) => {
+                    graph.values[capture.inner.index()].constant = Some(t.clone())
+                }
                 _ => {
                     outer.push(capture.outer);
                     graph.captures.push(capture);
@@ -87,7 +89,12 @@ impl Body {
     fn captured(&self, inputs: &Inputs<'_>) -> Result<SmallVec<[Value; 4]>> {
         self.captures
             .clone()
-            .map(|i| inputs.get(i).cloned().ok_or_else(|| err!(Internal, "captured value {i} is missing")))
+            .map(|i| {
+                inputs
+                    .get(i)
+                    .cloned()
+                    .ok_or_else(|| err!(Internal, "captured value {i} is missing"))
+            })
             .collect()
     }
 
@@ -108,6 +115,8 @@ fn condition(value: &Value) -> Result<bool> {
     let tensor = value.as_tensor()?;
     match tensor.as_slice::<bool>()? {
         [c] => Ok(*c),
-        _ => Err(err!(InvalidInput, "a condition of shape {}, expected one element", tensor.shape())),
+        _ => {
+            Err(err!(InvalidInput, "a condition of shape {}, expected one element", tensor.shape()))
+        }
     }
 }

@@ -37,7 +37,11 @@ impl Scan {
         let scanned = node.attributes.int("num_scan_inputs", 0)?;
         let scanned = usize::try_from(scanned).unwrap_or(0);
         if scanned == 0 || scanned > node.inputs.len() {
-            bail!(InvalidModel, "Scan: num_scan_inputs = {scanned} of {} inputs", node.inputs.len());
+            bail!(
+                InvalidModel,
+                "Scan: num_scan_inputs = {scanned} of {} inputs",
+                node.inputs.len()
+            );
         }
         let states = node.inputs.len() - scanned;
         ensure!(
@@ -56,8 +60,7 @@ impl Scan {
 impl Kernel for Scan {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let captured = self.body.captured(inputs)?;
-        let mut states =
-            (0..self.states).map(|i| inputs.take(i)).collect::<Result<Vec<_>>>()?;
+        let mut states = (0..self.states).map(|i| inputs.take(i)).collect::<Result<Vec<_>>>()?;
         let mut scanned = Vec::with_capacity(self.scan_inputs.len());
         let mut turns: Option<usize> = None;
         for (i, along) in self.scan_inputs.iter().enumerate() {
@@ -84,7 +87,8 @@ impl Kernel for Scan {
             let mut results = self.body.run(ctx, own, &captured)?.into_iter();
             states = results.by_ref().take(self.states).collect();
             for stack in &mut stacks {
-                let value = results.next().ok_or_else(|| err!(Internal, "Scan body without an output"))?;
+                let value =
+                    results.next().ok_or_else(|| err!(Internal, "Scan body without an output"))?;
                 stack.push(ctx, value.into_tensor()?)?;
             }
         }

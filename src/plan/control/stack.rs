@@ -6,7 +6,12 @@ use crate::tensor::shape::resolve_axis;
 use crate::tensor::{Data, Element, Shape, Tensor, for_each_type};
 
 /// The slice of `tensor` at position `at` of `axis`, without that axis.
-pub(super) fn pick(ctx: &mut Context<'_>, tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
+pub(super) fn pick(
+    ctx: &mut Context<'_>,
+    tensor: &Tensor,
+    axis: usize,
+    at: usize,
+) -> Result<Tensor> {
     fn gather<T: Element>(
         ctx: &mut Context<'_>,
         from: &[T],
@@ -61,7 +66,12 @@ impl Stack {
 
     /// All turns along a new axis; `reversed` puts the last turn first. Without any turn the
     /// element shape is unknown: an empty vector of f32.
-    pub(super) fn finish(mut self, ctx: &mut Context<'_>, axis: i64, reversed: bool) -> Result<Tensor> {
+    pub(super) fn finish(
+        mut self,
+        ctx: &mut Context<'_>,
+        axis: i64,
+        reversed: bool,
+    ) -> Result<Tensor> {
         fn join_like<T: Element>(
             ctx: &mut Context<'_>,
             _like: &[T],

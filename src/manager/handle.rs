@@ -1,0 +1,164 @@
+//! Handles on a named model.
+
+use super::slot::{Slot, Version};
+use super::stats::ModelStats;
+use crate::error::Result;
+use crate::model::{Features, Model, ModelInfo, Prediction, Predictions, Signature};
+use crate::tensor::Value;
+use std::sync::Arc;
+
+/// A handle bound to a model's name. It answers with whatever version serves at the moment of
+/// the call, or, pinned, always with one version. Cheap to clone; usable from any thread.
+#[derive(Clone)]
+pub struct ModelHandle {
+    slot: Arc<Slot>,
+    pinned: Option<Arc<Version>>,
+}
+
+impl ModelHandle {
+    pub(super) fn following(slot: Arc<Slot>) -> ModelHandle {
+        ModelHandle { slot, pinned: None }
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        self.slot.name()
+    }
+
+    /// Whether this handle keeps to one version.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    fn version_now(&self) -> Result<Arc<Version>> {
+        match &self.pinned {
+            Some(version) => Ok(version.clone()),
+            None => self.slot.current(),
+        }
+    }
+
+    /// A lease on the version that answers now: it stays loaded as long as the lease is kept.
+    ///
+    /// # Errors
+    /// `NotFound` after the model was unloaded (a pinned handle keeps working).
+    pub fn current(&self) -> Result<Arc<dyn Model>> {
+        Ok(self.version_now()?)
+    }
+
+    /// A handle that keeps answering with the version serving now, through reloads and unload.
+    ///
+    /// # Errors
+    /// As [`ModelHandle::current`].
+    pub fn pin(&self) -> Result<ModelHandle> {
+        Ok(ModelHandle { slot: self.slot.clone(), pinned: Some(self.version_now()?) })
+    }
+
+    /// What is known of the version that answers.
+    ///
+    /// # Errors
+    /// As [`ModelHandle::current`].
+    pub fn info(&self) -> Result<ModelInfo> {
+        Ok(self.version_now()?.info().clone())
+    }
+
+    /// Counts and latencies: of all versions, or of the pinned one.
+    ///
+    /// # Errors
+    /// As [`ModelHandle::current`].
+    pub fn stats(&self) -> Result<ModelStats> {
+        let all = self.slot.stats();
+        match &self.pinned {
+            None => Ok(all),
+            Some(version) => {
+                let number = version.counters().version();
+                let serving = all.versions.iter().any(|v| v.version == number && v.serving);
+                Ok(ModelStats {
+                    name: all.name,
+                    versions: vec![version.counters().snapshot(serving)],
+                })
+            }
+        }
+    }
+
+    /// The number of the version that answers.
+    ///
+    /// # Errors
+    /// As [`ModelHandle::current`].
+    pub fn version(&self) -> Result<u64> {
+        Ok(self.version_now()?.info().version)
+    }
+
+    /// The signature of the version that answers.
+    ///
+    /// # Errors
+    /// As [`ModelHandle::current`].
+    pub fn signature(&self) -> Result<Arc<Signature>> {
+        Ok(self.version_now()?.info().signature.clone())
+    }
+
+    /// See [`Model::predict_row`].
+    ///
+    /// # Errors
+    /// As [`Model::predict_row`]; `NotFound` after unload.
+    pub fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+        match &self.pinned {
+            Some(version) => version.predict_row(row),
+            None => self.slot.predict_row(row),
+        }
+    }
+
+    /// See [`Model::predict`].
+    ///
+    /// # Errors
+    /// As [`Model::predict`]; `NotFound` after unload.
+    pub fn predict(&self, row: Features<'_>) -> Result<Prediction> {
+        match &self.pinned {
+            Some(version) => version.predict(row),
+            None => self.slot.predict(row),
+        }
+    }
+
+    /// See [`Model::predict_batch`].
+    ///
+    /// # Errors
+    /// As [`Model::predict_batch`]; `NotFound` after unload.
+    pub fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
+        match &self.pinned {
+            Some(version) => version.predict_batch(rows),
+            None => self.slot.predict_batch(rows),
+        }
+    }
+
+    /// See [`Model::run`].
+    ///
+    /// # Errors
+    /// As [`Model::run`]; `NotFound` after unload.
+    pub fn run(
+        &self,
+        inputs: Vec<(String, Value)>,
+        outputs: &[&str],
+    ) -> Result<Vec<(String, Value)>> {
+        match &self.pinned {
+            Some(version) => version.run(inputs, outputs),
+            None => self.slot.run(inputs, outputs),
+        }
+    }
+
+    /// See [`Model::estimated_ns`]; 0 after unload.
+    pub fn estimated_ns(&self, rows: usize) -> u64 {
+        match &self.pinned {
+            Some(version) => version.estimated_ns(rows),
+            None => self.slot.estimated_ns(rows),
+        }
+    }
+}
+
+impl std::fmt::Debug for ModelHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModelHandle")
+            .field("name", &self.name())
+            .field("version", &self.version().ok())
+            .field("pinned", &self.is_pinned())
+            .finish()
+    }
+}

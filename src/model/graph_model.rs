@@ -1,0 +1,539 @@
+//! A model that runs a plan.
+
+use super::interpret::Reading;
+use super::request::{Bound, bind, check_rows, conform};
+use super::{
+    Answer, Answers, Classes, Features, Model, ModelInfo, Prediction, Predictions, Signature, Task,
+};
+use crate::error::{Result, bail, ensure, err};
+use crate::limits::RequestLimits;
+use crate::plan::{Plan, RowOutput, RowProgram, RowScratch, RunOptions};
+use crate::tensor::{Data, Element, Tensor, Value};
+use crate::threads::Threads;
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+thread_local! {
+    /// The row program's registers, kept between calls so that a prediction allocates nothing.
+    static SCRATCH: RefCell<RowScratch> = RefCell::default();
+}
+
+/// A loaded model: a compiled graph and what its outputs mean. Immutable; any number of threads
+/// predict side by side.
+#[derive(Debug)]
+pub struct GraphModel {
+    pub(super) plan: Plan,
+    pub(super) signature: Arc<Signature>,
+    pub(super) reading: Reading,
+    pub(super) fast: Option<FastPath>,
+    pub(super) threads: Threads,
+    pub(super) limits: RequestLimits,
+    pub(super) info: ModelInfo,
+    /// Nanoseconds of one row, measured at load; 0 where no probe could run.
+    pub(super) row_ns: u64,
+}
+
+/// Where the row program leaves the answer.
+#[derive(Debug, Clone)]
+pub(super) struct FastPath {
+    /// Class register and labels by index.
+    class: Option<(usize, Labels)>,
+    /// Offset and width of scores or values.
+    floats: Option<(usize, usize)>,
+}
+
+#[derive(Debug, Clone)]
+enum Labels {
+    Int(Vec<i64>),
+    Str(Vec<Arc<str>>),
+}
+
+impl FastPath {
+    /// The fast path for this reading, where the row program computes all of it.
+    pub(super) fn new(program: &RowProgram, reading: &Reading, task: Task) -> Option<FastPath> {
+        if matches!(task, Task::Tensors | Task::Multilabel) || reading.logits {
+            return None;
+        }
+        let class = match reading.label {
+            None => None,
+            Some(i) => match program.output(i)? {
+                RowOutput::Class { index, labels } => Some((*index, labels_of(labels)?)),
+                RowOutput::Floats { .. } => return None,
+            },
+        };
+        let floats = match reading.scores {
+            None => None,
+            Some(i) => match program.output(i)? {
+                RowOutput::Floats { offset, width } => Some((*offset, *width)),
+                RowOutput::Class { .. } => return None,
+            },
+        };
+        // A classifier without a label output takes the class of the largest score: general path.
+        if task == Task::Classifier && class.is_none() {
+            return None;
+        }
+        Some(FastPath { class, floats })
+    }
+}
+
+fn labels_of(tensor: &Tensor) -> Option<Labels> {
+    match tensor.data() {
+        Data::String(v) => Some(Labels::Str(v.iter().map(|s| s.as_str().into()).collect())),
+        _ => tensor.to_i64_vec().ok().map(Labels::Int),
+    }
+}
+
+impl GraphModel {
+    fn run_plan(&self, values: SmallVec<[Value; 4]>, wanted: &[usize]) -> Result<Vec<Value>> {
+        let options = RunOptions { threads: &self.threads, limits: &self.limits, deadline: None };
+        contain(|| self.plan.run(values, wanted, options))
+    }
+
+    /// The fast path for these features, where both allow it.
+    fn fast(&self, width: usize) -> Option<(&FastPath, &RowProgram)> {
+        let program = self.plan.row_program()?;
+        let fast = self.fast.as_ref()?;
+        (program.input_width() == width).then_some((fast, program))
+    }
+
+    /// Runs the row program over all rows in blocks; `store` gets each block's first row.
+    fn run_rows(
+        &self,
+        program: &RowProgram,
+        rows: usize,
+        data: &[f32],
+        mut store: impl FnMut(usize, usize, &RowScratch),
+    ) {
+        let (block, width) = (program.block_rows(), program.input_width());
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut start = 0;
+            while start < rows {
+                let n = block.min(rows - start);
+                program.run(&self.plan, n, &data[start * width..(start + n) * width], scratch);
+                store(start, n, scratch);
+                start += n;
+            }
+        });
+    }
+
+    fn fast_row(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram,
+        row: &[f32],
+        began: Instant,
+    ) -> Prediction {
+        let mut answer = Answer::Value(f64::NAN);
+        let mut probability = None;
+        let mut scores: Option<SmallVec<[f64; 8]>> = None;
+        self.run_rows(program, 1, row, |_, _, scratch| {
+            let floats = fast.floats.map(|(offset, width)| scratch.floats(offset, width));
+            match &fast.class {
+                Some((index, labels)) => {
+                    let class = scratch.classes(*index).first().copied().unwrap_or(0) as usize;
+                    answer = match labels {
+                        Labels::Int(v) => Answer::Int(v.get(class).copied().unwrap_or_default()),
+                        Labels::Str(v) => v
+                            .get(class)
+                            .map_or_else(|| Answer::Str("".into()), |s| Answer::Str(s.clone())),
+                    };
+                    if let Some(floats) = floats {
+                        scores = Some(floats.iter().map(|&x| x.into()).collect());
+                        if self.signature.has_probabilities {
+                            probability = floats.get(class).map(|&p| p.into());
+                        }
+                    }
+                }
+                None => {
+                    let floats = floats.unwrap_or_default();
+                    answer = match floats {
+                        [one] if self.signature.task == Task::Regressor => {
+                            Answer::Value((*one).into())
+                        }
+                        many => Answer::Values(many.iter().map(|&x| x.into()).collect()),
+                    };
+                }
+            }
+        });
+        Prediction {
+            answer,
+            probability,
+            scores,
+            scores_kind: self.reading.kind,
+            classes: self.signature.classes.clone(),
+            model_version: self.info.version,
+            latency: began.elapsed(),
+        }
+    }
+
+    fn fast_batch(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram,
+        rows: usize,
+        data: &[f32],
+        began: Instant,
+    ) -> Result<Predictions> {
+        let width = fast.floats.map_or(0, |(_, w)| w);
+        let input_width = program.input_width();
+        let mut floats = vec![0f32; rows * width];
+        let mut classes = vec![0u32; if fast.class.is_some() { rows } else { 0 }];
+        let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
+        let pieces = self.threads.size().max(1);
+        if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
+            let results = parking_lot::Mutex::new((&mut floats, &mut classes));
+            self.threads.split(rows, ns, program.block_rows(), |range| {
+                let part = &data[range.start * input_width..range.end * input_width];
+                self.run_rows(program, range.len(), part, |start, n, scratch| {
+                    let at = range.start + start;
+                    let mut results = results.lock();
+                    let (floats, classes) = &mut *results;
+                    copy_block(fast, at, n, scratch, floats, classes);
+                });
+            });
+        } else {
+            self.run_rows(program, rows, data, |at, n, scratch| {
+                copy_block(fast, at, n, scratch, &mut floats, &mut classes);
+            });
+        }
+        let scores = match fast.floats {
+            Some(_) => Some(Tensor::from_vec(&[rows, width], floats)?),
+            None => None,
+        };
+        let answers = match &fast.class {
+            Some((_, Labels::Int(v))) => {
+                let labels = classes
+                    .iter()
+                    .map(|&c| v.get(c as usize).copied().unwrap_or_default())
+                    .collect();
+                Answers::Labels(Tensor::from_vec::<i64>(&[rows], labels)?)
+            }
+            Some((_, Labels::Str(v))) => {
+                let labels = classes
+                    .iter()
+                    .map(|&c| v.get(c as usize).map_or_else(String::new, |s| s.to_string()))
+                    .collect();
+                Answers::Labels(Tensor::from_vec::<String>(&[rows], labels)?)
+            }
+            None => {
+                let values =
+                    scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
+                return Ok(self.predictions(rows, Answers::Values(values), None, began));
+            }
+        };
+        Ok(self.predictions(rows, answers, scores, began))
+    }
+
+    fn predictions(
+        &self,
+        rows: usize,
+        answers: Answers,
+        scores: Option<Tensor>,
+        began: Instant,
+    ) -> Predictions {
+        Predictions {
+            rows,
+            task: self.signature.task,
+            answers,
+            scores,
+            scores_kind: self.reading.kind,
+            classes: self.signature.classes.clone(),
+            model_version: self.info.version,
+            latency: began.elapsed(),
+        }
+    }
+
+    fn general(&self, features: Features<'_>, began: Instant) -> Result<Predictions> {
+        let Bound { values, rows } = bind(&self.signature, features, &self.limits)?;
+        if self.signature.task == Task::Tensors {
+            let outputs = self.run_plan(values, &[])?;
+            let names = self.signature.outputs.iter().map(|o| o.name.clone());
+            return Ok(self.predictions(
+                rows,
+                Answers::Outputs(names.zip(outputs).collect()),
+                None,
+                began,
+            ));
+        }
+        let wanted: SmallVec<[usize; 2]> =
+            self.reading.label.into_iter().chain(self.reading.scores).collect();
+        let mut outputs = self.run_plan(values, &wanted)?.into_iter();
+        let label = match self.reading.label {
+            Some(_) => outputs.next().map(Value::into_tensor).transpose()?,
+            None => None,
+        };
+        let mut scores = outputs.next().map(|v| score_tensor(v, rows)).transpose()?;
+        if self.reading.logits {
+            scores = scores.map(|logits| probabilities_of(&logits, rows)).transpose()?;
+        }
+        let answers = match (self.signature.task, label) {
+            (Task::Regressor | Task::Transform, _) | (_, None)
+                if self.signature.task != Task::Classifier =>
+            {
+                let values = scores.take().ok_or_else(|| err!(Internal, "no values output"))?;
+                Answers::Values(values)
+            }
+            (Task::Multilabel, Some(label)) => Answers::Multilabel(as_labels(label, None)?),
+            (_, Some(label)) => Answers::Labels(as_labels(label, Some(rows))?),
+            (_, None) => {
+                let scores = scores.as_ref().ok_or_else(|| err!(Internal, "no scores output"))?;
+                Answers::Labels(largest(scores, rows, self.signature.classes.as_deref())?)
+            }
+        };
+        if let Answers::Labels(t) = &answers {
+            ensure!(
+                t.len() == rows,
+                Execution,
+                "the model answered {} labels for {rows} rows",
+                t.len()
+            );
+        }
+        Ok(self.predictions(rows, answers, scores, began))
+    }
+}
+
+fn copy_block(
+    fast: &FastPath,
+    at: usize,
+    n: usize,
+    scratch: &RowScratch,
+    floats: &mut [f32],
+    classes: &mut [u32],
+) {
+    if let Some((offset, width)) = fast.floats
+        && let Some(out) = floats.get_mut(at * width..(at + n) * width)
+    {
+        out.copy_from_slice(scratch.floats(offset, width));
+    }
+    if let Some((index, _)) = &fast.class
+        && let Some(out) = classes.get_mut(at..at + n)
+    {
+        out.copy_from_slice(scratch.classes(*index));
+    }
+}
+
+/// Runs `f` with panics turned into errors: a defect of one operator must not take the host down.
+pub(super) fn contain<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let what = payload
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_string())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "unknown panic".to_string());
+        // A payload whose own drop panics must not get out either.
+        std::mem::forget(payload);
+        Err(err!(Internal, "a defect of modelserve, please report it: {what}"))
+    })
+}
+
+/// Scores as `[rows, k]` of a float type: a tensor, or ZipMap's sequence of maps.
+fn score_tensor(value: Value, rows: usize) -> Result<Tensor> {
+    let tensor = match value {
+        Value::Tensor(tensor) => tensor,
+        Value::Sequence(maps) => {
+            let mut out: Vec<f32> = Vec::new();
+            let n = maps.len();
+            for map in maps {
+                let Value::Map(map) = map else { bail!(Execution, "scores that are no maps") };
+                for (_, v) in &map.entries {
+                    out.extend(v.as_tensor()?.to_f32_vec()?);
+                }
+            }
+            let width = out.len() / n.max(1);
+            Tensor::from_vec(&[n, width], out)?
+        }
+        other => bail!(Execution, "scores that are a {}", other.type_name()),
+    };
+    let tensor = match tensor.data() {
+        Data::F32(_) | Data::F64(_) => tensor,
+        _ => {
+            let dims = tensor.dims().to_vec();
+            Tensor::from_vec(&dims, tensor.to_f32_vec()?)?
+        }
+    };
+    let (len, dims) = (tensor.len(), tensor.dims());
+    ensure!(
+        dims.first() == Some(&rows) || (rows == 1 && dims.is_empty()),
+        Execution,
+        "the model answered scores of shape {} for {rows} rows",
+        tensor.shape()
+    );
+    let shape = crate::tensor::Shape::new(&[rows, len / rows.max(1)])?;
+    if rows == 0 { Ok(tensor) } else { tensor.reshaped(shape) }
+}
+
+/// Softmax over the columns; one column is the logit of the second of two classes.
+fn probabilities_of(logits: &Tensor, rows: usize) -> Result<Tensor> {
+    let width = logits.len() / rows.max(1);
+    let mut out = Vec::with_capacity(rows * width.max(2));
+    let all = logits.to_f64_vec()?;
+    for row in all.chunks(width.max(1)) {
+        if let [x] = row {
+            let p = 1.0 / (1.0 + (-x).exp());
+            out.extend([1.0 - p, p]);
+            continue;
+        }
+        let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let from = out.len();
+        out.extend(row.iter().map(|x| (x - top).exp()));
+        let sum: f64 = out[from..].iter().sum();
+        out[from..].iter_mut().for_each(|p| *p /= sum);
+    }
+    let columns = if width == 1 { 2 } else { width };
+    Ok(match logits.data() {
+        Data::F64(_) => Tensor::from_vec(&[rows, columns], out)?,
+        _ => Tensor::from_vec(&[rows, columns], out.into_iter().map(|p| p as f32).collect())?,
+    })
+}
+
+/// Labels as `int64` or strings; `[rows]` where a number of rows is given.
+fn as_labels(label: Tensor, rows: Option<usize>) -> Result<Tensor> {
+    let label = match label.data() {
+        Data::String(_) | Data::I64(_) => label,
+        Data::Bool(v) => {
+            let dims = label.dims().to_vec();
+            Tensor::from_vec(&dims, v.iter().map(|&b| i64::from(b)).collect())?
+        }
+        _ => {
+            let dims = label.dims().to_vec();
+            Tensor::from_vec(&dims, label.to_i64_vec()?)?
+        }
+    };
+    match rows {
+        Some(rows) if label.len() == rows => label.reshaped(crate::tensor::Shape::new(&[rows])?),
+        _ => Ok(label),
+    }
+}
+
+/// The label of the largest score of each row; one column means the second of two classes from
+/// one half on.
+fn largest(scores: &Tensor, rows: usize, classes: Option<&Classes>) -> Result<Tensor> {
+    let width = scores.len() / rows.max(1);
+    let all = scores.to_f64_vec()?;
+    let picks = all.chunks(width.max(1)).map(|row| match row {
+        [p] => usize::from(*p >= 0.5),
+        _ => row.iter().enumerate().fold(0, |best, (i, x)| if *x > row[best] { i } else { best }),
+    });
+    fn table<T: Element>(
+        rows: usize,
+        picks: impl Iterator<Item = usize>,
+        labels: &[T],
+    ) -> Result<Tensor> {
+        let labels = picks.take(rows).map(|i| labels.get(i).cloned().unwrap_or_default()).collect();
+        Tensor::from_vec::<T>(&[rows], labels)
+    }
+    match classes {
+        Some(Classes::Int(v)) => table(rows, picks, v),
+        Some(Classes::Str(v)) => {
+            table(rows, picks, &v.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        }
+        None => Tensor::from_vec(&[rows], picks.take(rows).map(|i| i as i64).collect()),
+    }
+}
+
+impl Model for GraphModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+        let began = Instant::now();
+        match self.fast(row.len()) {
+            Some((fast, program)) => contain(|| Ok(self.fast_row(fast, program, row, began))),
+            None => self.predict(Features::F32 { data: row, rows: 1, width: row.len() }),
+        }
+    }
+
+    fn predict(&self, row: Features<'_>) -> Result<Prediction> {
+        if let Features::F32 { data, rows: 1, width } = &row {
+            if data.len() == *width && self.fast(*width).is_some() {
+                return self.predict_row(data);
+            }
+        }
+        let answer = self.general(row, Instant::now())?;
+        ensure!(
+            answer.rows == 1,
+            InvalidInput,
+            "predict takes one row, got {}: use predict_batch",
+            answer.rows
+        );
+        answer.row(0)
+    }
+
+    fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
+        let began = Instant::now();
+        match &rows {
+            Features::F32 { data, rows, width } => {
+                if let (Some((fast, program)), true) =
+                    (self.fast(*width), rows.checked_mul(*width) == Some(data.len()))
+                {
+                    check_rows(*rows, &self.limits)?;
+                    return contain(|| self.fast_batch(fast, program, *rows, data, began));
+                }
+            }
+            Features::Tensor(tensor) => {
+                if let (Ok(data), [n, width]) = (tensor.as_slice::<f32>(), tensor.dims()) {
+                    if let Some((fast, program)) = self.fast(*width) {
+                        check_rows(*n, &self.limits)?;
+                        return contain(|| self.fast_batch(fast, program, *n, data, began));
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.general(rows, began)
+    }
+
+    fn run(&self, inputs: Vec<(String, Value)>, outputs: &[&str]) -> Result<Vec<(String, Value)>> {
+        let specs = &self.signature.inputs;
+        let listed = || specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut slots: Vec<Option<Value>> = vec![None; specs.len()];
+        for (name, value) in inputs {
+            let Some(i) = specs.iter().position(|s| s.name == name) else {
+                bail!(InvalidInput, "'{name}' is no input of the model; it takes {}", listed());
+            };
+            ensure!(slots[i].is_none(), InvalidInput, "input '{name}' is given twice");
+            slots[i] = Some(match value {
+                Value::Tensor(t) => Value::Tensor(conform(t, &specs[i])?),
+                other => other,
+            });
+        }
+        let bytes: u64 = slots.iter().flatten().map(Value::byte_len).fold(0, u64::saturating_add);
+        ensure!(
+            bytes <= self.limits.request_bytes,
+            LimitExceeded,
+            "a request of {bytes} bytes (at most {}, RequestLimits::request_bytes)",
+            self.limits.request_bytes
+        );
+        let mut values = SmallVec::new();
+        for (slot, spec) in slots.into_iter().zip(specs) {
+            values.push(slot.ok_or_else(|| {
+                err!(InvalidInput, "input '{}' is missing; the model takes {}", spec.name, listed())
+            })?);
+        }
+        let all = &self.signature.outputs;
+        let wanted = outputs
+            .iter()
+            .map(|name| {
+                all.iter().position(|o| o.name == *name).ok_or_else(|| {
+                    let known = all.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
+                    err!(InvalidInput, "'{name}' is no output of the model; it has {known}")
+                })
+            })
+            .collect::<Result<Vec<usize>>>()?;
+        let results = self.run_plan(values, &wanted)?;
+        let order: Vec<usize> = if wanted.is_empty() { (0..all.len()).collect() } else { wanted };
+        Ok(order.into_iter().zip(results).map(|(i, v)| (all[i].name.clone(), v)).collect())
+    }
+
+    fn estimated_ns(&self, rows: usize) -> u64 {
+        self.row_ns.saturating_mul(rows as u64)
+    }
+}

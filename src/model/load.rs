@@ -1,0 +1,218 @@
+//! Source → Graph → Plan → Model.
+
+use super::graph_model::{FastPath, contain};
+use super::interpret::interpret;
+use super::{Features, Format, GraphModel, LoadOptions, Model, ModelInfo, Task};
+use crate::error::{Result, bail, ensure};
+use crate::graph::{Dim, Graph, ValueType};
+use crate::plan::{CompileOptions, Plan, RunOptions, compile};
+use crate::source::Source;
+use crate::tensor::{Data, ElementType, Shape, Tensor, Value};
+use crate::threads::Threads;
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Loads a model file. No code in it is executed; companions (external data, `config.json`) are
+/// read beneath its own folder only.
+///
+/// # Errors
+/// `NotFound`, `PermissionDenied` or `Io` for the file; `InvalidModel`, `Unsupported` (naming
+/// operators and nodes) or `LimitExceeded` for its content; `InvalidArgument` for options that do
+/// not fit it.
+pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<GraphModel> {
+    let path = path.as_ref();
+    contain(|| load_source(&Source::open(path, &options.limits)?, options))
+}
+
+/// Loads a model from bytes, which have no companion files (give a safetensors model its layer
+/// description in [`LoadOptions::config`]).
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(bytes: impl Into<Bytes>, options: &LoadOptions) -> Result<GraphModel> {
+    let bytes = bytes.into();
+    contain(|| load_source(&Source::from_bytes(bytes), options))
+}
+
+fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
+    let began = Instant::now();
+    let version = options.version.unwrap_or(1);
+    ensure!(
+        (1..=i64::MAX as u64).contains(&version),
+        InvalidArgument,
+        "version {version} is outside 1 to 2^63-1"
+    );
+    let format = format_of(source, options)?;
+    let graph = import(source, format, options)?;
+    let mut outline = outline(&graph);
+    let plan = compile(graph, CompileOptions { limits: &options.limits })?;
+    let threads = Threads::new(options.threads);
+    let (probed, plan_ns) = probe(&outline, &plan, &threads, options)?;
+    let (signature, reading) = interpret(&outline, &probed, options)?;
+    let signature = Arc::new(signature);
+    let fast = plan.row_program().and_then(|p| FastPath::new(p, &reading, signature.task));
+    let info = ModelInfo {
+        name: None,
+        version,
+        display_version: options.display_version.clone(),
+        format,
+        signature: signature.clone(),
+        weight_bytes: plan.weight_bytes(),
+        digest: source.digest().to_string(),
+        path: source.path().map(Path::to_path_buf),
+        loaded_at: SystemTime::now(),
+        load_duration: Duration::ZERO,
+        metadata: std::mem::take(&mut outline.metadata),
+        fast_path: fast.is_some(),
+    };
+    let limits = options.request_limits.clone();
+    let mut model =
+        GraphModel { plan, signature, reading, fast, threads, limits, info, row_ns: plan_ns };
+    measure_fast_path(&mut model);
+    model.info.load_duration = began.elapsed();
+    Ok(model)
+}
+
+/// The format asked for, or told from the name, else from the first bytes.
+fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
+    if let Some(format) = options.format {
+        return Ok(format);
+    }
+    match source.path().and_then(Path::extension).and_then(|e| e.to_str()) {
+        Some("onnx") => return Ok(Format::Onnx),
+        Some("safetensors") => return Ok(Format::Safetensors),
+        Some("pkl" | "pickle" | "joblib" | "pt" | "pth" | "bin") => bail!(
+            Unsupported,
+            "this kind of file holds code that loading would run; convert it first (Python: \
+             modelserve.convert for scikit-learn, torch.onnx.export for PyTorch)"
+        ),
+        _ => {}
+    }
+    // A safetensors file is an eight-byte length, then a JSON object.
+    match source.bytes().get(8) {
+        Some(b'{') => Ok(Format::Safetensors),
+        _ => Ok(Format::Onnx),
+    }
+}
+
+fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Graph> {
+    match format {
+        #[cfg(feature = "onnx")]
+        Format::Onnx => crate::format::onnx::import(source, &options.limits),
+        #[cfg(feature = "safetensors")]
+        Format::Safetensors => match &options.config {
+            Some(config) => {
+                crate::format::safetensors::import_with_config(source, config, &options.limits)
+            }
+            None => crate::format::safetensors::import(source, &options.limits),
+        },
+        #[cfg(not(all(feature = "onnx", feature = "safetensors")))]
+        other => bail!(Unsupported, "this build reads no {} files", other.name()),
+    }
+}
+
+/// The graph without its sub-graphs, for reading the meaning after the plan has taken the rest
+/// (constants are shared, not copied).
+fn outline(graph: &Graph) -> Graph {
+    let mut outline = graph.clone();
+    for node in &mut outline.nodes {
+        node.subgraphs.clear();
+    }
+    outline
+}
+
+/// Runs the plan once on a row of zeros, to learn what the outputs really are and how long a row
+/// takes. A model whose inputs cannot be guessed, or which refuses zeros, is taken as declared;
+/// a defect shows here rather than in front of a user.
+fn probe(
+    graph: &Graph,
+    plan: &Plan,
+    threads: &Threads,
+    options: &LoadOptions,
+) -> Result<(Vec<Option<ValueType>>, u64)> {
+    /// Elements of a guessed input above which probing would make loading slow.
+    const MAX_PROBE: usize = 1 << 20;
+    let unknown = Ok((vec![None; graph.outputs.len()], 0));
+    let mut values: SmallVec<[Value; 4]> = SmallVec::new();
+    for id in &graph.inputs {
+        let Some(ValueType::Tensor { dtype, dims: Some(dims) }) = &graph.value(*id).declared else {
+            return unknown;
+        };
+        let mut shape: SmallVec<[usize; 6]> = SmallVec::new();
+        for (axis, dim) in dims.iter().enumerate() {
+            match dim {
+                Dim::Fixed(n) => shape.push(*n),
+                _ if axis == 0 => shape.push(1),
+                _ => return unknown,
+            }
+        }
+        let shape = Shape::new(&shape)?;
+        if shape.len() > MAX_PROBE {
+            return unknown;
+        }
+        values.push(zeros(*dtype, shape)?.into());
+    }
+    let run = RunOptions { threads, limits: &options.request_limits, deadline: None };
+    let began = Instant::now();
+    let outputs = match plan.run(values, &[], run) {
+        Ok(outputs) => outputs,
+        Err(e) if e.kind() == crate::ErrorKind::Unsupported => return Err(e),
+        Err(_) => return unknown,
+    };
+    let ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Ok((outputs.iter().map(type_of).collect(), ns))
+}
+
+fn zeros(dtype: ElementType, shape: Shape) -> Result<Tensor> {
+    let n = shape.len();
+    let data = match dtype {
+        ElementType::F32 => Data::F32(vec![0.0; n]),
+        ElementType::F64 => Data::F64(vec![0.0; n]),
+        ElementType::F16 => Data::F16(vec![Default::default(); n]),
+        ElementType::BF16 => Data::BF16(vec![Default::default(); n]),
+        ElementType::I8 => Data::I8(vec![0; n]),
+        ElementType::I16 => Data::I16(vec![0; n]),
+        ElementType::I32 => Data::I32(vec![0; n]),
+        ElementType::I64 => Data::I64(vec![0; n]),
+        ElementType::U8 => Data::U8(vec![0; n]),
+        ElementType::U16 => Data::U16(vec![0; n]),
+        ElementType::U32 => Data::U32(vec![0; n]),
+        ElementType::U64 => Data::U64(vec![0; n]),
+        ElementType::Bool => Data::Bool(vec![false; n]),
+        ElementType::String => Data::String(vec![String::new(); n]),
+    };
+    Tensor::new(shape, data)
+}
+
+fn type_of(value: &Value) -> Option<ValueType> {
+    match value {
+        Value::Tensor(t) => Some(ValueType::Tensor {
+            dtype: t.dtype(),
+            dims: Some(t.dims().iter().map(|&n| Dim::Fixed(n)).collect()),
+        }),
+        _ => None,
+    }
+}
+
+/// Times the row program, once it is warm: what decides about threads must not be the first,
+/// cold run.
+fn measure_fast_path(model: &mut GraphModel) {
+    let Some(width) = model.plan.row_program().map(|p| p.input_width()) else { return };
+    if model.fast.is_none() || model.signature.task == Task::Tensors {
+        return;
+    }
+    let rows = 16;
+    let zeros = vec![0f32; rows * width];
+    let mut best = u64::MAX;
+    for _ in 0..3 {
+        let began = Instant::now();
+        if model.predict_batch(Features::F32 { data: &zeros, rows, width }).is_err() {
+            return;
+        }
+        best = best.min(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+    model.row_ns = best / rows as u64;
+}
