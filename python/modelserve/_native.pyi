@@ -27,6 +27,7 @@ class _LoadOptions(TypedDict, total=False):
     threads: int | None
 
 def load(source: _Source, **options: Unpack[_LoadOptions]) -> Model: ...
+
 @final
 class ModelManager:
     def __new__(cls, *, threads: int = 0) -> ModelManager: ...

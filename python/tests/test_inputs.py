@@ -90,7 +90,12 @@ def test_numbers_of_every_type(model: ms.Model, dtype: str) -> None:
 def test_dataframes_go_by_name(model: ms.Model, iris: Case) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(iris.rows, columns=NAMES)
-    for given in (frame, frame[NAMES[::-1]], frame.astype("float64"), frame.assign(extra=1.0)[NAMES]):
+    for given in (
+        frame,
+        frame[NAMES[::-1]],
+        frame.astype("float64"),
+        frame.assign(extra=1.0)[NAMES],
+    ):
         assert list(model.predict_batch(given).predictions) == iris.expected["labels"]
     assert model.predict(frame.iloc[0]).prediction == iris.expected["labels"][0]
     assert model.predict(frame[NAMES[::-1]].iloc[0]).prediction == iris.expected["labels"][0]

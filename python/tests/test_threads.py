@@ -104,7 +104,12 @@ def test_a_forked_child_predicts(manager: ms.ModelManager, iris: Case) -> None:
 
 @pytest.mark.parametrize(
     "ending",
-    ["pass", "cycle = [manager]; cycle.append(cycle)", "raise SystemExit(0)", "import gc; gc.freeze()"],
+    [
+        "pass",
+        "cycle = [manager]; cycle.append(cycle)",
+        "raise SystemExit(0)",
+        "import gc; gc.freeze()",
+    ],
 )
 def test_processes_end_in_time(iris: Case, ending: str) -> None:
     program = f"""
