@@ -1,0 +1,293 @@
+//! Tensors to and from NumPy arrays.
+
+use crate::error::{OrRaise, raise};
+use half::bf16;
+use modelserve::ErrorKind;
+use modelserve::graph::ValueType;
+use modelserve::tensor::{Data, Element, ElementType, Map, MapKey, Tensor, Value};
+use numpy::ndarray::{ArrayD, IxDyn};
+use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
+
+/// The module `numpy`.
+pub(crate) fn numpy_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    NUMPY.get_or_try_init(py, || Ok(py.import("numpy")?.unbind())).map(|m| m.bind(py))
+}
+
+/// `numpy.asarray(object)`, with what it refuses said as `InvalidInputError`.
+pub(crate) fn as_array<'py>(
+    object: &Bound<'py, PyAny>,
+    dtype: Option<&str>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    numpy_module(py)?.getattr("asarray")?.call1((object, dtype)).map_err(|e| {
+        raise(
+            py,
+            ErrorKind::InvalidInput,
+            format!("no array can be made of the input: {}", e.value(py)),
+        )
+    })
+}
+
+/// The dimensions of an array.
+pub(crate) fn dims_of(array: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    array.getattr("shape")?.extract()
+}
+
+fn typed<'py, T>(array: &Bound<'py, PyAny>) -> Option<PyResult<Tensor>>
+where
+    T: numpy::Element + Element,
+{
+    let py = array.py();
+    let array = array.cast::<PyArrayDyn<T>>().ok()?;
+    let copy = || {
+        let borrowed =
+            array.try_readonly().map_err(|e| raise(py, ErrorKind::InvalidInput, e.to_string()))?;
+        let data = match borrowed.as_slice() {
+            Ok(slice) if borrowed.is_c_contiguous() => slice.to_vec(),
+            _ => borrowed.as_array().iter().cloned().collect(),
+        };
+        Tensor::from_vec(array.shape(), data).or_raise(py)
+    };
+    Some(copy())
+}
+
+/// The tensor with an array's elements, in logical order whatever its layout; element types are
+/// kept, text and Python objects become strings, numbers or bools.
+pub(crate) fn tensor_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let py = array.py();
+    let aligned: bool = array.getattr("flags")?.getattr("aligned")?.extract()?;
+    let array = &if aligned { array.clone() } else { array.call_method0("copy")? };
+    let known = typed::<f32>(array)
+        .or_else(|| typed::<f64>(array))
+        .or_else(|| typed::<i64>(array))
+        .or_else(|| typed::<i32>(array))
+        .or_else(|| typed::<bool>(array))
+        .or_else(|| typed::<u8>(array))
+        .or_else(|| typed::<i8>(array))
+        .or_else(|| typed::<u16>(array))
+        .or_else(|| typed::<i16>(array))
+        .or_else(|| typed::<u32>(array))
+        .or_else(|| typed::<u64>(array))
+        .or_else(|| typed::<half::f16>(array));
+    if let Some(tensor) = known {
+        return tensor;
+    }
+    let dtype = array.getattr("dtype")?;
+    let kind: String = dtype.getattr("kind")?.extract()?;
+    let native: bool = dtype.getattr("isnative")?.extract()?;
+    match kind.as_str() {
+        "O" | "U" | "S" | "T" => objects_in(array),
+        "f" | "i" | "u" if !native => {
+            let native = dtype.call_method1("newbyteorder", ("=",))?;
+            tensor_in(&array.call_method1("astype", (native,))?)
+        }
+        // long double
+        "f" => tensor_in(&array.call_method1("astype", ("float64",))?),
+        _ if dtype.getattr("name")?.extract::<String>()? == "bfloat16" => {
+            let bits = tensor_in(&array.call_method1("astype", ("float32",))?)?;
+            let narrow = bits.as_slice::<f32>().or_raise(py)?.iter().map(|&x| bf16::from_f32(x));
+            Tensor::from_vec(bits.dims(), narrow.collect::<Vec<_>>()).or_raise(py)
+        }
+        _ => Err(raise(
+            py,
+            ErrorKind::InvalidInput,
+            format!("arrays of dtype {dtype} are not understood: give numbers, bools or text"),
+        )),
+    }
+}
+
+/// Elements that are Python objects: text if any is text, else bools, integers or floats.
+fn objects_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let py = array.py();
+    let dims = dims_of(array)?;
+    let items = array.call_method0("ravel")?.call_method0("tolist")?;
+    let items = items.cast_into::<PyList>()?;
+    let all =
+        |test: fn(&Bound<'_, PyAny>) -> bool| !items.is_empty() && items.iter().all(|i| test(&i));
+    let is_text =
+        |i: &Bound<'_, PyAny>| i.is_instance_of::<PyString>() || i.is_instance_of::<PyBytes>();
+    if items.iter().any(|i| is_text(&i)) {
+        let texts: PyResult<Vec<String>> =
+            items.iter().enumerate().map(|(i, o)| text(i, &o)).collect();
+        return Tensor::from_vec(&dims, texts?).or_raise(py);
+    }
+    if all(|i| i.is_instance_of::<PyBool>()) {
+        return Tensor::from_vec(&dims, items.extract::<Vec<bool>>()?).or_raise(py);
+    }
+    if all(|i| i.is_instance_of::<PyInt>())
+        && let Ok(ints) = items.extract::<Vec<i64>>()
+    {
+        return Tensor::from_vec(&dims, ints).or_raise(py);
+    }
+    let floats: PyResult<Vec<f64>> = items.iter().enumerate().map(|(i, o)| number(i, &o)).collect();
+    Tensor::from_vec(&dims, floats?).or_raise(py)
+}
+
+fn text(index: usize, object: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(String::from_utf8_lossy(bytes.as_bytes()).into_owned());
+    }
+    object.cast::<PyString>().map_err(|_| unfit(index, object, "text")).and_then(|s| s.extract())
+}
+
+/// A number; `None` and pandas' `NA` are missing values.
+fn number(index: usize, object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if object.is_none() || object.get_type().name().is_ok_and(|n| n == "NAType") {
+        return Ok(f64::NAN);
+    }
+    object.extract().map_err(|_| unfit(index, object, "a number"))
+}
+
+fn unfit(index: usize, object: &Bound<'_, PyAny>, expected: &str) -> PyErr {
+    let found = object.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
+    let message = format!("element {index} of the input is {found}, expected {expected}");
+    raise(object.py(), ErrorKind::InvalidInput, message)
+}
+
+/// The value a model input of type `ty` takes: arrays keep their element type, plain Python
+/// objects take the declared one.
+pub(crate) fn value_in(object: &Bound<'_, PyAny>, ty: Option<&ValueType>) -> PyResult<Value> {
+    let py = object.py();
+    match ty {
+        Some(ValueType::Optional(_)) if object.is_none() => Ok(Value::Optional(None)),
+        Some(ValueType::Optional(inner)) => {
+            Ok(Value::Optional(Some(Box::new(value_in(object, Some(inner))?))))
+        }
+        Some(ValueType::Sequence(inner)) => {
+            let items = object.try_iter()?.map(|item| value_in(&item?, Some(inner)));
+            Ok(Value::Sequence(items.collect::<PyResult<_>>()?))
+        }
+        Some(ValueType::Map { value, .. }) => {
+            let dict = object.cast::<PyDict>().map_err(|_| unfit(0, object, "a dict"))?;
+            let entries = dict.iter().map(|(k, v)| {
+                let key = match k.extract::<i64>() {
+                    Ok(int) => MapKey::Int(int),
+                    Err(_) => MapKey::Str(text(0, &k)?.into()),
+                };
+                Ok((key, value_in(&v, Some(value))?))
+            });
+            Ok(Value::Map(Map { entries: entries.collect::<PyResult<_>>()? }))
+        }
+        declared => {
+            let is_array = object.cast::<numpy::PyUntypedArray>().is_ok();
+            let dtype = match declared {
+                Some(ValueType::Tensor { dtype, .. }) if !is_array => numpy_name(*dtype),
+                _ => None,
+            };
+            let array = as_array(object, dtype)?;
+            let tensor = tensor_in(&array)?;
+            if let Some(ValueType::Tensor { dtype: ElementType::BF16, .. }) = declared
+                && tensor.dtype() != ElementType::BF16
+            {
+                let narrow: Vec<bf16> =
+                    tensor.to_f32_vec().or_raise(py)?.into_iter().map(bf16::from_f32).collect();
+                return Ok(Value::Tensor(Tensor::from_vec(tensor.dims(), narrow).or_raise(py)?));
+            }
+            Ok(Value::Tensor(tensor))
+        }
+    }
+}
+
+fn numpy_name(dtype: ElementType) -> Option<&'static str> {
+    match dtype {
+        ElementType::String => Some("object"),
+        ElementType::BF16 => Some("float32"),
+        other => Some(other.name()),
+    }
+}
+
+fn array_out<T: numpy::Element>(
+    py: Python<'_>,
+    dims: &[usize],
+    data: Vec<T>,
+) -> PyResult<Py<PyAny>> {
+    let array = ArrayD::from_shape_vec(IxDyn(dims), data)
+        .map_err(|e| raise(py, ErrorKind::Internal, e.to_string()))?;
+    Ok(PyArrayDyn::from_owned_array(py, array).into_any().unbind())
+}
+
+/// A NumPy array of the tensor's elements that owns its memory; nothing is copied when nothing
+/// else holds the tensor. Strings become an object array, bfloat16 becomes float32.
+pub(crate) fn tensor_out(py: Python<'_>, tensor: Tensor) -> PyResult<Py<PyAny>> {
+    let dims = tensor.dims().to_vec();
+    match tensor.into_data() {
+        Data::F32(v) => array_out(py, &dims, v),
+        Data::F64(v) => array_out(py, &dims, v),
+        Data::F16(v) => array_out(py, &dims, v),
+        Data::BF16(v) => array_out(py, &dims, v.into_iter().map(bf16::to_f32).collect()),
+        Data::I8(v) => array_out(py, &dims, v),
+        Data::I16(v) => array_out(py, &dims, v),
+        Data::I32(v) => array_out(py, &dims, v),
+        Data::I64(v) => array_out(py, &dims, v),
+        Data::U8(v) => array_out(py, &dims, v),
+        Data::U16(v) => array_out(py, &dims, v),
+        Data::U32(v) => array_out(py, &dims, v),
+        Data::U64(v) => array_out(py, &dims, v),
+        Data::Bool(v) => array_out(py, &dims, v),
+        Data::String(v) => {
+            let texts: Vec<Py<PyAny>> =
+                v.iter().map(|s| PyString::new(py, s).into_any().unbind()).collect();
+            array_out(py, &dims, texts)
+        }
+        other => {
+            Err(raise(py, ErrorKind::Unsupported, format!("no NumPy type for {}", other.dtype())))
+        }
+    }
+}
+
+/// A value as Python has it: tensors as arrays, sequences as lists, maps as dicts (whose
+/// one-number values are plain numbers).
+pub(crate) fn value_out(py: Python<'_>, value: Value) -> PyResult<Py<PyAny>> {
+    match value {
+        Value::Tensor(t) => tensor_out(py, t),
+        Value::Sequence(items) => {
+            let items: PyResult<Vec<_>> = items.into_iter().map(|v| value_out(py, v)).collect();
+            Ok(PyList::new(py, items?)?.into_any().unbind())
+        }
+        Value::Map(map) => {
+            let dict = PyDict::new(py);
+            for (key, value) in map.entries {
+                let value = map_value_out(py, value)?;
+                match key {
+                    MapKey::Int(k) => dict.set_item(k, value)?,
+                    MapKey::Str(k) => dict.set_item(k.as_ref(), value)?,
+                }
+            }
+            Ok(dict.into_any().unbind())
+        }
+        Value::Optional(Some(v)) => value_out(py, *v),
+        Value::Optional(None) => Ok(py.None()),
+        other => Err(raise(
+            py,
+            ErrorKind::Unsupported,
+            format!("no Python type for a {}", other.type_name()),
+        )),
+    }
+}
+
+fn map_value_out(py: Python<'_>, value: Value) -> PyResult<Py<PyAny>> {
+    match &value {
+        Value::Tensor(t) if t.len() == 1 && t.dtype().is_float() => {
+            let number = t.to_f64_vec().or_raise(py)?.first().copied().unwrap_or(f64::NAN);
+            Ok(PyFloat::new(py, number).into_any().unbind())
+        }
+        Value::Tensor(t) if t.len() == 1 && t.dtype().is_integer() => {
+            let number = t.to_i64_vec().or_raise(py)?.first().copied().unwrap_or_default();
+            Ok(number.into_pyobject(py)?.into_any().unbind())
+        }
+        _ => value_out(py, value),
+    }
+}
+
+/// Named values as a dict in their order.
+pub(crate) fn outputs_out(py: Python<'_>, outputs: Vec<(String, Value)>) -> PyResult<Py<PyAny>> {
+    let dict = PyDict::new(py);
+    for (name, value) in outputs {
+        dict.set_item(name, value_out(py, value)?)?;
+    }
+    Ok(dict.into_any().unbind())
+}

@@ -1,0 +1,58 @@
+"""Shared by the tests: the models of tests/data and their trainers' answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modelserve as ms
+
+DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
+
+
+@dataclass
+class Case:
+    """A test model and what is expected of it."""
+
+    name: str
+    path: Path
+    expected: dict[str, Any]
+
+    @property
+    def rows(self) -> np.ndarray:
+        return np.array(
+            [[np.nan if x is None else x for x in row] for row in self.expected["rows"]],
+            dtype=np.float32,
+        )
+
+
+def case(name: str) -> Case:
+    folder = DATA / name
+    path = folder / "model.onnx"
+    if not path.exists():
+        path = folder / "model.safetensors"
+    return Case(name, path, json.loads((folder / "expected.json").read_text()))
+
+
+def case_names() -> list[str]:
+    return sorted(p.parent.name for p in DATA.glob("*/expected.json"))
+
+
+@pytest.fixture(scope="session")
+def iris() -> Case:
+    return case("iris_v1")
+
+
+@pytest.fixture(scope="session")
+def iris_v2() -> Case:
+    return case("iris_v2")
+
+
+@pytest.fixture
+def manager() -> ms.ModelManager:
+    return ms.ModelManager()
