@@ -109,7 +109,7 @@ impl Predictions {
                 let array = tensor_out(py, t.clone())?;
                 let single = t.dims().len() == 2 && t.dims().last() == Some(&1);
                 if single && self.rust.task != Task::Transform {
-                    return Ok(array.call_method1(py, "reshape", (-1,))?);
+                    return array.call_method1(py, "reshape", (-1,));
                 }
                 Ok(array)
             }
