@@ -106,11 +106,10 @@ impl ModelManager {
     }
 
     fn check_free(&self, name: &str, slots: &Slots) -> Result<()> {
-        ensure!(
-            !slots.contains_key(name),
-            AlreadyExists,
-            "a model named '{name}' is loaded already: use reload, or unload it first"
-        );
+        if slots.contains_key(name) {
+            let e = err!(AlreadyExists, "is loaded already: use reload, or unload it first");
+            return Err(e.with_model(name));
+        }
         Ok(())
     }
 

@@ -70,7 +70,11 @@ impl<'a> Facts<'a> {
                     && input(0).is_some_and(|x| self.non_negative(x, depth))
             }
             ("Div", 0) => match (input(0), input(1)) {
-                (Some(a), Some(b)) => self.non_negative(a, depth) && self.is_row_sum(b, a),
+                (Some(a), Some(b)) => {
+                    (self.non_negative(a, depth) && self.is_row_sum(b, a))
+                        || self.masked_row_sum(a, b, depth)
+                        || self.mean_of_distributions(a, b, depth)
+                }
                 _ => false,
             },
             ("Exp", 0) => input(0).is_some_and(|x| self.log_normalised(x)),
@@ -122,6 +126,36 @@ impl<'a> Facts<'a> {
                 .is_some_and(|i| self.origin(i) == self.origin(of)),
             _ => false,
         }
+    }
+
+    /// Whether `a / b` is `(p + m) / (sum(p) + m·n)`: a division by the row's own sum that gives
+    /// rows of zeros (where the mask m is 1) the uniform distribution.
+    fn masked_row_sum(&self, a: ValueId, b: ValueId, depth: usize) -> bool {
+        let terms = |id: ValueId, op: &str| match self.writer(self.origin(id)) {
+            Some((node, 0)) if node.op == op => match node.inputs.as_slice() {
+                [Some(x), Some(y)] => Some((*x, *y)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let (Some((p, mask)), Some((sum, scaled))) = (terms(a, "Add"), terms(b, "Add")) else {
+            return false;
+        };
+        let Some((factor, _)) = terms(scaled, "Mul") else { return false };
+        self.is_row_sum(sum, p)
+            && self.origin(factor) == self.origin(mask)
+            && self.non_negative(p, depth)
+            && self.non_negative(mask, depth)
+    }
+
+    /// Whether `a` is a sum of as many distributions as the constant `b` says.
+    fn mean_of_distributions(&self, a: ValueId, b: ValueId, depth: usize) -> bool {
+        let Some((node, 0)) = self.writer(self.origin(a)) else { return false };
+        let terms: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
+        let count = self.graph.value(b).constant.as_ref().and_then(|t| t.to_f32_vec().ok());
+        matches!(node.op.as_str(), "Sum" | "Add")
+            && count.is_some_and(|c| c == [terms.len() as f32])
+            && terms.iter().all(|t| self.distribution(*t, depth))
     }
 
     /// Whether `x = a - logsumexp(a)`.

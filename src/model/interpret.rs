@@ -109,6 +109,17 @@ pub(super) fn interpret(
         "no output of the model can be read as that of a {task}"
     );
     let feature_names = hints.feature_names;
+    if let (Some(names), [input]) = (&feature_names, inputs.as_slice())
+        && let Some(width) = input.row_width()
+    {
+        ensure!(
+            names.len() == width,
+            InvalidArgument,
+            "{} feature names for input '{}' of {width} features",
+            names.len(),
+            input.name
+        );
+    }
     let signature =
         Signature { inputs, outputs, task, classes, feature_names, targets, has_probabilities };
     Ok((signature, Reading { label, scores, kind, logits }))

@@ -173,6 +173,8 @@ fn by_name(signature: &Signature, mut columns: Vec<(String, Tensor)>) -> Result<
             }
         }
         if let Some((name, _)) = columns.first() {
+            let known = inputs.iter().any(|i| i.name == *name);
+            ensure!(!known, InvalidInput, "input '{name}' is given twice");
             bail!(InvalidInput, "'{name}' is no input of the model; it takes {}", names(inputs));
         }
         return Ok(out);
@@ -199,7 +201,13 @@ fn by_name(signature: &Signature, mut columns: Vec<(String, Tensor)>) -> Result<
         let found = columns.iter().position(|(name, _)| name == feature);
         let Some(i) = found else { bail!(InvalidInput, "column '{feature}' is missing") };
         let (_, tensor) = columns.swap_remove(i);
-        let n = tensor.len();
+        let n = tensor.shape().dim(0);
+        ensure!(
+            matches!(tensor.dims(), [_] | [_, 1]),
+            InvalidInput,
+            "column '{feature}': expected [rows] or [rows, 1], got {}",
+            tensor.shape()
+        );
         ensure!(
             rows.is_none_or(|r| r == n),
             InvalidInput,
