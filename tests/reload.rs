@@ -134,7 +134,7 @@ fn predict(served: &dyn Serve, checker: &Checker, seen: &Seen, thread: usize) {
     let mut i = thread;
     while !seen.stop.load(Ordering::SeqCst) {
         let row = i % checker.rows.rows;
-        let (version, verdict) = if i % 2 == 0 {
+        let (version, verdict) = if i.is_multiple_of(2) {
             match served.row(checker.rows.row(row)) {
                 Ok(got) => (got.model_version, checker.row(row, &got)),
                 Err(error) => {

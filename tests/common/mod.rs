@@ -60,7 +60,7 @@ impl Expected {
         let json: Json = serde_json::from_str(&text).unwrap();
         let rows = json["rows"].as_array().unwrap();
         let width = rows[0].as_array().unwrap().len();
-        let data: Vec<f32> = rows.iter().flat_map(|row| numbers(row)).map(|x| x as f32).collect();
+        let data: Vec<f32> = rows.iter().flat_map(numbers).map(|x| x as f32).collect();
         assert_eq!(data.len(), rows.len() * width, "{name}: ragged rows");
         Expected { rows: rows.len(), width, data, json }
     }
