@@ -94,7 +94,7 @@ fn names_are_checked() {
         manager.load(good, path("iris_v1"), &LoadOptions::default()).unwrap();
     }
     let longer = "n".repeat(129);
-    for bad in ["", "a b", "a/b", "é", "a\0", "a\n", "a:b", longer.as_str()] {
+    for bad in ["", ".hidden", "a b", "a/b", "é", "a\0", "a\n", "a:b", longer.as_str()] {
         let error = manager.load(bad, path("iris_v1"), &LoadOptions::default()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad:?}: {error}");
     }
