@@ -158,7 +158,7 @@ def _sklearn(estimator: Any, sample: Any) -> Any:
 
     final = _final(estimator)
     _register_boosters(final)
-    options = {id(estimator): {"zipmap": False}} if _zips(final) else None
+    options = {id(final): {"zipmap": False}} if _zips(final) else None
     return to_onnx(estimator, initial_types=_inputs(sample), options=options, target_opset=_OPSET)
 
 
