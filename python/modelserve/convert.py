@@ -158,12 +158,13 @@ def _sklearn(estimator: Any, sample: Any) -> Any:
 
     final = _final(estimator)
     _register_boosters(final)
-    options = {id(estimator): {"zipmap": False}} if _classifies(final) else None
+    options = {id(final): {"zipmap": False}} if _zips(final) else None
     return to_onnx(estimator, initial_types=_inputs(sample), options=options, target_opset=_OPSET)
 
 
-def _classifies(estimator: Any) -> bool:
-    return hasattr(estimator, "classes_") and hasattr(estimator, "predict")
+def _zips(estimator: Any) -> bool:
+    """Whether the converter would wrap probabilities in maps unless told otherwise."""
+    return hasattr(estimator, "classes_") and hasattr(estimator, "predict_proba")
 
 
 def _inputs(sample: Any) -> list[tuple[str, Any]]:

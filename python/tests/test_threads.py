@@ -62,7 +62,7 @@ def test_threads_predict_while_reloading(
 
 def test_long_predictions_let_other_threads_run(iris: Case) -> None:
     model = ms.load(iris.path)
-    rows = np.tile(iris.rows, (20_000, 1))
+    rows = np.tile(iris.rows, (1_400, 1))
     ticks = 0
     done = threading.Event()
 
@@ -75,7 +75,7 @@ def test_long_predictions_let_other_threads_run(iris: Case) -> None:
     thread = threading.Thread(target=tick)
     thread.start()
     before = ticks
-    for _ in range(5):
+    for _ in range(50):
         model.predict_batch(rows)
     after = ticks
     done.set()
@@ -86,7 +86,7 @@ def test_long_predictions_let_other_threads_run(iris: Case) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_predicts(manager: ms.ModelManager, iris: Case) -> None:
     model = manager.load("iris", iris.path)
-    rows = np.tile(iris.rows, (5_000, 1))
+    rows = np.tile(iris.rows, (1_400, 1))
     want = model.predict_batch(rows).predictions
     child = os.fork()
     if child == 0:
