@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +160,41 @@ def _sklearn(estimator: Any, sample: Any) -> Any:
 
     final = _final(estimator)
     _register_boosters(final)
-    options = {id(final): {"zipmap": False}} if _zips(final) else None
-    return to_onnx(estimator, initial_types=_inputs(sample), options=options, target_opset=_OPSET)
+    inputs = _inputs(sample)
+    # Which options exist depends on the estimator: a NameError says that one does not.
+    choices: list[dict[str, bool] | None] = [None]
+    if hasattr(final, "classes_"):
+        choices = [{"zipmap": False}, {"raw_scores": False}, {"nocl": False}, None]
+    refused: NameError | None = None
+    with _integer_flags():
+        for choice in choices:
+            options = None if choice is None else {id(final): choice}
+            try:
+                return to_onnx(
+                    estimator, initial_types=inputs, options=options, target_opset=_OPSET
+                )
+            except NameError as error:
+                refused = error
+    raise refused or AssertionError("no conversion was tried")
 
 
-def _zips(estimator: Any) -> bool:
-    """Whether the converter would wrap probabilities in maps unless told otherwise."""
-    return hasattr(estimator, "classes_") and hasattr(estimator, "predict_proba")
+@contextmanager
+def _integer_flags() -> Iterator[None]:
+    """Lets skl2onnx write missing-value flags, which it gives as bools and onnx wants as ints."""
+    import onnx
+
+    original = onnx.helper.make_attribute
+
+    def make_attribute(key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(v, (bool, np.bool_)) for v in value):
+            value = [int(v) for v in value]
+        return original(key, value, *args, **kwargs)
+
+    onnx.helper.make_attribute = make_attribute
+    try:
+        yield
+    finally:
+        onnx.helper.make_attribute = original
 
 
 def _inputs(sample: Any) -> list[tuple[str, Any]]:

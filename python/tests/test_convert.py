@@ -74,8 +74,6 @@ REGRESSORS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers(name: str, tmp_path: Path) -> None:
-    if name in ("hist boosting", "linear svc"):
-        pytest.xfail("skl2onnx 1.20 refuses this estimator with these options")
     estimator = CLASSIFIERS[name]().fit(X, IRIS.target)
     model = ms.convert(estimator, tmp_path / "m.onnx", sample=X)
     assert model.signature.task == "classifier"

@@ -210,7 +210,7 @@ impl ModelManager {
     fn not_found(&self, name: &str) -> crate::Error {
         let loaded = self.models();
         let list = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
-        err!(NotFound, "no model named '{name}' is loaded (loaded: {list})")
+        err!(NotFound, "no such model is loaded (loaded: {list})").with_model(name)
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>> {

@@ -120,7 +120,7 @@ impl Slot {
     }
 
     fn gone(&self) -> Error {
-        err!(NotFound, "the model '{}' was unloaded", self.name)
+        err!(NotFound, "was unloaded").with_model(&self.name)
     }
 
     /// A lease on the serving version, held for one call.
