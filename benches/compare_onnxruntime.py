@@ -22,9 +22,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import modelserve as ms
 import numpy as np
 import onnxruntime as ort
+
+import modelserve as ms
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = {

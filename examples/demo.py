@@ -13,8 +13,9 @@ import threading
 import time
 from array import array
 
-import modelserve as ms
 import numpy as np
+
+import modelserve as ms
 
 DATA = pathlib.Path(__file__).resolve().parent / "data"
 NAME = "breast_cancer"

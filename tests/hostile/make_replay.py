@@ -1,16 +1,22 @@
 """Makes the files of replay/ and the safetensors seeds of the fuzzer, the same bytes each time."""
 
-import json, os, pathlib, struct
-import numpy as np, onnx
-from onnx import helper as h, TensorProto as T, numpy_helper as nh
+import json
+import os
+import pathlib
+import struct
+
+import numpy as np
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
 
 HERE = pathlib.Path(__file__).parent
-O = str(HERE / "replay/onnx") + "/"
+ONNX = str(HERE / "replay/onnx") + "/"
 S = str(HERE / "replay/safetensors") + "/"
 
 
 def w(p, n, b):
-    open(p + n, "wb").write(b)
+    pathlib.Path(p + n).write_bytes(b)
 
 
 F = T.FLOAT
@@ -45,15 +51,18 @@ def N(op, i, o, **a):
     return h.make_node(op, i, o, **a)
 
 
-add = lambda n, *a, **k: w(O, n + ".onnx", model(*a, **k))
-w(O, "empty.onnx", b"")
-w(O, "zeros.onnx", b"\0" * 64)
-w(O, "ones.onnx", b"\xff" * 64)
-w(O, "endless_varint.onnx", b"\x08" + b"\x80" * 40)
-w(O, "length_beyond_end.onnx", b"\x08\x08\x3a\xff\xff\xff\xff\x0f")
-w(O, "length_of_two_to_63.onnx", b"\x08\x08\x3a" + b"\xff" * 8 + b"\x7f")
-w(O, "group_never_ends.onnx", b"\x0b" * 1000)
-w(O, "no_graph.onnx", b"\x08\x08\x42\x02\x10\x12")
+def add(n, *a, **k):
+    return w(ONNX, n + ".onnx", model(*a, **k))
+
+
+w(ONNX, "empty.onnx", b"")
+w(ONNX, "zeros.onnx", b"\0" * 64)
+w(ONNX, "ones.onnx", b"\xff" * 64)
+w(ONNX, "endless_varint.onnx", b"\x08" + b"\x80" * 40)
+w(ONNX, "length_beyond_end.onnx", b"\x08\x08\x3a\xff\xff\xff\xff\x0f")
+w(ONNX, "length_of_two_to_63.onnx", b"\x08\x08\x3a" + b"\xff" * 8 + b"\x7f")
+w(ONNX, "group_never_ends.onnx", b"\x0b" * 1000)
+w(ONNX, "no_graph.onnx", b"\x08\x08\x42\x02\x10\x12")
 
 
 # nested deep graph attributes
@@ -83,7 +92,7 @@ g = nested(24)
 g.input.extend([vi("x", ["N", 4]), vi("c", [], T.BOOL)])
 m = h.make_model(g, opset_imports=[h.make_opsetid("", 18)])
 m.ir_version = 8
-w(O, "if_nested_24.onnx", m.SerializeToString())
+w(ONNX, "if_nested_24.onnx", m.SerializeToString())
 
 
 # raw nesting 400 deep: type proto sequence of sequence (TypeProto.sequence_type=4 {elem_type=1})
@@ -105,14 +114,14 @@ t = ld(1, b"\x08\x01")
 for _ in range(400):
     t = ld(4, ld(1, t))
 w(
-    O,
+    ONNX,
     "type_nested_400.onnx",
     b"\x08\x08" + ld(7, ld(11, ld(1, b"x") + ld(2, t))) + ld(8, b"\x10\x12"),
 )
 g = b""
 for _ in range(400):
     g = ld(1, ld(4, b"If") + ld(5, ld(1, b"then_branch") + ld(6, g)))
-w(O, "graph_nested_400.onnx", b"\x08\x08" + ld(7, g) + ld(8, b"\x10\x12"))
+w(ONNX, "graph_nested_400.onnx", b"\x08\x08" + ld(7, g) + ld(8, b"\x10\x12"))
 add(
     "cycle", [N("Add", ["x", "b"], ["a"]), N("Identity", ["a"], ["b"]), N("Identity", ["b"], ["y"])]
 )
@@ -255,11 +264,11 @@ add("matmul_mismatch", [N("MatMul", ["x", "c"], ["y"])], [f32("c", np.zeros((7, 
 add("gemm_rank_3", [N("Gemm", ["x", "c"], ["y"])], [f32("c", np.zeros((4, 2, 2)))])
 img = [vi("x", ["N", 1, 2, 2])]
 for n, a in (
-    ("group_zero", dict(group=0)),
-    ("stride_zero", dict(strides=[0, 0])),
-    ("dilation_huge", dict(dilations=[2**62, 2**62])),
-    ("pads_negative", dict(pads=[-9, -9, -9, -9])),
-    ("pads_huge", dict(pads=[2**62] * 4)),
+    ("group_zero", {"group": 0}),
+    ("stride_zero", {"strides": [0, 0]}),
+    ("dilation_huge", {"dilations": [2**62, 2**62]}),
+    ("pads_negative", {"pads": [-9, -9, -9, -9]}),
+    ("pads_huge", {"pads": [2**62] * 4}),
 ):
     add(
         "conv_" + n,
@@ -268,10 +277,10 @@ for n, a in (
         ins=img,
     )
 for n, a in (
-    ("kernel_zero", dict(kernel_shape=[0, 0])),
-    ("kernel_huge", dict(kernel_shape=[2**40, 2**40])),
-    ("stride_zero", dict(kernel_shape=[1, 1], strides=[0, 0])),
-    ("pads_huge", dict(kernel_shape=[2, 2], pads=[2**62] * 4)),
+    ("kernel_zero", {"kernel_shape": [0, 0]}),
+    ("kernel_huge", {"kernel_shape": [2**40, 2**40]}),
+    ("stride_zero", {"kernel_shape": [1, 1], "strides": [0, 0]}),
+    ("pads_huge", {"kernel_shape": [2, 2], "pads": [2**62] * 4}),
 ):
     add("max_pool_" + n, [N("MaxPool", ["x"], ["y"], **a)], ins=img)
 add(
@@ -331,7 +340,7 @@ m = h.make_model(
     g, functions=[f1, f2], opset_imports=[h.make_opsetid("", 18), h.make_opsetid("f", 1)]
 )
 m.ir_version = 8
-w(O, "functions_call_each_other.onnx", m.SerializeToString())
+w(ONNX, "functions_call_each_other.onnx", m.SerializeToString())
 fs = [
     h.make_function(
         "f",
@@ -356,26 +365,26 @@ g = h.make_graph(
 )
 m = h.make_model(g, functions=fs, opset_imports=[h.make_opsetid("", 18), h.make_opsetid("f", 1)])
 m.ir_version = 8
-w(O, "functions_double_28_times.onnx", m.SerializeToString())
+w(ONNX, "functions_double_28_times.onnx", m.SerializeToString())
 
 
 # trees
 def tree(**over):
-    a = dict(
-        nodes_treeids=[0, 0, 0],
-        nodes_nodeids=[0, 1, 2],
-        nodes_featureids=[0, 0, 0],
-        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
-        nodes_values=[0.5, 0.0, 0.0],
-        nodes_truenodeids=[1, 0, 0],
-        nodes_falsenodeids=[2, 0, 0],
-        target_treeids=[0, 0],
-        target_nodeids=[1, 2],
-        target_ids=[0, 0],
-        target_weights=[1.0, 2.0],
-        n_targets=1,
-        nodes_missing_value_tracks_true=[0, 0, 0],
-    )
+    a = {
+        "nodes_treeids": [0, 0, 0],
+        "nodes_nodeids": [0, 1, 2],
+        "nodes_featureids": [0, 0, 0],
+        "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"],
+        "nodes_values": [0.5, 0.0, 0.0],
+        "nodes_truenodeids": [1, 0, 0],
+        "nodes_falsenodeids": [2, 0, 0],
+        "target_treeids": [0, 0],
+        "target_nodeids": [1, 2],
+        "target_ids": [0, 0],
+        "target_weights": [1.0, 2.0],
+        "n_targets": 1,
+        "nodes_missing_value_tracks_true": [0, 0, 0],
+    }
     a.update(over)
     a = {k: v for k, v in a.items() if v is not None}
     return [h.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", **a)]
@@ -383,21 +392,21 @@ def tree(**over):
 
 for n, o in (
     ("good", {}),
-    ("self_loop", dict(nodes_truenodeids=[0, 0, 0])),
-    ("child_missing", dict(nodes_falsenodeids=[99, 0, 0])),
-    ("child_of_other_tree", dict(nodes_treeids=[0, 1, 1])),
-    ("feature_negative", dict(nodes_featureids=[-1, 0, 0])),
-    ("feature_huge", dict(nodes_featureids=[2**62, 0, 0])),
-    ("target_out_of_range", dict(target_ids=[0, 9])),
-    ("target_negative", dict(target_ids=[0, -9])),
-    ("target_node_missing", dict(target_nodeids=[1, 77])),
-    ("lengths_differ", dict(nodes_values=[0.5])),
-    ("mode_unknown", dict(nodes_modes=["BRANCH_WAT", "LEAF", "LEAF"])),
-    ("targets_huge", dict(n_targets=2**62)),
-    ("targets_zero", dict(n_targets=0)),
-    ("targets_negative", dict(n_targets=-1)),
-    ("node_twice", dict(nodes_nodeids=[0, 1, 1])),
-    ("shared_child", dict(nodes_falsenodeids=[1, 0, 0])),
+    ("self_loop", {"nodes_truenodeids": [0, 0, 0]}),
+    ("child_missing", {"nodes_falsenodeids": [99, 0, 0]}),
+    ("child_of_other_tree", {"nodes_treeids": [0, 1, 1]}),
+    ("feature_negative", {"nodes_featureids": [-1, 0, 0]}),
+    ("feature_huge", {"nodes_featureids": [2**62, 0, 0]}),
+    ("target_out_of_range", {"target_ids": [0, 9]}),
+    ("target_negative", {"target_ids": [0, -9]}),
+    ("target_node_missing", {"target_nodeids": [1, 77]}),
+    ("lengths_differ", {"nodes_values": [0.5]}),
+    ("mode_unknown", {"nodes_modes": ["BRANCH_WAT", "LEAF", "LEAF"]}),
+    ("targets_huge", {"n_targets": 2**62}),
+    ("targets_zero", {"n_targets": 0}),
+    ("targets_negative", {"n_targets": -1}),
+    ("node_twice", {"nodes_nodeids": [0, 1, 1]}),
+    ("shared_child", {"nodes_falsenodeids": [1, 0, 0]}),
     (
         "no_nodes",
         dict.fromkeys(
@@ -417,15 +426,15 @@ for n, o in (
             )
         ),
     ),
-    ("base_values_many", dict(base_values=[1.0, 2.0, 3.0])),
+    ("base_values_many", {"base_values": [1.0, 2.0, 3.0]}),
     (
         "ids_extreme",
-        dict(
-            nodes_treeids=[-(2**63)] * 3,
-            nodes_nodeids=[2**63 - 1, -(2**63), 0],
-            nodes_truenodeids=[-(2**63), 0, 0],
-            nodes_falsenodeids=[0, 0, 0],
-        ),
+        {
+            "nodes_treeids": [-(2**63)] * 3,
+            "nodes_nodeids": [2**63 - 1, -(2**63), 0],
+            "nodes_truenodeids": [-(2**63), 0, 0],
+            "nodes_falsenodeids": [0, 0, 0],
+        },
     ),
 ):
     add("tree_" + n, tree(**o))
@@ -502,8 +511,8 @@ add("non_max_suppression_odd", [N("NonMaxSuppression", ["x", "x"], ["y"])])
 add("input_dim_negative", [N("Identity", ["x"], ["y"])], ins=[vi("x", [-3, 2**62])])
 add("input_dim_zero", [N("Identity", ["x"], ["y"])], ins=[vi("x", ["N", 0])])
 add("name_not_utf8", [N("Identity", ["x"], ["y"])])
-b = open(O + "name_not_utf8.onnx", "rb").read()
-w(O, "name_not_utf8.onnx", b.replace(b"Identity", b"Iden\xff\xfety"))
+b = pathlib.Path(ONNX + "name_not_utf8.onnx").read_bytes()
+w(ONNX, "name_not_utf8.onnx", b.replace(b"Identity", b"Iden\xff\xfety"))
 add(
     "sequence_at_out",
     [N("SequenceConstruct", ["x", "x"], ["s"]), N("SequenceAt", ["s", "i"], ["y"])],
@@ -518,7 +527,7 @@ def st(header, data=b"", size=None):
     return struct.pack("<Q", len(b) if size is None else size) + b + data
 
 
-src = open(str(HERE.parent / "data") + "/digits_mlp_safetensors/model.safetensors", "rb").read()
+src = (HERE.parent / "data/digits_mlp_safetensors/model.safetensors").read_bytes()
 n = struct.unpack("<Q", src[:8])[0]
 H = json.loads(src[8 : 8 + n])
 D = src[8 + n :]
@@ -530,8 +539,11 @@ def mut(f):
     return st(c, D)
 
 
-key = [k for k in H if k != "__metadata__"][0]
-W = lambda n, b: w(S, n + ".safetensors", b)
+key = next(k for k in H if k != "__metadata__")
+
+
+def W(n, b):
+    return w(S, n + ".safetensors", b)
 
 
 def set_(field, val):
@@ -600,7 +612,11 @@ def seed(name, ts):
     d = b""
     for k, a in ts.items():
         a = np.asarray(a, np.float32)
-        hd[k] = dict(dtype="F32", shape=list(a.shape), data_offsets=[len(d), len(d) + a.nbytes])
+        hd[k] = {
+            "dtype": "F32",
+            "shape": list(a.shape),
+            "data_offsets": [len(d), len(d) + a.nbytes],
+        }
         d += a.tobytes()
     w(G, name + ".safetensors", st(hd, d))
 

@@ -1,7 +1,7 @@
 //! The C interface of modelserve: `include/modelserve.h` is generated from these sources.
 //!
 //! Every function has the same shape: check the pointers, look the handles up, call one method
-//! of the Rust crate, convert the answer, all inside [`guard::guard`]. The conventions that hold
+//! of the Rust crate, convert the answer, all inside `guard::guard`. The conventions that hold
 //! for all of them (threads, ownership, errors, text) are at the top of the header, and in
 //! `cbindgen.toml`, from where they come.
 //!
