@@ -636,4 +636,4 @@ seed(
         "n.bias": r(4),
     },
 )
-print(len(os.listdir(O)), len(os.listdir(S)))
+print(len(os.listdir(ONNX)), len(os.listdir(S)))
