@@ -81,7 +81,7 @@ fuzz-smoke: toolchain
 		mkdir -p "$$corpus"; [ -d "$$seeds" ] || seeds=; \
 		log=build/fuzz-$$target.log; mkdir -p build; \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ_DIR) --sanitizer none "$$target" \
-			"$$corpus" $$seeds -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+			"$$corpus" $$seeds -- -seed=1 -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
 			-rss_limit_mb=4096 >"$$log" 2>&1 || { tail -n 60 "$$log"; exit 1; }; \
 		grep '^Done' "$$log"; \
 		passed=$$((passed + 1)); \
