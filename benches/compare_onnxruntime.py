@@ -113,21 +113,22 @@ def main() -> None:
         batch = np.ascontiguousarray(np.resize(rows, (BATCH, rows.shape[1])))
         session = session_of(folder)
         feed = session.get_inputs()[0].name
-        manager.load(name, str(folder / "model.onnx"))
+        served = folder.name
+        manager.load(served, str(folder / "model.onnx"))
         check(
             name,
-            manager.predict_batch(name, batch).predictions,
+            manager.predict_batch(served, batch).predictions,
             session.run(None, {feed: batch})[0],
         )
 
         row, row_2d = batch[0], batch[:1]
         cases: dict[int, tuple[Callable[[], object], Callable[[], object]]] = {
             1: (
-                partial(one_row, manager, name, row),
+                partial(one_row, manager, served, row),
                 partial(session.run, None, {feed: row_2d}),
             ),
             BATCH: (
-                partial(whole_batch, manager, name, batch),
+                partial(whole_batch, manager, served, batch),
                 partial(session.run, None, {feed: batch}),
             ),
         }
