@@ -21,15 +21,22 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attribute;
+mod config;
 mod error;
+mod executor;
 mod format;
 pub mod graph;
 mod kernel;
 pub mod limits;
 mod manager;
+mod metrics;
 mod model;
 mod plan;
+pub mod policy;
+mod record;
+mod repo;
 mod source;
+mod sync;
 pub mod tensor;
 mod threads;
 
@@ -39,6 +46,8 @@ pub use manager::{
     ManagerOptions, ModelHandle, ModelManager, ModelStats, ReloadOptions, VersionStats,
 };
 pub use model::{
-    Answer, Answers, Classes, Features, Format, GraphModel, LoadOptions, Model, ModelInfo,
-    OutputKind, Prediction, Predictions, ScoreKind, Signature, Task, TensorSpec, load, load_bytes,
+    Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
+    Format, GraphModel, LoadOptions, Model, ModelInfo, OutputKind, Prediction, Predictions,
+    Receipt, Reply, Request, Route, ScoreKind, Signature, Target, Task, TensorSpec, load,
+    load_bytes,
 };

@@ -225,7 +225,7 @@ fn info_tells_where_the_model_is_from() {
     let info = manager.info("iris").unwrap();
     let digest = Sha256::digest(std::fs::read(&file).unwrap());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(info.digest, digest);
+    assert_eq!(*info.digest, *digest);
     assert_eq!(info.name.as_deref(), Some("iris"));
     assert_eq!(info.format.name(), "onnx");
     assert!(info.path.unwrap().ends_with("iris_v1/model.onnx"));

@@ -126,6 +126,8 @@ pub struct Context<'a> {
     pub arena: &'a mut Arena,
     /// When the answer is of no use any more.
     pub deadline: Option<std::time::Instant>,
+    /// Set when the caller does not want the answer any more.
+    pub cancel: Option<&'a std::sync::atomic::AtomicBool>,
 }
 
 impl Context<'_> {
@@ -200,11 +202,16 @@ impl Context<'_> {
         Tensor::new(shape, data)
     }
 
-    /// Fails once the deadline has passed; long loops call it each turn.
+    /// Fails once the deadline has passed or the caller has cancelled; long loops call it each
+    /// turn.
     ///
     /// # Errors
-    /// `DeadlineExceeded`.
+    /// `DeadlineExceeded` or `Cancelled`.
     pub fn check_deadline(&self) -> Result<()> {
+        // Pairs with the store in `CancelToken::cancel`; nothing else is published by it.
+        if self.cancel.is_some_and(|c| c.load(std::sync::atomic::Ordering::Acquire)) {
+            return Err(err!(Cancelled, "the caller cancelled the request while the model ran"));
+        }
         match self.deadline {
             Some(at) if std::time::Instant::now() >= at => {
                 Err(err!(DeadlineExceeded, "the deadline passed while the model ran"))

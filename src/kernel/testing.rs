@@ -109,8 +109,13 @@ impl Op {
         let threads = Threads::new(self.threads);
         let limits = RequestLimits::default();
         let mut arena = Arena::default();
-        let mut ctx =
-            Context { threads: &threads, limits: &limits, arena: &mut arena, deadline: None };
+        let mut ctx = Context {
+            threads: &threads,
+            limits: &limits,
+            arena: &mut arena,
+            deadline: None,
+            cancel: None,
+        };
         let args = inputs
             .iter()
             .map(|v| match v {

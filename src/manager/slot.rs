@@ -4,9 +4,10 @@ use super::stats::{Counters, ModelStats};
 use super::{ReloadOptions, VersionStats};
 use crate::error::{Error, Result, ensure, err};
 use crate::model::{
-    Features, GraphModel, LoadOptions, Model, ModelInfo, Prediction, Predictions, Signature,
+    Ctx, Features, GraphModel, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply,
+    Request, Signature,
 };
-use crate::tensor::Value;
+use crate::tensor::{Tensor, Value};
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -71,7 +72,7 @@ impl Version {
 }
 
 impl Model for Version {
-    fn signature(&self) -> &Signature {
+    fn signature(&self) -> Arc<Signature> {
         self.model.signature()
     }
 
@@ -79,26 +80,20 @@ impl Model for Version {
         self.info.clone()
     }
 
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        self.counted(1, |m| m.predict_row(row))
+    fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        self.counted(request.rows(), |m| m.call(request, ctx))
     }
 
-    fn predict(&self, row: Features<'_>) -> Result<Prediction> {
-        self.counted(1, |m| m.predict(row))
-    }
-
-    fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
-        let answer = self.counted(0, |m| m.predict_batch(rows))?;
-        self.counters.rows(answer.rows);
-        Ok(answer)
-    }
-
-    fn run(&self, inputs: Vec<(String, Value)>, outputs: &[&str]) -> Result<Vec<(String, Value)>> {
-        self.counted(1, |m| m.run(inputs, outputs))
+    fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
+        self.model.bind(features)
     }
 
     fn estimated_ns(&self, rows: usize) -> u64 {
         self.model.estimated_ns(rows)
+    }
+
+    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+        self.counted(1, |m| m.predict_row(row))
     }
 }
 
@@ -227,7 +222,7 @@ impl Slot {
         load_options.version = Some(number);
         let model = load(&load_options, serving.info.path.as_deref())?;
         if !options.allow_signature_change {
-            same_signature(serving.model.signature(), model.signature())?;
+            same_signature(&serving.model.signature(), &model.signature())?;
         }
         state.last_version = number;
         state.options = load_options;

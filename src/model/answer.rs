@@ -1,9 +1,10 @@
 //! Answers: of one row, and of a batch.
 
-use super::{Classes, Task};
-use crate::error::{Result, ensure};
+use super::{Classes, Receipt, Task};
+use crate::error::{Result, ensure, err};
 use crate::tensor::{Data, Tensor, Value};
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Prediction {
     pub model_version: u64,
     /// How long the call took inside the library.
     pub latency: Duration,
+    /// How the answer came about.
+    pub receipt: Receipt,
 }
 
 impl Prediction {
@@ -98,6 +101,8 @@ pub struct Predictions {
     pub model_version: u64,
     /// How long the call took inside the library.
     pub latency: Duration,
+    /// How the answer came about.
+    pub receipt: Receipt,
 }
 
 impl Predictions {
@@ -154,7 +159,96 @@ impl Predictions {
             classes: self.classes.clone(),
             model_version: self.model_version,
             latency: self.latency,
+            receipt: self.receipt.clone(),
         })
+    }
+}
+
+impl Predictions {
+    /// The predictions of the rows `range`, as a batch of their own.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there are no such rows; `Execution` when a named output has not one
+    /// entry a row.
+    pub fn slice(&self, range: Range<usize>) -> Result<Predictions> {
+        ensure!(
+            range.start <= range.end && range.end <= self.rows,
+            InvalidInput,
+            "rows {range:?} of a batch of {} rows",
+            self.rows
+        );
+        let cut = |t: &Tensor| {
+            ensure!(
+                t.dims().first() == Some(&self.rows),
+                Execution,
+                "an output of shape {} has not one entry for each of {} rows",
+                t.shape(),
+                self.rows
+            );
+            t.rows(range.clone())
+        };
+        let answers = match &self.answers {
+            Answers::Labels(t) => Answers::Labels(cut(t)?),
+            Answers::Values(t) => Answers::Values(cut(t)?),
+            Answers::Multilabel(t) => Answers::Multilabel(cut(t)?),
+            Answers::Outputs(outputs) => Answers::Outputs(
+                outputs
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), cut(value.as_tensor()?)?.into())))
+                    .collect::<Result<_>>()?,
+            ),
+        };
+        let scores = self.scores.as_ref().map(cut).transpose()?;
+        Ok(Predictions { rows: range.len(), answers, scores, ..self.clone() })
+    }
+
+    /// The batches joined, in order; everything that is not a row is the first one's.
+    ///
+    /// # Errors
+    /// `Internal` when there are none or they are of different kinds (a defect of the caller).
+    pub fn concat(parts: &[Predictions]) -> Result<Predictions> {
+        let first = parts.first().ok_or_else(|| err!(Internal, "no predictions to join"))?;
+        let join = |part: fn(&Predictions) -> Option<&Tensor>| {
+            let tensors: Option<Vec<Tensor>> = parts.iter().map(|p| part(p).cloned()).collect();
+            let tensors = tensors.ok_or_else(|| err!(Internal, "predictions of unlike kinds"))?;
+            Tensor::concat_rows(&tensors)
+        };
+        let answers = match &first.answers {
+            Answers::Labels(_) => Answers::Labels(join(|p| match &p.answers {
+                Answers::Labels(t) => Some(t),
+                _ => None,
+            })?),
+            Answers::Values(_) => Answers::Values(join(|p| match &p.answers {
+                Answers::Values(t) => Some(t),
+                _ => None,
+            })?),
+            Answers::Multilabel(_) => Answers::Multilabel(join(|p| match &p.answers {
+                Answers::Multilabel(t) => Some(t),
+                _ => None,
+            })?),
+            Answers::Outputs(outputs) => {
+                let joined = outputs.iter().enumerate().map(|(i, (name, _))| {
+                    let tensors = parts
+                        .iter()
+                        .map(|p| match &p.answers {
+                            Answers::Outputs(o) => match o.get(i) {
+                                Some((n, value)) if n == name => value.as_tensor().cloned(),
+                                _ => Err(err!(Internal, "predictions of unlike kinds")),
+                            },
+                            _ => Err(err!(Internal, "predictions of unlike kinds")),
+                        })
+                        .collect::<Result<Vec<_>>>()?;
+                    Ok((name.clone(), Tensor::concat_rows(&tensors)?.into()))
+                });
+                Answers::Outputs(joined.collect::<Result<_>>()?)
+            }
+        };
+        let scores = match &first.scores {
+            Some(_) => Some(join(|p| p.scores.as_ref())?),
+            None => None,
+        };
+        let rows = parts.iter().map(|p| p.rows).sum();
+        Ok(Predictions { rows, answers, scores, ..first.clone() })
     }
 }
 

@@ -1,9 +1,10 @@
 //! A model that runs a plan.
 
 use super::interpret::Reading;
-use super::request::{Bound, bind, check_rows, conform};
+use super::request::{Bound, bind, bind_tensors, check_rows, conform};
 use super::{
-    Answer, Answers, Classes, Features, Model, ModelInfo, Prediction, Predictions, Signature, Task,
+    Answer, Answers, CancelToken, Classes, Ctx, Features, Model, ModelInfo, Prediction,
+    Predictions, Receipt, Reply, Request, Signature, Task,
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::RequestLimits;
@@ -87,8 +88,18 @@ fn labels_of(tensor: &Tensor) -> Option<Labels> {
 }
 
 impl GraphModel {
-    fn run_plan(&self, values: SmallVec<[Value; 4]>, wanted: &[usize]) -> Result<Vec<Value>> {
-        let options = RunOptions { threads: &self.threads, limits: &self.limits, deadline: None };
+    fn run_plan(
+        &self,
+        values: SmallVec<[Value; 4]>,
+        wanted: &[usize],
+        ctx: &Ctx,
+    ) -> Result<Vec<Value>> {
+        let options = RunOptions {
+            threads: &self.threads,
+            limits: &self.limits,
+            deadline: ctx.deadline,
+            cancel: ctx.cancel.as_ref().map(CancelToken::flag),
+        };
         contain(|| self.plan.run(values, wanted, options))
     }
 
@@ -166,6 +177,7 @@ impl GraphModel {
             classes: self.signature.classes.clone(),
             model_version: self.info.version,
             latency: began.elapsed(),
+            receipt: Receipt::default(),
         }
     }
 
@@ -243,13 +255,14 @@ impl GraphModel {
             classes: self.signature.classes.clone(),
             model_version: self.info.version,
             latency: began.elapsed(),
+            receipt: Receipt::default(),
         }
     }
 
-    fn general(&self, features: Features<'_>, began: Instant) -> Result<Predictions> {
+    fn general(&self, features: Features<'_>, ctx: &Ctx, began: Instant) -> Result<Predictions> {
         let Bound { values, rows } = bind(&self.signature, features, &self.limits)?;
         if self.signature.task == Task::Tensors {
-            let outputs = self.run_plan(values, &[])?;
+            let outputs = self.run_plan(values, &[], ctx)?;
             let names = self.signature.outputs.iter().map(|o| o.name.clone());
             return Ok(self.predictions(
                 rows,
@@ -260,7 +273,7 @@ impl GraphModel {
         }
         let wanted: SmallVec<[usize; 2]> =
             self.reading.label.into_iter().chain(self.reading.scores).collect();
-        let mut outputs = self.run_plan(values, &wanted)?.into_iter();
+        let mut outputs = self.run_plan(values, &wanted, ctx)?.into_iter();
         let label = match self.reading.label {
             Some(_) => outputs.next().map(Value::into_tensor).transpose()?,
             None => None,
@@ -316,7 +329,7 @@ fn copy_block(
 }
 
 /// Runs `f` with panics turned into errors: a defect of one operator must not take the host down.
-pub(super) fn contain<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn contain<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let what = payload
             .downcast_ref::<&str>()
@@ -434,31 +447,15 @@ fn largest(scores: &Tensor, rows: usize, classes: Option<&Classes>) -> Result<Te
     }
 }
 
-impl Model for GraphModel {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn info(&self) -> ModelInfo {
-        self.info.clone()
-    }
-
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        let began = Instant::now();
-        match self.fast(row.len()) {
-            Some((fast, program)) => contain(|| Ok(self.fast_row(fast, program, row, began))),
-            None => self.predict(Features::F32 { data: row, rows: 1, width: row.len() }),
-        }
-    }
-
-    fn predict(&self, row: Features<'_>) -> Result<Prediction> {
-        if let Features::F32 { data, rows: 1, width } = &row
-            && data.len() == *width
-            && self.fast(*width).is_some()
+impl GraphModel {
+    /// One row by the row program, where that is possible.
+    fn row(&self, features: Features<'_>, ctx: &Ctx, began: Instant) -> Result<Prediction> {
+        if let Some(data) = one_f32_row(&features)
+            && let Some((fast, program)) = self.fast(data.len())
         {
-            return self.predict_row(data);
+            return contain(|| Ok(self.fast_row(fast, program, data, began)));
         }
-        let answer = self.general(row, Instant::now())?;
+        let answer = self.general(features, ctx, began)?;
         ensure!(
             answer.rows == 1,
             InvalidInput,
@@ -468,42 +465,33 @@ impl Model for GraphModel {
         answer.row(0)
     }
 
-    fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
-        let began = Instant::now();
-        match &rows {
-            Features::F32 { data, rows, width } => {
-                if let (Some((fast, program)), true) =
-                    (self.fast(*width), rows.checked_mul(*width) == Some(data.len()))
-                {
-                    check_rows(*rows, &self.limits)?;
-                    return contain(|| self.fast_batch(fast, program, *rows, data, began));
-                }
-            }
-            Features::Tensor(tensor) => {
-                if let (Ok(data), [n, width]) = (tensor.as_slice::<f32>(), tensor.dims())
-                    && let Some((fast, program)) = self.fast(*width)
-                {
-                    check_rows(*n, &self.limits)?;
-                    return contain(|| self.fast_batch(fast, program, *n, data, began));
-                }
-            }
-            _ => {}
+    fn batch(&self, features: Features<'_>, ctx: &Ctx, began: Instant) -> Result<Predictions> {
+        if let Some((data, rows, width)) = f32_rows(&features)
+            && let Some((fast, program)) = self.fast(width)
+        {
+            check_rows(rows, &self.limits)?;
+            return contain(|| self.fast_batch(fast, program, rows, data, began));
         }
-        self.general(rows, began)
+        self.general(features, ctx, began)
     }
 
-    fn run(&self, inputs: Vec<(String, Value)>, outputs: &[&str]) -> Result<Vec<(String, Value)>> {
+    fn tensors(
+        &self,
+        inputs: &[(String, Value)],
+        outputs: &[String],
+        ctx: &Ctx,
+    ) -> Result<Vec<(String, Value)>> {
         let specs = &self.signature.inputs;
         let listed = || specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
         let mut slots: Vec<Option<Value>> = vec![None; specs.len()];
         for (name, value) in inputs {
-            let Some(i) = specs.iter().position(|s| s.name == name) else {
+            let Some(i) = specs.iter().position(|s| s.name == *name) else {
                 bail!(InvalidInput, "'{name}' is no input of the model; it takes {}", listed());
             };
             ensure!(slots[i].is_none(), InvalidInput, "input '{name}' is given twice");
             slots[i] = Some(match value {
-                Value::Tensor(t) => Value::Tensor(conform(t, &specs[i])?),
-                other => other,
+                Value::Tensor(t) => Value::Tensor(conform(t.clone(), &specs[i])?),
+                other => other.clone(),
             });
         }
         let bytes: u64 = slots.iter().flatten().map(Value::byte_len).fold(0, u64::saturating_add);
@@ -529,12 +517,91 @@ impl Model for GraphModel {
                 })
             })
             .collect::<Result<Vec<usize>>>()?;
-        let results = self.run_plan(values, &wanted)?;
+        let results = self.run_plan(values, &wanted, ctx)?;
         let order: Vec<usize> = if wanted.is_empty() { (0..all.len()).collect() } else { wanted };
         Ok(order.into_iter().zip(results).map(|(i, v)| (all[i].name.clone(), v)).collect())
     }
 
+    fn sign(&self, receipt: &mut Receipt, rows: usize, began: Instant) {
+        receipt.version = self.info.version;
+        receipt.digest = Some(self.info.digest.clone());
+        receipt.batch_rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        receipt.run = began.elapsed();
+    }
+}
+
+/// The values of features that are exactly one row of `f32`.
+fn one_f32_row<'a>(features: &'a Features<'_>) -> Option<&'a [f32]> {
+    match f32_rows(features) {
+        Some((data, 1, _)) => Some(data),
+        _ => None,
+    }
+}
+
+/// Features that are rows of `f32` as `(values, rows, width)`.
+fn f32_rows<'a>(features: &'a Features<'_>) -> Option<(&'a [f32], usize, usize)> {
+    let tensor = match features {
+        Features::F32 { data, rows, width } => {
+            return (rows.checked_mul(*width) == Some(data.len())).then_some((data, *rows, *width));
+        }
+        Features::Tensor(tensor) => tensor,
+        Features::Inputs(tensors) => match tensors.as_slice() {
+            [tensor] => tensor,
+            _ => return None,
+        },
+        Features::Columns(_) => return None,
+    };
+    match (tensor.as_slice::<f32>(), tensor.dims()) {
+        (Ok(data), [rows, width]) => Some((data, *rows, *width)),
+        _ => None,
+    }
+}
+
+impl Model for GraphModel {
+    fn signature(&self) -> Arc<Signature> {
+        self.signature.clone()
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        let began = Instant::now();
+        ctx.check()?;
+        let (reply, rows) = match request {
+            Request::Row(features) => (Reply::Row(self.row(features.clone(), ctx, began)?), 1),
+            Request::Batch(features) => {
+                let predictions = self.batch(features.clone(), ctx, began)?;
+                let rows = predictions.rows;
+                (Reply::Batch(predictions), rows)
+            }
+            Request::Run { inputs, outputs } => {
+                (Reply::Tensors(self.tensors(inputs, outputs, ctx)?), request.rows())
+            }
+        };
+        self.sign(&mut ctx.receipt, rows, began);
+        Ok(reply)
+    }
+
+    fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
+        bind_tensors(&self.signature, features, &self.limits)
+    }
+
     fn estimated_ns(&self, rows: usize) -> u64 {
         self.row_ns.saturating_mul(rows as u64)
+    }
+
+    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+        let began = Instant::now();
+        let mut prediction = match self.fast(row.len()) {
+            Some((fast, program)) => contain(|| Ok(self.fast_row(fast, program, row, began)))?,
+            None => {
+                let features = Features::F32 { data: row, rows: 1, width: row.len() };
+                self.row(features, &Ctx::default(), began)?
+            }
+        };
+        self.sign(&mut prediction.receipt, 1, began);
+        Ok(prediction)
     }
 }

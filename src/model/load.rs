@@ -47,6 +47,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
     );
     let format = format_of(source, options)?;
     let graph = import(source, format, options)?;
+    let deterministic = !graph.is_random();
     let mut outline = outline(&graph);
     let plan = compile(graph, CompileOptions { limits: &options.limits })?;
     let threads = Threads::new(options.threads);
@@ -61,12 +62,13 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         format,
         signature: signature.clone(),
         weight_bytes: plan.weight_bytes(),
-        digest: source.digest().to_string(),
+        digest: source.digest().into(),
         path: source.path().map(Path::to_path_buf),
         loaded_at: SystemTime::now(),
         load_duration: Duration::ZERO,
         metadata: std::mem::take(&mut outline.metadata),
         fast_path: fast.is_some(),
+        deterministic,
     };
     let limits = options.request_limits.clone();
     let mut model =
@@ -109,6 +111,7 @@ fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Grap
             }
             None => crate::format::safetensors::import(source, &options.limits),
         },
+        Format::Native => bail!(InvalidArgument, "a native model is made in code, not loaded"),
         #[cfg(not(all(feature = "onnx", feature = "safetensors")))]
         other => bail!(Unsupported, "this build reads no {} files", other.name()),
     }
@@ -155,7 +158,7 @@ fn probe(
         }
         values.push(zeros(*dtype, shape)?.into());
     }
-    let run = RunOptions { threads, limits: &options.request_limits, deadline: None };
+    let run = RunOptions { threads, limits: &options.request_limits, deadline: None, cancel: None };
     let began = Instant::now();
     let outputs = match plan.run(values, &[], run) {
         Ok(outputs) => outputs,

@@ -1,7 +1,10 @@
-//! A loaded model: what it takes, what it answers, and the fast path to it.
+//! A model: what it takes, what it answers, and the request that passes through it.
 
 mod answer;
+mod call;
+mod ctx;
 mod distribution;
+mod function;
 mod graph_model;
 mod interpret;
 mod load;
@@ -10,54 +13,106 @@ mod request;
 mod signature;
 
 pub use answer::{Answer, Answers, Prediction, Predictions, ScoreKind};
+pub use call::{Done, Reply, Request};
+pub use ctx::{CacheUse, CancelToken, Ctx, FallbackReason, Receipt, Route, Target};
+pub use function::FnModel;
 pub use graph_model::GraphModel;
 pub use load::{load, load_bytes};
 pub use options::{Format, LoadOptions, ModelInfo, OutputKind};
 pub use request::Features;
 pub use signature::{Classes, Signature, Task, TensorSpec};
 
-use crate::error::Result;
-use crate::tensor::Value;
+pub(crate) use graph_model::contain;
 
-/// Something that answers rows: a loaded model, or a policy around one. Every method may be
-/// called from any number of threads at once.
-pub trait Model: Send + Sync {
+use crate::error::Result;
+use crate::limits::RequestLimits;
+use crate::tensor::{Tensor, Value};
+use std::sync::Arc;
+
+/// Something that answers requests: a loaded model, a function, or a policy around another
+/// model. Every method may be called from any number of threads at once.
+///
+/// An implementation provides [`Model::call`]; the other ways to ask are made of it.
+pub trait Model: Send + Sync + 'static {
     /// The model's interface.
-    fn signature(&self) -> &Signature;
+    fn signature(&self) -> Arc<Signature>;
 
     /// Version, format, size and origin.
     fn info(&self) -> ModelInfo;
+
+    /// Answers a request in the calling thread, and writes into `ctx.receipt` how.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the request does not fit the signature; `LimitExceeded` above a
+    /// request limit; `DeadlineExceeded` or `Cancelled` as `ctx` says; `Execution` from the
+    /// model's own arithmetic; what a policy adds.
+    fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply>;
+
+    /// Answers a request on another thread: returns at once, and calls `done` exactly once. A
+    /// policy may call it before it returns when no model needs to run.
+    fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
+        crate::executor::spawn(move || {
+            let result = contain(|| self.call(&request, &mut ctx));
+            done.call(result, ctx);
+        });
+    }
+
+    /// Rows as the model's inputs want them: one tensor an input, in input order, each of the
+    /// input's element type, and the number of rows. What is answered is fit for
+    /// [`Features::Inputs`].
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the input, what it expects and what it got; `LimitExceeded`.
+    fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
+        request::bind_tensors(&self.signature(), features, &RequestLimits::default())
+    }
+
+    /// Roughly how many nanoseconds one core needs for `rows` rows, measured when the model was
+    /// loaded; 0 where that is not known. For hosts that decide whether to leave their thread.
+    fn estimated_ns(&self, _rows: usize) -> u64 {
+        0
+    }
 
     /// Predicts one row of `f32` features. For classical models and small networks this makes
     /// no tensor and enters no thread pool.
     ///
     /// # Errors
-    /// `InvalidInput` when the row does not fit the signature; `Execution` or `LimitExceeded`
-    /// from the model's own arithmetic.
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction>;
+    /// As [`Model::call`].
+    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+        self.predict(Features::F32 { data: row, rows: 1, width: row.len() })
+    }
 
     /// Predicts exactly one row given in any form.
     ///
     /// # Errors
-    /// As [`Model::predict_row`].
-    fn predict(&self, row: Features<'_>) -> Result<Prediction>;
+    /// As [`Model::call`].
+    fn predict(&self, row: Features<'_>) -> Result<Prediction> {
+        let mut ctx = Ctx::default();
+        let mut prediction = self.call(&Request::Row(row), &mut ctx)?.into_row()?;
+        prediction.receipt = ctx.receipt;
+        Ok(prediction)
+    }
 
     /// Predicts a batch of rows. Each row is answered as it would be alone.
     ///
     /// # Errors
-    /// As [`Model::predict_row`]; `LimitExceeded` above `RequestLimits::rows`.
-    fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions>;
+    /// As [`Model::call`]; `LimitExceeded` above `RequestLimits::rows`.
+    fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
+        let mut ctx = Ctx::default();
+        let mut predictions = self.call(&Request::Batch(rows), &mut ctx)?.into_batch()?;
+        predictions.receipt = ctx.receipt;
+        Ok(predictions)
+    }
 
     /// Runs the model on named inputs and answers named outputs: the ones asked for, in that
     /// order, or all in graph order when `outputs` is empty. Steps that only serve other outputs
     /// are not run.
     ///
     /// # Errors
-    /// As [`Model::predict_row`]; `InvalidInput` naming a missing, unknown or repeated input or
-    /// an unknown output.
-    fn run(&self, inputs: Vec<(String, Value)>, outputs: &[&str]) -> Result<Vec<(String, Value)>>;
-
-    /// Roughly how many nanoseconds one core needs for `rows` rows, measured when the model was
-    /// loaded; 0 where that is not known. For hosts that decide whether to leave their thread.
-    fn estimated_ns(&self, rows: usize) -> u64;
+    /// As [`Model::call`]; `InvalidInput` naming a missing, unknown or repeated input or an
+    /// unknown output.
+    fn run(&self, inputs: Vec<(String, Value)>, outputs: &[&str]) -> Result<Vec<(String, Value)>> {
+        let outputs = outputs.iter().map(|name| (*name).to_string()).collect();
+        self.call(&Request::Run { inputs, outputs }, &mut Ctx::default())?.into_tensors()
+    }
 }

@@ -15,14 +15,17 @@ pub enum Format {
     Onnx,
     /// `model.safetensors` with a layer description in `config.json`.
     Safetensors,
+    /// No file: a function of the host ([`super::FnModel`]).
+    Native,
 }
 
 impl Format {
-    /// `onnx` or `safetensors`.
+    /// `onnx`, `safetensors` or `native`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Onnx => "onnx",
             Format::Safetensors => "safetensors",
+            Format::Native => "native",
         }
     }
 }
@@ -102,7 +105,7 @@ pub struct ModelInfo {
     /// Bytes of weights, packed copies included.
     pub weight_bytes: u64,
     /// SHA-256 of the model file, in lower-case hexadecimal.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// Where it was loaded from.
     pub path: Option<PathBuf>,
     /// When it was loaded.
@@ -113,4 +116,6 @@ pub struct ModelInfo {
     pub metadata: BTreeMap<String, String>,
     /// Whether predictions run as one row program (the tabular fast path).
     pub fast_path: bool,
+    /// Whether equal requests get equal answers: no operator draws random numbers.
+    pub deterministic: bool,
 }

@@ -98,6 +98,17 @@ pub(super) fn bind(
     Ok(Bound { values, rows: rows.unwrap_or(1) })
 }
 
+/// As [`bind`], as tensors: see [`super::Model::bind`].
+pub(super) fn bind_tensors(
+    signature: &Signature,
+    features: Features<'_>,
+    limits: &RequestLimits,
+) -> Result<(Vec<Tensor>, usize)> {
+    let Bound { values, rows } = bind(signature, features, limits)?;
+    let tensors = values.into_iter().map(Value::into_tensor).collect::<Result<_>>()?;
+    Ok((tensors, rows))
+}
+
 pub(super) fn check_rows(rows: usize, limits: &RequestLimits) -> Result<()> {
     ensure!(
         rows <= limits.rows,
@@ -315,6 +326,12 @@ pub(super) fn convert(tensor: Tensor, dtype: ElementType) -> Result<Tensor> {
     let threads = Threads::new(1);
     let limits = RequestLimits::default();
     let mut arena = Arena::default();
-    let mut ctx = Context { threads: &threads, limits: &limits, arena: &mut arena, deadline: None };
+    let mut ctx = Context {
+        threads: &threads,
+        limits: &limits,
+        arena: &mut arena,
+        deadline: None,
+        cancel: None,
+    };
     cast(&mut ctx, tensor, dtype)
 }

@@ -7,6 +7,7 @@ use crate::limits::RequestLimits;
 use crate::tensor::Value;
 use crate::threads::Threads;
 use smallvec::SmallVec;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// What a run may use.
@@ -18,6 +19,8 @@ pub struct RunOptions<'a> {
     pub limits: &'a RequestLimits,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// Set when the caller does not want the answer any more.
+    pub cancel: Option<&'a AtomicBool>,
 }
 
 /// Arenas kept between runs; more concurrent runs than this allocate anew.
@@ -43,6 +46,7 @@ impl Plan {
             limits: options.limits,
             arena: &mut arena,
             deadline: options.deadline,
+            cancel: options.cancel,
         };
         let result = self.execute(&mut ctx, inputs, wanted);
         if arena.held_bytes() <= KEPT_ARENA_BYTES {

@@ -41,8 +41,13 @@ pub(super) fn fold_constants(
                 None => Arg::Absent,
             })
             .collect();
-        let mut ctx =
-            Context { threads: &threads, limits: &request, arena: &mut arena, deadline: None };
+        let mut ctx = Context {
+            threads: &threads,
+            limits: &request,
+            arena: &mut arena,
+            deadline: None,
+            cancel: None,
+        };
         let Ok(outputs) = kernel.run(&mut ctx, &mut Inputs::new(args)) else { continue };
         let bytes: u64 = outputs.iter().map(Value::byte_len).sum();
         if bytes > limits.folded_constant_bytes || bytes > budget {

@@ -347,7 +347,13 @@ fn apply(step: &Step, labels: &Tensor) -> Option<Tensor> {
     let threads = Threads::new(1);
     let limits = RequestLimits::default();
     let mut arena = Arena::default();
-    let mut ctx = Context { threads: &threads, limits: &limits, arena: &mut arena, deadline: None };
+    let mut ctx = Context {
+        threads: &threads,
+        limits: &limits,
+        arena: &mut arena,
+        deadline: None,
+        cancel: None,
+    };
     let mut inputs = Inputs::new(smallvec::smallvec![Arg::Owned(labels.clone().into())]);
     step.kernel.run(&mut ctx, &mut inputs).ok()?.into_iter().next()?.into_tensor().ok()
 }

@@ -7,6 +7,7 @@ mod candle;
 mod data;
 mod dtype;
 mod interop;
+mod rows;
 pub mod shape;
 mod value;
 

@@ -73,7 +73,7 @@ impl Model {
         let py = rows.py();
         let input = match &self.0 {
             Serving::Managed(_) => Input::many(rows, self.interface(py)?.as_ref())?,
-            Serving::Alone(model) => Input::many(rows, model.signature())?,
+            Serving::Alone(model) => Input::many(rows, &model.signature())?,
         };
         let cost = each!(self, m => m.estimated_ns(input.rows()));
         let call = |features: Features<'_>| {
@@ -96,7 +96,7 @@ impl Model {
         let py = row.py();
         let input = match &self.0 {
             Serving::Managed(_) => Input::one(row, self.interface(py)?.as_ref())?,
-            Serving::Alone(model) => Input::one(row, model.signature())?,
+            Serving::Alone(model) => Input::one(row, &model.signature())?,
         };
         let cost = each!(self, m => m.estimated_ns(input.rows()));
         let prediction = match input {

@@ -34,7 +34,13 @@ pub(in crate::kernel) fn assert_rows_match(
     let kernel = registry::prepare(&spec).unwrap();
     let (threads, limits, mut arena) =
         (Threads::new(1), RequestLimits::default(), Arena::default());
-    let mut ctx = Context { threads: &threads, limits: &limits, arena: &mut arena, deadline: None };
+    let mut ctx = Context {
+        threads: &threads,
+        limits: &limits,
+        arena: &mut arena,
+        deadline: None,
+        cancel: None,
+    };
     let args = values.iter().map(Arg::Borrowed).collect();
     let out = kernel.run(&mut ctx, &mut Inputs::new(args)).unwrap().remove(0);
     let expected = out.into_tensor().unwrap().into_vec::<f32>().unwrap();

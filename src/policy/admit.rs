@@ -1,0 +1,1 @@
+//! Admission: bounded waiting, refusal at the door.

@@ -1,0 +1,1 @@
+//! One deadline over waiting and running.

@@ -1,0 +1,1 @@
+//! Traffic: canary, shadow, promotion.

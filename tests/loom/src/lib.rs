@@ -1,0 +1,3 @@
+//! The shipped protocol files, compiled against loom's primitives.
+
+pub mod sync;
