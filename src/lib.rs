@@ -33,6 +33,7 @@ mod metrics;
 mod model;
 mod plan;
 pub mod policy;
+mod process;
 mod record;
 mod repo;
 mod source;
@@ -43,11 +44,14 @@ mod threads;
 pub use error::{Error, ErrorKind, Result};
 pub use kernel::registry::operators;
 pub use manager::{
-    ManagerOptions, ModelHandle, ModelManager, ModelStats, ReloadOptions, VersionStats,
+    Event, EventKind, Events, Gate, GateReport, ManagerOptions, MemoryPolicy, MemoryUse,
+    ModelHandle, ModelManager, ModelSource, ModelStats, Policies, ReloadOptions, Snapshot,
+    VersionState, VersionStats, VersionStatus,
 };
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
-    Format, GraphModel, LoadOptions, Model, ModelInfo, OutputKind, Prediction, Predictions,
-    Receipt, Reply, Request, Route, ScoreKind, Signature, Target, Task, TensorSpec, load,
-    load_bytes,
+    Format, GraphModel, LoadOptions, Model, ModelInfo, ModelMemory, OutputKind, Prediction,
+    Predictions, Receipt, Reply, Request, Route, ScoreKind, Signature, Target, Task, TensorSpec,
+    load, load_bytes,
 };
+pub use process::after_fork;

@@ -1,9 +1,12 @@
 //! Handles on a named model.
 
-use super::slot::{Slot, Version};
+use super::slot::Slot;
 use super::stats::ModelStats;
+use super::version::Version;
 use crate::error::Result;
-use crate::model::{Features, Model, ModelInfo, Prediction, Predictions, Signature};
+use crate::model::{
+    Ctx, Done, Features, Model, ModelInfo, Prediction, Predictions, Reply, Request, Signature,
+};
 use crate::tensor::Value;
 use std::sync::Arc;
 
@@ -18,6 +21,33 @@ pub struct ModelHandle {
 impl ModelHandle {
     pub(super) fn following(slot: Arc<Slot>) -> ModelHandle {
         ModelHandle { slot, pinned: None }
+    }
+
+    pub(super) fn pinned(slot: Arc<Slot>, version: Arc<Version>) -> ModelHandle {
+        ModelHandle { slot, pinned: Some(version) }
+    }
+
+    /// Answers a request in any form: by whatever serves now, by the version or label that
+    /// `ctx.target` names, or by the pinned version; through the policies of the model.
+    ///
+    /// # Errors
+    /// As [`Model::call`]; `NotFound` for a version or label that is not there, or after unload.
+    pub fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        self.model().call(request, ctx)
+    }
+
+    /// As [`ModelHandle::call`], on another thread: returns at once, `done` is called exactly
+    /// once. Never runs a model on the calling thread.
+    pub fn submit(&self, request: Request<'static>, ctx: Ctx, done: Done) {
+        self.model().submit(request, ctx, done);
+    }
+
+    /// What this handle asks, as a model: policies of the host can wrap it.
+    pub fn model(&self) -> Arc<dyn Model> {
+        match &self.pinned {
+            Some(version) => version.clone(),
+            None => self.slot.clone(),
+        }
     }
 
     /// The model's name.

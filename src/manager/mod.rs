@@ -4,35 +4,73 @@
 //! reload builds and probes the next version fully aside and then swaps the pointer. No lock is
 //! held while a model runs, and readers never wait for a reload.
 
+mod cell;
+mod events;
+mod gate;
 mod handle;
+mod load;
+mod memory;
 mod metrics;
+mod policies;
+mod recent;
 mod slot;
+mod snapshot;
 mod stats;
+mod statuses;
+mod version;
 
+pub use events::{Event, EventKind, Events, VersionState, VersionStatus};
+pub use gate::{Gate, GateReport};
 pub use handle::ModelHandle;
+pub use load::ModelSource;
+pub use memory::{MemoryPolicy, MemoryUse};
+pub use policies::Policies;
+pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 
 use crate::error::{Result, ensure, err};
 use crate::limits::MAX_MODELS;
 use crate::model::{
-    Features, GraphModel, LoadOptions, ModelInfo, Prediction, Predictions, load, load_bytes,
+    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply, Request,
 };
 use crate::tensor::Value;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use events::EventBus;
+use load::{Activation, Add};
+use memory::Memory;
 use parking_lot::Mutex;
 use slot::Slot;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a manager is set up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ManagerOptions {
     /// Worker threads of models that do not ask for a number of their own; 0 means the process's
     /// CPU quota.
     pub threads: usize,
+    /// Versions of a model that stay available, the serving one included (1). With 2, going back
+    /// to the version before needs no loading. Versions that a label or a policy points to stay
+    /// in any case.
+    pub keep_versions: usize,
+    /// Bytes that all versions may hold together; `None` sets no bound.
+    pub memory_budget: Option<u64>,
+    /// What to do when a version does not fit into the budget.
+    pub memory_policy: MemoryPolicy,
+}
+
+impl Default for ManagerOptions {
+    fn default() -> Self {
+        ManagerOptions {
+            threads: 0,
+            keep_versions: 1,
+            memory_budget: None,
+            memory_policy: MemoryPolicy::Refuse,
+        }
+    }
 }
 
 /// How to reload.
@@ -42,6 +80,8 @@ pub struct ReloadOptions {
     pub load: Option<LoadOptions>,
     /// Accept a new version with other inputs, outputs, task or classes.
     pub allow_signature_change: bool,
+    /// What the new version has to show before it serves.
+    pub gate: Option<Gate>,
 }
 
 type Slots = HashMap<String, Arc<Slot>>;
@@ -52,6 +92,8 @@ struct Registry {
     slots: ArcSwap<Slots>,
     /// Serialises load and unload, never held while a file is read.
     changes: Mutex<()>,
+    events: Arc<EventBus>,
+    memory: Arc<Memory>,
     started: Instant,
 }
 
@@ -71,11 +113,14 @@ impl Default for ModelManager {
 impl ModelManager {
     /// A manager without models.
     pub fn new(options: ManagerOptions) -> Self {
+        let memory = Memory::new(options.memory_budget, options.memory_policy);
         ModelManager {
             registry: Arc::new(Registry {
                 options,
                 slots: ArcSwap::default(),
                 changes: Mutex::new(()),
+                events: Arc::default(),
+                memory: Arc::new(memory),
                 started: Instant::now(),
             }),
         }
@@ -89,19 +134,47 @@ impl ModelManager {
         options
     }
 
-    fn insert(&self, name: &str, model: GraphModel, options: LoadOptions) -> Result<ModelHandle> {
-        let _guard = self.registry.changes.lock();
-        let slots = self.registry.slots.load();
+    /// Loads a model and serves it under a name of `[A-Za-z0-9._-]`, 1 to 128 characters, not
+    /// starting with a dot.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken, `InvalidArgument` for a name of another form,
+    /// `LimitExceeded` when the manager's memory budget or number of models is used up; else as
+    /// [`crate::load`]. Nothing is changed then.
+    pub fn load_from(
+        &self,
+        name: &str,
+        source: impl Into<ModelSource>,
+        options: &LoadOptions,
+    ) -> Result<ModelHandle> {
+        let registry = &self.registry;
+        check_name(name)?;
+        self.check_free(name, &registry.slots.load())?;
+        let slot = Slot::new(
+            name,
+            registry.options.keep_versions,
+            registry.events.clone(),
+            registry.memory.clone(),
+        );
+        slot.add(Add {
+            source: Some(source.into()),
+            options: Some(self.with_defaults(options)),
+            activation: Activation::Serve,
+            allow_signature_change: true,
+            gate: None,
+        })?;
+        let _guard = registry.changes.lock();
+        let slots = registry.slots.load();
         self.check_free(name, &slots)?;
         ensure!(
             slots.len() < MAX_MODELS,
             LimitExceeded,
             "a manager holds at most {MAX_MODELS} models"
         );
-        let slot = Arc::new(Slot::new(name, model, options));
         let mut next: Slots = (**slots).clone();
         next.insert(name.to_string(), slot.clone());
-        self.registry.slots.store(Arc::new(next));
+        registry.slots.store(Arc::new(next));
+        registry.memory.join(&slot);
         Ok(ModelHandle::following(slot))
     }
 
@@ -113,68 +186,96 @@ impl ModelManager {
         Ok(())
     }
 
-    /// Loads a model file under a name of `[A-Za-z0-9._-]`, 1 to 128 characters, not starting
-    /// with a dot.
+    /// As [`ModelManager::load_from`], from a file or a folder with one.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken, `InvalidArgument` for a name of another form;
-    /// else as [`crate::load`]. Nothing is changed then.
+    /// As [`ModelManager::load_from`].
     pub fn load(
         &self,
         name: &str,
         path: impl AsRef<Path>,
         options: &LoadOptions,
     ) -> Result<ModelHandle> {
-        check_name(name)?;
-        self.check_free(name, &self.registry.slots.load())?;
-        let options = self.with_defaults(options);
-        let model = load(path, &options).map_err(|e| e.with_model(name))?;
-        self.insert(name, model, options)
+        self.load_from(name, path.as_ref(), options)
     }
 
-    /// As [`ModelManager::load`], from bytes.
+    /// As [`ModelManager::load_from`], from the bytes of a file.
     ///
     /// # Errors
-    /// As [`ModelManager::load`].
+    /// As [`ModelManager::load_from`].
     pub fn load_bytes(
         &self,
         name: &str,
         bytes: impl Into<Bytes>,
         options: &LoadOptions,
     ) -> Result<ModelHandle> {
-        check_name(name)?;
-        self.check_free(name, &self.registry.slots.load())?;
-        let options = self.with_defaults(options);
-        let model = load_bytes(bytes, &options).map_err(|e| e.with_model(name))?;
-        self.insert(name, model, options)
+        self.load_from(name, bytes.into(), options)
+    }
+
+    /// Loads another version of a model beside the serving one. It can be asked by its number,
+    /// and by a label or route that points to it; [`ModelManager::serve`] makes it serve.
+    ///
+    /// # Errors
+    /// As [`ModelManager::reload`].
+    pub fn load_version(
+        &self,
+        name: &str,
+        source: impl Into<ModelSource>,
+        options: &ReloadOptions,
+    ) -> Result<ModelInfo> {
+        self.add(name, Some(source.into()), options, Activation::Beside)
+    }
+
+    fn add(
+        &self,
+        name: &str,
+        source: Option<ModelSource>,
+        options: &ReloadOptions,
+        activation: Activation,
+    ) -> Result<ModelInfo> {
+        self.slot(name)?.add(Add {
+            source,
+            options: options.load.as_ref().map(|load| self.with_defaults(load)),
+            activation,
+            allow_signature_change: options.allow_signature_change,
+            gate: options.gate.as_ref(),
+        })
     }
 
     /// Loads the next version of a model from `path` (the present version's path when `None`),
-    /// then swaps it in atomically. Requests under way finish on the old version.
+    /// then swaps it in atomically. Requests under way finish on the old version, whose memory
+    /// returns after the last of them.
+    ///
+    /// Before the swap the new version has to fit the old one's signature (unless allowed
+    /// otherwise), to answer the golden requests beside its file, and to pass the gate, where
+    /// there is one ([`ModelManager::gate_report`] has what it found). Loading runs on a thread
+    /// of low priority.
     ///
     /// # Errors
     /// `NotFound` for an unknown name, `InvalidModel` for a changed signature that is not allowed
-    /// or a version number that does not rise; else as [`crate::load`]. The serving version is
-    /// untouched then, and [`VersionStats`] keep the error.
+    /// or a candidate that was rejected, `InvalidArgument` for a version number that does not
+    /// rise; else as [`crate::load`]. The serving version is untouched then, and
+    /// [`VersionStats`] keep the error.
     pub fn reload(
         &self,
         name: &str,
         path: Option<&Path>,
         options: &ReloadOptions,
     ) -> Result<ModelInfo> {
-        self.slot(name)?.reload(options, |load_options, serving| {
-            let path = match (path, serving) {
-                (Some(path), _) => path,
-                (None, Some(path)) => path,
-                (None, None) => {
-                    return Err(err!(
-                        InvalidArgument,
-                        "the serving version was loaded from bytes: name the file to reload from"
-                    ));
-                }
-            };
-            load(path, load_options)
-        })
+        self.add(name, path.map(ModelSource::from), options, Activation::Serve)
+    }
+
+    /// As [`ModelManager::reload`], from bytes, a path or a model made in code.
+    ///
+    /// # Errors
+    /// As [`ModelManager::reload`].
+    pub fn reload_from(
+        &self,
+        name: &str,
+        source: impl Into<ModelSource>,
+        options: &ReloadOptions,
+    ) -> Result<ModelInfo> {
+        self.add(name, Some(source.into()), options, Activation::Serve)
     }
 
     /// As [`ModelManager::reload`], from bytes.
@@ -187,8 +288,155 @@ impl ModelManager {
         bytes: impl Into<Bytes>,
         options: &ReloadOptions,
     ) -> Result<ModelInfo> {
-        let bytes = bytes.into();
-        self.slot(name)?.reload(options, |load_options, _| load_bytes(bytes, load_options))
+        self.reload_from(name, bytes.into(), options)
+    }
+
+    /// What the last gate of this model found, let in or not.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn gate_report(&self, name: &str) -> Result<Option<Arc<GateReport>>> {
+        Ok(self.slot(name)?.loading.lock().gate_report.clone())
+    }
+
+    /// Lets an available version answer the requests that name none, at once.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or version; the error it ended with for a version that
+    /// could not be loaded.
+    pub fn serve(&self, name: &str, version: u64) -> Result<()> {
+        self.slot(name)?.serve(version)
+    }
+
+    /// Lets the version serve again that served before the present one. At once where it is
+    /// still available ([`ManagerOptions::keep_versions`]); else its file is loaded again, if it
+    /// is still the same.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; `NotReady` when no version served before, or it cannot be
+    /// loaded again.
+    pub fn rollback(&self, name: &str) -> Result<ModelInfo> {
+        self.slot(name)?.rollback()
+    }
+
+    /// Takes one version that does not serve out of service.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or version; `InvalidArgument` for the serving one.
+    pub fn unload_version(&self, name: &str, version: u64) -> Result<()> {
+        self.slot(name)?.unload_version(version)
+    }
+
+    /// The versions of a model and where each is in its life, oldest first: failed ones with
+    /// their error.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn versions(&self, name: &str) -> Result<Vec<VersionStatus>> {
+        Ok(self.slot(name)?.versions())
+    }
+
+    /// Points a label (a word like `stable` or `canary`) to an available version, at once.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or a version that is not available; `InvalidArgument` for
+    /// a label that is no word of the form of model names.
+    pub fn set_label(&self, name: &str, label: &str, version: u64) -> Result<()> {
+        self.slot(name)?.set_label(label, version)
+    }
+
+    /// Removes a label; the version that it points to stays.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or label.
+    pub fn remove_label(&self, name: &str, label: &str) -> Result<()> {
+        self.slot(name)?.remove_label(label)
+    }
+
+    /// The labels of a model and the versions they point to.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn labels(&self, name: &str) -> Result<BTreeMap<Arc<str>, u64>> {
+        Ok(self.slot(name)?.labels())
+    }
+
+    /// One consistent set of versions over several models, held as long as the snapshot.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn pin(&self, names: &[&str]) -> Result<Snapshot> {
+        let slots = names.iter().map(|name| self.slot(name)).collect::<Result<Vec<_>>>()?;
+        Snapshot::take(&slots)
+    }
+
+    /// Sets the policies of a model: batching, cache, canary and the others. Requests under way
+    /// finish under the old ones.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; `InvalidArgument` for policies that contradict
+    /// themselves or the model. Nothing is changed then.
+    pub fn set_policies(&self, name: &str, policies: Policies) -> Result<()> {
+        self.slot(name)?.set_policies(policies)
+    }
+
+    /// What happens to models from now on: states, swaps, labels, decisions.
+    pub fn events(&self) -> Events {
+        self.registry.events.listen()
+    }
+
+    /// Calls `callback` with each event from now on, on a thread of its own, until the manager is
+    /// gone.
+    ///
+    /// # Errors
+    /// `NotReady` when no thread can be started.
+    pub fn on_event(&self, callback: impl Fn(&Event) + Send + 'static) -> Result<()> {
+        let events = self.events();
+        let listen = move || {
+            for event in events {
+                let told = crate::model::contain(|| {
+                    callback(&event);
+                    Ok(())
+                });
+                if let Err(e) = told {
+                    tracing::warn!(target: "modelserve::lifecycle", "an event callback: {e}");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("modelserve-events".to_string());
+        match thread.spawn(listen) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(err!(NotReady, "no thread for events: {e}")),
+        }
+    }
+
+    /// Events that a listener was too slow for, since the manager was made.
+    pub fn events_dropped(&self) -> u64 {
+        self.registry.events.dropped()
+    }
+
+    /// What each available version holds in memory, by model and version.
+    pub fn memory(&self) -> Vec<MemoryUse> {
+        let slots = self.registry.slots.load();
+        let mut all: Vec<MemoryUse> = slots.values().flat_map(|s| s.memory_use()).collect();
+        all.sort_by(|a, b| (&a.model, a.version).cmp(&(&b.model, b.version)));
+        all
+    }
+
+    /// Answers a request in any form with the model `name`: see [`ModelHandle::call`].
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; else as the model's.
+    pub fn call(&self, name: &str, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        self.slot(name)?.call(request, ctx)
+    }
+
+    /// As [`ModelManager::call`], on another thread: see [`ModelHandle::submit`].
+    pub fn submit(&self, name: &str, request: Request<'static>, ctx: Ctx, done: Done) {
+        match self.slot(name) {
+            Ok(slot) => slot.submit(request, ctx, done),
+            Err(e) => done.call(Err(e), ctx),
+        }
     }
 
     /// Takes a model out of service. Requests under way and pinned handles keep their version

@@ -1,256 +1,638 @@
-//! One name: the serving version behind an atomic pointer.
+//! One name: its versions, labels and policies behind one pointer.
+//!
+//! A request reads the state once and is answered by what it finds there. Loading happens aside,
+//! under a lock that requests never touch; what comes of it is published in one step.
 
-use super::stats::{Counters, ModelStats};
-use super::{ReloadOptions, VersionStats};
-use crate::error::{Error, Result, ensure, err};
+use super::cell::Cell;
+use super::events::{EventBus, EventKind, VersionState, VersionStatus};
+use super::load::{Activation, Loading};
+use super::memory::{Memory, MemoryUse};
+use super::policies::Policies;
+use super::recent::Recent;
+use super::stats::{Counters, ModelStats, VersionStats};
+use super::statuses::Statuses;
+use super::version::Version;
+use crate::error::{Error, Result, err};
+use crate::executor;
 use crate::model::{
-    Ctx, Features, GraphModel, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply,
-    Request, Signature,
+    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Reply, Request, Signature,
+    Target,
 };
-use crate::tensor::{Tensor, Value};
-use arc_swap::{ArcSwapOption, Guard};
+use crate::process;
+use crate::tensor::Tensor;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-/// Versions whose counts are kept after they were replaced.
+/// Versions whose counts are kept after they went.
 const KEPT_VERSIONS: usize = 64;
+/// Labels of one model: they are set by people and programs of the operator.
+const MAX_LABELS: usize = 256;
 
-/// One version in service, with its counts. Immutable but for the counts.
-pub(super) struct Version {
-    model: GraphModel,
-    info: ModelInfo,
-    counters: Arc<Counters>,
+/// Where a version came from, so that it can be loaded again.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub version: u64,
+    pub path: Option<PathBuf>,
+    pub digest: Arc<str>,
+    pub options: LoadOptions,
+}
+
+/// Who answers requests that name no version.
+#[derive(Clone)]
+pub(super) enum Serving {
+    /// Nobody: the model was unloaded.
+    Nobody,
+    /// This version.
+    Version(Arc<Version>),
+    /// This version, once it is loaded again: it was unloaded to make room.
+    Parked(Arc<Origin>),
+}
+
+/// What a request sees. Never changed, only replaced.
+#[derive(Clone)]
+pub(super) struct State {
+    /// The versions that can be asked, by number.
+    pub versions: BTreeMap<u64, Arc<Version>>,
+    pub serving: Serving,
+    pub labels: BTreeMap<Arc<str>, u64>,
+    /// What serves after a rollback.
+    pub previous: Option<Arc<Origin>>,
+    pub policies: Arc<Policies>,
+    /// Deadline → fallback → route, where any of them is configured.
+    pub top: Option<Arc<dyn Model>>,
+    /// The process generation that the policies' queues and counts belong to.
+    pub generation: u64,
 }
 
 /// A named place for versions.
 pub(super) struct Slot {
-    name: String,
-    serving: ArcSwapOption<Version>,
-    /// Serialises reloads of this name; predictions never touch it.
-    reload: Mutex<ReloadState>,
+    pub(super) name: Arc<str>,
+    pub(super) me: Weak<Slot>,
+    pub(super) cell: Cell<State>,
+    /// Serialises loads of this name; predictions never touch it.
+    pub(super) loading: Mutex<Loading>,
+    pub(super) statuses: Mutex<Statuses>,
+    pub(super) recent: Recent,
+    pub(super) events: Arc<EventBus>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) started: Instant,
     history: Mutex<VecDeque<Arc<Counters>>>,
 }
 
-struct ReloadState {
-    options: LoadOptions,
-    last_version: u64,
-}
-
-impl Version {
-    fn new(name: &str, model: GraphModel) -> Version {
-        let mut info = model.info();
-        info.name = Some(name.to_string());
-        let counters = Arc::new(Counters::new(info.version));
-        Version { model, info, counters }
-    }
-
-    fn counted<R>(&self, rows: usize, f: impl FnOnce(&GraphModel) -> Result<R>) -> Result<R> {
-        let began = Instant::now();
-        match f(&self.model) {
-            Ok(answer) => {
-                self.counters.success(rows, began.elapsed());
-                Ok(answer)
-            }
-            Err(e) => {
-                let e = e.with_model(self.info.name.as_deref().unwrap_or_default());
-                self.counters.failure(&e);
-                Err(e)
-            }
-        }
-    }
-
-    pub(super) fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-}
-
-impl Model for Version {
-    fn signature(&self) -> Arc<Signature> {
-        self.model.signature()
-    }
-
-    fn info(&self) -> ModelInfo {
-        self.info.clone()
-    }
-
-    fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        self.counted(request.rows(), |m| m.call(request, ctx))
-    }
-
-    fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
-        self.model.bind(features)
-    }
-
-    fn estimated_ns(&self, rows: usize) -> u64 {
-        self.model.estimated_ns(rows)
-    }
-
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        self.counted(1, |m| m.predict_row(row))
-    }
-}
-
 impl Slot {
-    pub(super) fn new(name: &str, model: GraphModel, options: LoadOptions) -> Slot {
-        let version = Version::new(name, model);
-        let last_version = version.info.version;
-        let history = VecDeque::from([version.counters.clone()]);
-        Slot {
-            name: name.to_string(),
-            serving: ArcSwapOption::from_pointee(version),
-            reload: Mutex::new(ReloadState { options, last_version }),
-            history: Mutex::new(history),
-        }
+    pub(super) fn new(
+        name: &str,
+        keep: usize,
+        events: Arc<EventBus>,
+        memory: Arc<Memory>,
+    ) -> Arc<Slot> {
+        Arc::new_cyclic(|me| Slot {
+            name: name.into(),
+            me: me.clone(),
+            cell: Cell::new(State {
+                versions: BTreeMap::new(),
+                serving: Serving::Nobody,
+                labels: BTreeMap::new(),
+                previous: None,
+                policies: Arc::default(),
+                top: None,
+                generation: process::generation(),
+            }),
+            loading: Mutex::new(Loading::new(keep)),
+            statuses: Mutex::default(),
+            recent: Recent::default(),
+            events,
+            memory,
+            started: Instant::now(),
+            history: Mutex::default(),
+        })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    fn gone(&self) -> Error {
+    pub(super) fn gone(&self) -> Error {
         err!(NotFound, "was unloaded").with_model(&self.name)
     }
 
-    /// A lease on the serving version, held for one call.
-    fn lease(&self) -> Result<Guard<Option<Arc<Version>>>> {
-        let guard = self.serving.load();
-        if guard.is_some() { Ok(guard) } else { Err(self.gone()) }
+    fn no_version(&self, state: &State, version: u64) -> Error {
+        let e = match self.statuses.lock().error_of(version) {
+            Some((kind, message)) => {
+                Error::new(kind, format!("version {version} is not available: {message}"))
+            }
+            None => {
+                let known: Vec<String> = state.versions.keys().map(u64::to_string).collect();
+                err!(NotFound, "there is no version {version} (available: {})", known.join(", "))
+            }
+        };
+        e.with_model(&self.name)
     }
 
-    /// The serving version, to keep.
+    fn no_label(&self, state: &State, label: &str) -> Error {
+        let known: Vec<&str> = state.labels.keys().map(|l| &**l).collect();
+        err!(NotFound, "there is no label '{label}' (known: {})", known.join(", "))
+            .with_model(&self.name)
+    }
+
+    /// The version that `target` means now, to keep.
+    pub(super) fn version(&self, target: &Target) -> Result<Arc<Version>> {
+        let state = self.cell.full();
+        let number = match target {
+            Target::Serving => match &state.serving {
+                Serving::Version(version) => return Ok(version.clone()),
+                Serving::Nobody => return Err(self.gone()),
+                Serving::Parked(origin) => return self.revive(origin),
+            },
+            Target::Version(number) => *number,
+            Target::Label(label) => {
+                *state.labels.get(label).ok_or_else(|| self.no_label(&state, label))?
+            }
+        };
+        match (state.versions.get(&number), &state.serving) {
+            (Some(version), _) => Ok(version.clone()),
+            (None, Serving::Parked(origin)) if origin.version == number => self.revive(origin),
+            (None, _) => Err(self.no_version(&state, number)),
+        }
+    }
+
+    /// The version that serves, to keep.
     pub(super) fn current(&self) -> Result<Arc<Version>> {
-        self.serving.load_full().ok_or_else(|| self.gone())
+        self.version(&Target::Serving)
     }
 
-    fn with<R>(&self, f: impl FnOnce(&Version) -> Result<R>) -> Result<R> {
-        match &*self.lease()? {
-            Some(version) => f(version),
-            None => Err(self.gone()),
+    /// Whether a request may be answered straight by the serving version, in this step.
+    fn plain(state: &State) -> Option<&Version> {
+        match (&state.serving, &state.top) {
+            (Serving::Version(version), None) if !state.is_foreign() => Some(version),
+            _ => None,
+        }
+    }
+
+    /// The model that answers a request with this target: a version, or the policies above.
+    fn asked(&self, target: &Target) -> Result<Arc<dyn Model>> {
+        self.settle();
+        if *target == Target::Serving
+            && let Some(top) = self.cell.with(|state| state.top.clone())
+        {
+            return Ok(top);
+        }
+        Ok(self.version(target)?)
+    }
+
+    /// After a fork, makes the policies anew: their queues and counts are the parent's.
+    fn settle(&self) {
+        if self.cell.with(State::is_foreign)
+            && let Some(_loading) = self.loading.try_lock()
+        {
+            let policies = self.cell.with(|state| state.policies.clone());
+            self.restack(&policies);
         }
     }
 
     pub(super) fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        self.with(|v| v.predict_row(row))
-    }
-
-    pub(super) fn predict(&self, row: Features<'_>) -> Result<Prediction> {
-        self.with(|v| v.predict(row))
-    }
-
-    pub(super) fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
-        self.with(|v| v.predict_batch(rows))
-    }
-
-    pub(super) fn run(
-        &self,
-        inputs: Vec<(String, Value)>,
-        outputs: &[&str],
-    ) -> Result<Vec<(String, Value)>> {
-        self.with(|v| v.run(inputs, outputs))
-    }
-
-    pub(super) fn estimated_ns(&self, rows: usize) -> u64 {
-        self.serving.load().as_ref().map_or(0, |v| v.estimated_ns(rows))
-    }
-
-    /// Ends the service of this name.
-    pub(super) fn retire(&self) {
-        let _guard = self.reload.lock();
-        self.serving.store(None);
-    }
-
-    /// Builds the next version aside, checks it against the serving one, and swaps.
-    pub(super) fn reload(
-        &self,
-        options: &ReloadOptions,
-        load: impl FnOnce(&LoadOptions, Option<&Path>) -> Result<GraphModel>,
-    ) -> Result<ModelInfo> {
-        let mut state = self.reload.lock();
-        let serving = self.current()?;
-        let result = self.build(&mut state, &serving, options, load);
-        match result {
-            Ok(version) => {
-                let info = version.info.clone();
-                let mut history = self.history.lock();
-                history.push_back(version.counters.clone());
-                if history.len() > KEPT_VERSIONS {
-                    history.pop_front();
+        let features = || Features::F32 { data: row, rows: 1, width: row.len() };
+        let plain = self.cell.with(|state| Slot::plain(state).map(|v| v.predict_row(row)));
+        match plain {
+            Some(prediction) => {
+                if prediction.is_ok() {
+                    self.recent.offer(|| Request::Row(features()));
                 }
-                drop(history);
-                self.serving.store(Some(Arc::new(version)));
-                Ok(info)
+                prediction
             }
-            Err(e) => {
-                let e = e.with_model(&self.name);
-                serving.counters.reload_failed(&e);
-                Err(e)
-            }
+            None => self.predict(features()),
         }
     }
 
-    fn build(
-        &self,
-        state: &mut ReloadState,
-        serving: &Version,
-        options: &ReloadOptions,
-        load: impl FnOnce(&LoadOptions, Option<&Path>) -> Result<GraphModel>,
-    ) -> Result<Version> {
-        let mut load_options = options.load.clone().unwrap_or_else(|| LoadOptions {
-            version: None,
-            display_version: None,
-            ..state.options.clone()
+    /// Every error of a request leaves with the model's name.
+    fn named<R>(&self, result: Result<R>) -> Result<R> {
+        result.map_err(|e| e.with_model(&self.name))
+    }
+
+    /// Takes the name out of service; requests under way and leases keep their version.
+    pub(super) fn retire(&self) {
+        let _loading = self.loading.lock();
+        let versions = self.cell.update(|state| {
+            let next = State {
+                versions: BTreeMap::new(),
+                serving: Serving::Nobody,
+                labels: BTreeMap::new(),
+                top: None,
+                previous: None,
+                ..state.clone()
+            };
+            (Some(next), state.versions.clone())
         });
-        let next = state.last_version.checked_add(1).filter(|v| *v <= i64::MAX as u64);
-        let number = match load_options.version.or(next) {
-            Some(number) if number > state.last_version => number,
-            Some(number) => {
-                return Err(err!(
-                    InvalidArgument,
-                    "version {number} is not above the last one, {}",
-                    state.last_version
-                ));
-            }
-            None => return Err(err!(LimitExceeded, "version numbers are used up")),
-        };
-        load_options.version = Some(number);
-        let model = load(&load_options, serving.info.path.as_deref())?;
-        if !options.allow_signature_change {
-            same_signature(&serving.model.signature(), &model.signature())?;
+        for number in versions.keys() {
+            self.enter(*number, VersionState::Unloading, None);
         }
-        state.last_version = number;
-        state.options = load_options;
-        Ok(Version::new(&self.name, model))
+    }
+
+    /// Moves or makes a label.
+    pub(super) fn set_label(&self, label: &str, version: u64) -> Result<()> {
+        super::check_name(label)?;
+        let label: Arc<str> = label.into();
+        self.cell.update(|state| {
+            if !state.versions.contains_key(&version) {
+                return (None, Err(self.no_version(state, version)));
+            }
+            if state.labels.len() >= MAX_LABELS && !state.labels.contains_key(&label) {
+                return (None, Err(err!(LimitExceeded, "a model has at most {MAX_LABELS} labels")));
+            }
+            let mut next = state.clone();
+            next.labels.insert(label.clone(), version);
+            (Some(next), Ok(()))
+        })?;
+        self.events.send(&self.name, version, EventKind::Label { label });
+        Ok(())
+    }
+
+    /// Removes a label; the version stays.
+    pub(super) fn remove_label(&self, label: &str) -> Result<()> {
+        self.cell.update(|state| {
+            let mut next = state.clone();
+            match next.labels.remove(label) {
+                Some(_) => (Some(next), Ok(())),
+                None => (None, Err(self.no_label(state, label))),
+            }
+        })
+    }
+
+    /// Lets an available version answer requests that name none.
+    pub(super) fn serve(&self, version: u64) -> Result<()> {
+        let loading = self.loading.lock();
+        self.activate(version, loading.keep)
+    }
+
+    /// As [`Slot::serve`], within a load.
+    pub(super) fn activate(&self, version: u64, keep: usize) -> Result<()> {
+        let (previous, dropped) = self.cell.update(|state| {
+            let Some(chosen) = state.versions.get(&version).cloned() else {
+                return (None, Err(self.no_version(state, version)));
+            };
+            let mut next = state.clone();
+            let previous = match &state.serving {
+                Serving::Version(old) if old.number() == version => {
+                    return (None, Ok((None, vec![])));
+                }
+                Serving::Version(old) => Some(old.core.origin()),
+                Serving::Parked(origin) => Some((**origin).clone()),
+                Serving::Nobody => None,
+            };
+            next.serving = Serving::Version(chosen);
+            let number = previous.as_ref().map(|p| p.version);
+            if let Some(previous) = previous {
+                next.previous = Some(Arc::new(previous));
+            }
+            let dropped = next.trim(keep);
+            (Some(next), Ok((number, dropped)))
+        })?;
+        self.events.send(&self.name, version, EventKind::Serving { previous });
+        for version in &dropped {
+            self.enter(version.number(), VersionState::Unloading, None);
+        }
+        Ok(())
+    }
+
+    /// Takes one version out of service that does not serve.
+    pub(super) fn unload_version(&self, version: u64) -> Result<()> {
+        let _loading = self.loading.lock();
+        let dropped = self.cell.update(|state| {
+            if let Serving::Version(serving) = &state.serving
+                && serving.number() == version
+            {
+                let e = err!(
+                    InvalidArgument,
+                    "version {version} serves: let another serve first, or unload the model"
+                );
+                return (None, Err(e));
+            }
+            let mut next = state.clone();
+            match next.versions.remove(&version) {
+                Some(dropped) => {
+                    next.labels.retain(|_, v| *v != version);
+                    (Some(next), Ok(dropped))
+                }
+                None => (None, Err(self.no_version(state, version))),
+            }
+        });
+        let dropped = self.named(dropped)?;
+        self.enter(dropped.number(), VersionState::Unloading, None);
+        Ok(())
+    }
+
+    /// Lets the version serve again that served before the present one.
+    pub(super) fn rollback(&self) -> Result<ModelInfo> {
+        let mut loading = self.loading.lock();
+        let previous = self.cell.with(|state| state.previous.clone());
+        let Some(previous) = previous else {
+            return self.named(Err(err!(NotReady, "no version served before the present one")));
+        };
+        let number = previous.version;
+        if !self.cell.with(|state| state.versions.contains_key(&number)) {
+            self.named(self.reload_origin(&mut loading, &previous))?;
+        }
+        let keep = loading.keep;
+        self.named(self.activate(number, keep))?;
+        Ok(self.version(&Target::Version(number))?.info().clone())
+    }
+
+    /// Loads a parked version again; callers that come meanwhile wait for the same load.
+    fn revive(&self, origin: &Arc<Origin>) -> Result<Arc<Version>> {
+        let mut loading = self.loading.lock();
+        let parked = self.cell.with(|state| match &state.serving {
+            Serving::Parked(now) => Ok(Some(now.clone())),
+            Serving::Version(_) => Ok(None),
+            Serving::Nobody => Err(self.gone()),
+        })?;
+        if parked.is_some() {
+            self.named(self.reload_origin(&mut loading, origin))?;
+            let keep = loading.keep;
+            self.activate(origin.version, keep)?;
+        }
+        self.cell.with(|state| match &state.serving {
+            Serving::Version(version) => Ok(version.clone()),
+            _ => Err(self.gone()),
+        })
+    }
+
+    /// Bytes that the versions of this name hold.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.cell.with(|state| {
+            state.versions.values().map(|v| v.info().weight_bytes).fold(0, u64::saturating_add)
+        })
+    }
+
+    /// When any version of this name was last asked.
+    pub(super) fn last_used(&self) -> Instant {
+        let ns = self
+            .cell
+            .with(|state| state.versions.values().map(|v| v.core.last_used()).max().unwrap_or(0));
+        self.started.checked_add(Duration::from_nanos(ns)).unwrap_or(self.started)
+    }
+
+    /// What each version that can be asked holds.
+    pub(super) fn memory_use(&self) -> Vec<MemoryUse> {
+        self.cell.with(|state| {
+            let of = |v: &Arc<Version>| {
+                let m = v.core.model.memory();
+                MemoryUse {
+                    model: self.name.to_string(),
+                    version: v.number(),
+                    weights: m.weights,
+                    packed: m.packed,
+                    scratch: m.scratch,
+                }
+            };
+            state.versions.values().map(of).collect()
+        })
+    }
+
+    /// Unloads the serving version until it is asked for, where it is idle and can be loaded
+    /// again. Answers the bytes it held.
+    pub(super) fn park(&self) -> Option<u64> {
+        let _loading = self.loading.try_lock()?;
+        let parked = self.cell.update(|state| {
+            let Serving::Version(version) = &state.serving else { return (None, None) };
+            let origin = version.core.origin();
+            if origin.path.is_none() || version.in_flight() > 0 || state.versions.len() > 1 {
+                return (None, None);
+            }
+            let bytes = version.info().weight_bytes;
+            let next = State {
+                versions: BTreeMap::new(),
+                serving: Serving::Parked(Arc::new(origin)),
+                ..state.clone()
+            };
+            (Some(next), Some((version.number(), bytes)))
+        });
+        let (number, bytes) = parked?;
+        self.events.send(&self.name, number, EventKind::Evicted);
+        self.enter(number, VersionState::Unloading, None);
+        Some(bytes)
+    }
+
+    /// Sets the policies of this name; requests under way finish under the old ones.
+    pub(super) fn set_policies(&self, policies: Policies) -> Result<()> {
+        let _loading = self.loading.lock();
+        self.named(policies.check(self))?;
+        self.recent.set_capacity(policies.recent_inputs);
+        self.restack(&Arc::new(policies));
+        Ok(())
+    }
+
+    /// Makes the policy stacks of every version, and the one above them, anew. The caller holds
+    /// `loading`.
+    pub(super) fn restack(&self, policies: &Arc<Policies>) {
+        let top = policies.top(self);
+        self.cell.update(|state| {
+            let mut next = state.clone();
+            for version in next.versions.values_mut() {
+                *version = Arc::new(version.stacked(policies.around(&version.core)));
+            }
+            next.serving = match &state.serving {
+                Serving::Version(v) => match next.versions.get(&v.number()) {
+                    Some(version) => Serving::Version(version.clone()),
+                    None => Serving::Version(v.clone()),
+                },
+                other => other.clone(),
+            };
+            next.top = top;
+            next.policies = policies.clone();
+            next.generation = process::generation();
+            (Some(next), ())
+        });
+    }
+
+    /// Puts a new version among those that can be asked.
+    pub(super) fn publish(
+        &self,
+        version: Version,
+        activation: Activation,
+        keep: usize,
+    ) -> Result<()> {
+        let number = version.number();
+        let counters = version.core.counters.clone();
+        self.cell.update(|state| {
+            let mut next = state.clone();
+            let stack = state.policies.around(&version.core);
+            next.versions.insert(number, Arc::new(version.stacked(stack)));
+            (Some(next), ())
+        });
+        drop(version);
+        {
+            let mut history = self.history.lock();
+            if !history.iter().any(|c| Arc::ptr_eq(c, &counters)) {
+                history.push_back(counters);
+            }
+            if history.len() > KEPT_VERSIONS {
+                history.pop_front();
+            }
+        }
+        self.enter(number, VersionState::Available, None);
+        match activation {
+            Activation::Serve => self.activate(number, keep),
+            Activation::Beside => Ok(()),
+        }
+    }
+
+    /// The counts of a version that was here before, so that they go on.
+    pub(super) fn counters_of(&self, version: u64) -> Arc<Counters> {
+        let history = self.history.lock();
+        let known = history.iter().find(|c| c.version() == version).cloned();
+        known.unwrap_or_else(|| Arc::new(Counters::new(version)))
+    }
+
+    /// Notes a version's new state and tells the listeners.
+    pub(super) fn enter(&self, version: u64, state: VersionState, error: Option<&Error>) {
+        self.statuses.lock().enter(version, state, error);
+        let (error, message) = match error {
+            Some(e) => (Some(e.kind()), e.message().to_string()),
+            None => (None, String::new()),
+        };
+        self.events.send(&self.name, version, EventKind::State { state, error, message });
+    }
+
+    /// The last lease on a version ended (called when its core is dropped, on any thread).
+    pub(super) fn ended(&self, version: u64) {
+        self.enter(version, VersionState::End, None);
+    }
+
+    pub(super) fn versions(&self) -> Vec<VersionStatus> {
+        let state = self.cell.full();
+        let mut all = self.statuses.lock().all();
+        for status in &mut all {
+            status.serving =
+                matches!(&state.serving, Serving::Version(v) if v.number() == status.version);
+            status.labels = state
+                .labels
+                .iter()
+                .filter(|(_, v)| **v == status.version)
+                .map(|(label, _)| label.clone())
+                .collect();
+        }
+        all
+    }
+
+    pub(super) fn labels(&self) -> BTreeMap<Arc<str>, u64> {
+        self.cell.with(|state| state.labels.clone())
     }
 
     pub(super) fn stats(&self) -> ModelStats {
-        let serving = self.serving.load().as_ref().map(|v| v.info.version);
+        let serving = self.cell.with(|state| match &state.serving {
+            Serving::Version(v) => Some(v.number()),
+            _ => None,
+        });
         let versions: Vec<VersionStats> =
             self.history.lock().iter().map(|c| c.snapshot(serving == Some(c.version()))).collect();
-        ModelStats { name: self.name.clone(), versions }
+        ModelStats { name: self.name.to_string(), versions }
     }
 }
 
-/// Refuses a new version that callers of the old one could not use.
-fn same_signature(old: &Signature, new: &Signature) -> Result<()> {
-    let shapes = |s: &Signature| {
-        let names = |specs: &[crate::model::TensorSpec]| {
-            specs.iter().map(|t| (t.name.clone(), t.dtype(), t.row_width())).collect::<Vec<_>>()
+impl State {
+    /// The file of the serving version.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match &self.serving {
+            Serving::Version(version) => version.info().path.clone(),
+            Serving::Parked(origin) => origin.path.clone(),
+            Serving::Nobody => None,
+        }
+    }
+
+    /// Whether the policies' state belongs to the parent of this forked process.
+    fn is_foreign(&self) -> bool {
+        self.generation != process::generation()
+    }
+
+    /// Drops versions beyond `keep`: never the serving one, nor one that a label or a policy
+    /// points to.
+    fn trim(&mut self, keep: usize) -> Vec<Arc<Version>> {
+        let serving = match &self.serving {
+            Serving::Version(v) => Some(v.number()),
+            _ => None,
         };
-        (names(&s.inputs), s.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
-    };
-    let same = shapes(old) == shapes(new) && old.task == new.task && old.classes == new.classes;
-    ensure!(
-        same,
-        InvalidModel,
-        "the new version's signature {new} is not the serving one's {old}; allow_signature_change \
-         accepts it"
-    );
-    Ok(())
+        let held = |number: u64| {
+            Some(number) == serving
+                || self.labels.values().any(|v| *v == number)
+                || self.policies.names_version(number)
+        };
+        let free: Vec<u64> = self.versions.keys().copied().filter(|n| !held(*n)).collect();
+        let spare = free.len().saturating_sub(keep.saturating_sub(1));
+        // The version that served last is the one a rollback wants: it goes last.
+        let previous = self.previous.as_ref().map(|p| p.version);
+        let mut order = free;
+        order.sort_by_key(|n| (Some(*n) == previous, *n));
+        order.into_iter().take(spare).filter_map(|n| self.versions.remove(&n)).collect()
+    }
+}
+
+impl Model for Slot {
+    fn signature(&self) -> Arc<Signature> {
+        match self.current() {
+            Ok(version) => version.signature(),
+            Err(_) => Arc::default(),
+        }
+    }
+
+    fn info(&self) -> ModelInfo {
+        match self.current() {
+            Ok(version) => version.info().clone(),
+            Err(_) => ModelInfo::unloaded(&self.name),
+        }
+    }
+
+    fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        let plain = match ctx.target {
+            Target::Serving => {
+                self.cell.with(|state| Slot::plain(state).map(|v| v.call(request, ctx)))
+            }
+            _ => None,
+        };
+        let reply = match plain {
+            Some(reply) => reply,
+            None => {
+                let asked = self.asked(&ctx.target)?;
+                self.named(asked.call(request, ctx))
+            }
+        };
+        if reply.is_ok() {
+            self.recent.offer(|| request.clone());
+        }
+        reply
+    }
+
+    fn submit(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
+        if self.cell.with(|state| matches!(state.serving, Serving::Parked(_))) {
+            // Loading takes long: not on the caller's thread.
+            return executor::spawn(move || {
+                if let Err(e) = self.current() {
+                    return done.call(Err(e), ctx);
+                }
+                self.submit(request, ctx, done);
+            });
+        }
+        self.recent.offer(|| request.clone());
+        match self.asked(&ctx.target) {
+            Ok(asked) => {
+                let slot = self;
+                let done = Done::new(move |result, ctx| done.call(slot.named(result), ctx));
+                asked.submit(request, ctx, done);
+            }
+            Err(e) => done.call(Err(e), ctx),
+        }
+    }
+
+    fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
+        self.current()?.bind(features)
+    }
+
+    fn estimated_ns(&self, rows: usize) -> u64 {
+        self.cell.with(|state| match &state.serving {
+            Serving::Version(v) => v.estimated_ns(rows),
+            _ => 0,
+        })
+    }
 }

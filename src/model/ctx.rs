@@ -132,7 +132,6 @@ pub struct Receipt {
 
 /// Accompanies one request through the policies.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Ctx {
     /// When the answer is of no use any more: one deadline for waiting and running.
     pub deadline: Option<Instant>,

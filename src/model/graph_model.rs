@@ -3,8 +3,8 @@
 use super::interpret::Reading;
 use super::request::{Bound, bind, bind_tensors, check_rows, conform};
 use super::{
-    Answer, Answers, CancelToken, Classes, Ctx, Features, Model, ModelInfo, Prediction,
-    Predictions, Receipt, Reply, Request, Signature, Task,
+    Answer, Answers, CancelToken, Classes, Ctx, Features, Model, ModelInfo, ModelMemory,
+    Prediction, Predictions, Receipt, Reply, Request, Signature, Task,
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::RequestLimits;
@@ -590,6 +590,14 @@ impl Model for GraphModel {
 
     fn estimated_ns(&self, rows: usize) -> u64 {
         self.row_ns.saturating_mul(rows as u64)
+    }
+
+    fn memory(&self) -> ModelMemory {
+        ModelMemory {
+            weights: self.plan.constant_bytes(),
+            packed: self.plan.packed_bytes(),
+            scratch: self.plan.scratch_bytes(),
+        }
     }
 
     fn predict_row(&self, row: &[f32]) -> Result<Prediction> {

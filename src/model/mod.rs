@@ -18,7 +18,7 @@ pub use ctx::{CacheUse, CancelToken, Ctx, FallbackReason, Receipt, Route, Target
 pub use function::FnModel;
 pub use graph_model::GraphModel;
 pub use load::{load, load_bytes};
-pub use options::{Format, LoadOptions, ModelInfo, OutputKind};
+pub use options::{Format, LoadOptions, ModelInfo, ModelMemory, OutputKind};
 pub use request::Features;
 pub use signature::{Classes, Signature, Task, TensorSpec};
 
@@ -71,6 +71,11 @@ pub trait Model: Send + Sync + 'static {
     /// loaded; 0 where that is not known. For hosts that decide whether to leave their thread.
     fn estimated_ns(&self, _rows: usize) -> u64 {
         0
+    }
+
+    /// Bytes that the model holds.
+    fn memory(&self) -> ModelMemory {
+        ModelMemory { weights: self.info().weight_bytes, packed: 0, scratch: 0 }
     }
 
     /// Predicts one row of `f32` features. For classical models and small networks this makes

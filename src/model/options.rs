@@ -119,3 +119,36 @@ pub struct ModelInfo {
     /// Whether equal requests get equal answers: no operator draws random numbers.
     pub deterministic: bool,
 }
+
+impl ModelInfo {
+    /// What is known of a name whose model is gone: version 0, without a signature.
+    pub(crate) fn unloaded(name: &str) -> ModelInfo {
+        ModelInfo {
+            name: Some(name.to_string()),
+            version: 0,
+            display_version: None,
+            format: Format::Native,
+            signature: Arc::default(),
+            weight_bytes: 0,
+            digest: "".into(),
+            path: None,
+            loaded_at: SystemTime::UNIX_EPOCH,
+            load_duration: Duration::ZERO,
+            metadata: BTreeMap::new(),
+            fast_path: false,
+            deterministic: false,
+        }
+    }
+}
+
+/// Bytes that a model holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ModelMemory {
+    /// Weights and other constants.
+    pub weights: u64,
+    /// What was made of them for speed (packed weights, compact trees).
+    pub packed: u64,
+    /// Work space kept between runs.
+    pub scratch: u64,
+}

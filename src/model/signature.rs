@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// What kind of answer a model gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Task {
     /// One label a row, with scores or probabilities a class.
@@ -22,6 +22,7 @@ pub enum Task {
     /// Features to features.
     Transform,
     /// No such meaning is known: named tensors in and out.
+    #[default]
     Tensors,
 }
 
@@ -145,7 +146,7 @@ impl fmt::Display for TensorSpec {
 }
 
 /// A model's interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Signature {
     /// The inputs, in order.
     pub inputs: Vec<TensorSpec>,

@@ -77,9 +77,22 @@ impl Plan {
 
     /// Bytes of constants and of what kernels packed from them.
     pub fn weight_bytes(&self) -> u64 {
-        let constants: u64 = self.constants.iter().map(Value::byte_len).sum();
-        let packed: u64 = self.steps.iter().map(|s| s.kernel.packed_bytes()).sum();
-        constants.saturating_add(packed)
+        self.constant_bytes().saturating_add(self.packed_bytes())
+    }
+
+    /// Bytes of constants.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constants.iter().map(Value::byte_len).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of what kernels packed from constants.
+    pub fn packed_bytes(&self) -> u64 {
+        self.steps.iter().map(|s| s.kernel.packed_bytes()).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of buffers that wait for the next runs.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.arenas.lock().iter().map(Arena::held_bytes).fold(0, u64::saturating_add)
     }
 }
 

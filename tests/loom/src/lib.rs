@@ -1,3 +1,6 @@
 //! The shipped protocol files, compiled against loom's primitives.
 
 pub mod sync;
+
+#[path = "../../../src/manager/cell.rs"]
+pub mod cell;

@@ -1,0 +1,224 @@
+//! What happens to models, told to whoever listens.
+
+use crate::error::ErrorKind;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, SystemTime};
+
+/// Events that a listener may be behind before further ones are dropped for it.
+const QUEUE: usize = 4096;
+
+/// Where a version is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VersionState {
+    /// Known, not yet being loaded.
+    Start,
+    /// Being read, compiled, probed and warmed.
+    Loading,
+    /// Can be asked.
+    Available,
+    /// Out of service; requests under way still hold it.
+    Unloading,
+    /// Gone, or never loaded.
+    End,
+}
+
+impl VersionState {
+    /// The state's name as TensorFlow Serving spells it: `START`, `LOADING`, `AVAILABLE`,
+    /// `UNLOADING` or `END`.
+    pub fn name(self) -> &'static str {
+        match self {
+            VersionState::Start => "START",
+            VersionState::Loading => "LOADING",
+            VersionState::Available => "AVAILABLE",
+            VersionState::Unloading => "UNLOADING",
+            VersionState::End => "END",
+        }
+    }
+}
+
+/// A version's state, and the error that ended it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct VersionStatus {
+    /// The version's number.
+    pub version: u64,
+    /// Where it is in its life.
+    pub state: VersionState,
+    /// Why it could not be loaded, where it could not.
+    pub error: Option<ErrorKind>,
+    /// That error's message; empty without one.
+    pub message: String,
+    /// When it came into this state.
+    pub since: SystemTime,
+    /// Whether it answers requests that name no version.
+    pub serving: bool,
+    /// The labels that point to it.
+    pub labels: Vec<Arc<str>>,
+}
+
+/// Something that happened to a model.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A version changed its state.
+    State {
+        /// The new state.
+        state: VersionState,
+        /// Why it ended, where it failed.
+        error: Option<ErrorKind>,
+        /// That error's message.
+        message: String,
+    },
+    /// Requests that name no version are answered by this version from now on.
+    Serving {
+        /// The version that answered until now.
+        previous: Option<u64>,
+    },
+    /// A label points to this version from now on.
+    Label {
+        /// The label.
+        label: Arc<str>,
+    },
+    /// A candidate was not let in.
+    Rejected {
+        /// What spoke against it.
+        reason: String,
+    },
+    /// A decision on a canary.
+    Traffic {
+        /// `advance`, `promote` or `rollback`.
+        verdict: String,
+        /// The figures it rests on.
+        reason: String,
+    },
+    /// A circuit breaker changed its state.
+    Circuit {
+        /// `closed`, `open` or `half_open`.
+        state: String,
+        /// The figures it rests on.
+        reason: String,
+    },
+    /// An idle model was unloaded to make room, and will be loaded again when it is asked.
+    Evicted,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Event {
+    /// When it happened.
+    pub at: SystemTime,
+    /// The model.
+    pub model: Arc<str>,
+    /// The version.
+    pub version: u64,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// The events of a manager from the moment of [`crate::ModelManager::events`] on. Iterating waits
+/// for the next one, and ends when the manager is gone.
+#[derive(Debug)]
+pub struct Events(Receiver<Event>);
+
+impl Events {
+    /// The next event if there is one already.
+    pub fn try_next(&self) -> Option<Event> {
+        self.0.try_recv().ok()
+    }
+
+    /// Waits up to `timeout` for the next event; `None` when none came.
+    pub fn next_within(&self, timeout: Duration) -> Option<Event> {
+        match self.0.recv_timeout(timeout) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.0.recv().ok()
+    }
+}
+
+/// Sends events to listeners without ever waiting for one.
+#[derive(Default)]
+pub(super) struct EventBus {
+    listeners: Mutex<Vec<SyncSender<Event>>>,
+    dropped: AtomicU64,
+}
+
+impl EventBus {
+    pub(super) fn listen(&self) -> Events {
+        let (tx, rx) = sync_channel(QUEUE);
+        self.listeners.lock().push(tx);
+        Events(rx)
+    }
+
+    pub(super) fn send(&self, model: &Arc<str>, version: u64, kind: EventKind) {
+        trace(model, version, &kind);
+        let mut listeners = self.listeners.lock();
+        if listeners.is_empty() {
+            return;
+        }
+        let event = Event { at: SystemTime::now(), model: model.clone(), version, kind };
+        listeners.retain(|listener| match listener.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.dropped.fetch_add(1, Relaxed);
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        });
+    }
+
+    /// Events that a listener was too slow for.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+fn trace(model: &Arc<str>, version: u64, kind: &EventKind) {
+    let model = &**model;
+    match kind {
+        EventKind::State { state, error: Some(error), message } => {
+            tracing::warn!(target: "modelserve::lifecycle", model, version,
+                state = state.name(), error = error.name(), "{message}");
+        }
+        EventKind::Rejected { reason } => {
+            tracing::warn!(target: "modelserve::lifecycle", model, version, "rejected: {reason}");
+        }
+        other => {
+            tracing::info!(target: "modelserve::lifecycle", model, version, "{other:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_listener_loses_events_and_holds_nobody_up() {
+        let bus = EventBus::default();
+        let events = bus.listen();
+        let gone = bus.listen();
+        drop(gone);
+        let name: Arc<str> = "m".into();
+        for version in 0..QUEUE as u64 + 10 {
+            bus.send(&name, version, EventKind::Evicted);
+        }
+        assert_eq!(bus.dropped(), 10);
+        assert_eq!(events.try_next().map(|e| e.version), Some(0));
+        assert_eq!(events.next_within(Duration::ZERO).map(|e| e.version), Some(1));
+        assert_eq!(bus.listeners.lock().len(), 1);
+        drop(bus);
+        assert_eq!(events.count(), QUEUE - 2);
+    }
+}

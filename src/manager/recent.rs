@@ -1,0 +1,120 @@
+//! A sample of recent requests, against which a candidate is tried before it serves.
+
+use crate::model::Request;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Requests kept unless said otherwise.
+pub(super) const DEFAULT_CAPACITY: usize = 256;
+/// Bytes that all of them may hold; a request above an eighth of that is not kept.
+const MAX_BYTES: u64 = 4 << 20;
+/// Once the sample is full, one request in so many replaces the oldest.
+const EVERY: u64 = 64;
+
+/// A bounded ring of owned requests. Offering one never waits: what cannot be kept at once is
+/// not kept.
+pub(super) struct Recent {
+    capacity: AtomicUsize,
+    seen: AtomicU64,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    requests: VecDeque<(Request<'static>, u64)>,
+    bytes: u64,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Recent {
+            capacity: AtomicUsize::new(DEFAULT_CAPACITY),
+            seen: AtomicU64::new(0),
+            kept: Mutex::default(),
+        }
+    }
+}
+
+impl Recent {
+    /// How many requests to keep; 0 keeps none and forgets the ones there are.
+    pub(super) fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity, Relaxed);
+        let mut kept = self.kept.lock();
+        while kept.requests.len() > capacity {
+            kept.drop_oldest();
+        }
+        self.seen.store(0, Relaxed);
+    }
+
+    /// Keeps the request that `make` makes, where it is its turn.
+    pub(super) fn offer<'a>(&self, make: impl FnOnce() -> Request<'a>) {
+        let capacity = self.capacity.load(Relaxed);
+        if capacity == 0 {
+            return;
+        }
+        let seen = self.seen.fetch_add(1, Relaxed);
+        if seen >= capacity as u64 && !seen.is_multiple_of(EVERY) {
+            return;
+        }
+        let request = make();
+        let bytes = request.byte_len();
+        if bytes > MAX_BYTES / 8 {
+            return;
+        }
+        let Ok(request) = request.into_owned() else { return };
+        let Some(mut kept) = self.kept.try_lock() else { return };
+        kept.requests.push_back((request, bytes));
+        kept.bytes += bytes;
+        while kept.requests.len() > capacity || kept.bytes > MAX_BYTES {
+            kept.drop_oldest();
+        }
+    }
+
+    /// The newest `n` requests, oldest first.
+    pub(super) fn last(&self, n: usize) -> Vec<Request<'static>> {
+        let kept = self.kept.lock();
+        let skip = kept.requests.len().saturating_sub(n);
+        kept.requests.iter().skip(skip).map(|(request, _)| request.clone()).collect()
+    }
+}
+
+impl Kept {
+    fn drop_oldest(&mut self) {
+        if let Some((_, bytes)) = self.requests.pop_front() {
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Features;
+
+    fn row(values: &[f32]) -> Request<'_> {
+        Request::Row(Features::F32 { data: values, rows: 1, width: values.len() })
+    }
+
+    #[test]
+    fn the_sample_is_bounded_in_number_and_bytes() {
+        let recent = Recent::default();
+        recent.set_capacity(3);
+        let values: Vec<f32> = (0..1000u16).map(f32::from).collect();
+        for value in values.chunks(1) {
+            recent.offer(|| row(value));
+        }
+        let kept = recent.last(10);
+        assert_eq!(kept.len(), 3);
+        assert!(recent.last(2).len() == 2);
+        let large = vec![0f32; 100_000];
+        recent.set_capacity(1000);
+        for _ in 0..100 {
+            recent.offer(|| row(&large));
+        }
+        assert!(recent.kept.lock().bytes <= MAX_BYTES);
+        recent.set_capacity(0);
+        recent.offer(|| row(&[1.0]));
+        assert!(recent.last(10).is_empty());
+    }
+}
