@@ -55,3 +55,4 @@ pub use model::{
     load, load_bytes,
 };
 pub use process::after_fork;
+pub use model::{ReplyFuture, call_async};

@@ -4,3 +4,5 @@ pub mod sync;
 
 #[path = "../../../src/manager/cell.rs"]
 pub mod cell;
+#[path = "../../../src/policy/batch/lane.rs"]
+pub mod lane;
