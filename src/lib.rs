@@ -51,3 +51,4 @@ pub use model::{
     Receipt, Reply, Request, Route, ScoreKind, Signature, Target, Task, TensorSpec, load,
     load_bytes,
 };
+pub use model::{Difference, Tolerance, compare};
