@@ -56,3 +56,4 @@ pub use model::{
 };
 pub use process::after_fork;
 pub use model::{ReplyFuture, call_async};
+pub use model::{Difference, Tolerance, compare};

@@ -1,1 +1,3 @@
 //! Metrics in the Prometheus text format.
+
+pub(crate) mod histogram;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod compare;
 mod ctx;
 mod distribution;
 mod function;
@@ -15,6 +16,7 @@ mod signature;
 
 pub use answer::{Answer, Answers, Prediction, Predictions, ScoreKind};
 pub use call::{Done, Reply, Request};
+pub use compare::{Difference, Tolerance, compare};
 pub use ctx::{CacheUse, CancelToken, Ctx, FallbackReason, Receipt, Route, Target};
 pub use function::FnModel;
 pub use future::{ReplyFuture, call_async};

@@ -1,0 +1,525 @@
+//! Promotion: a canary's way up in steps, or at once back to nothing.
+//!
+//! The decision is a function of counts and of the time that is passed in; [`Driver`] ties it to
+//! a route.
+//!
+//! **False alarms.** Each gate is a one-sided test, looked at again and again. A step's share of
+//! `alpha` is spent over its looks as `1/(k·(k+1))`, whose sum is 1: by the union bound a canary
+//! as good as stable is rolled back by a promotion with probability `alpha` at most, however long
+//! it runs and however often it is looked at.
+
+use super::arm::Counts;
+use super::gate::{Gate, GateFigures, GateVerdict, Level, Seen};
+use super::print;
+use crate::error::{Result, ensure};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Decisions kept; of the older ones only those that changed something.
+const KEPT: usize = 256;
+
+/// When a canary goes up a step, and when it goes back.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PromotionOptions {
+    /// The percentages to go through, rising; 1, 5, 25 and 100 by default. The last is always
+    /// 100 and is added where it is missing: reaching it is the promotion.
+    pub steps: Vec<f64>,
+    /// Requests that a step needs of the canary; 500 by default. (Requests refused for their own
+    /// sake do not count here, nor in any rate.)
+    pub min_requests: u64,
+    /// Requests that a step needs of stable, to compare with; 100 by default.
+    pub min_stable_requests: u64,
+    /// How long a step takes at least; 60 s by default.
+    pub min_duration: Duration,
+    /// A look is taken after so many requests of the canary; 50 by default (never more than
+    /// `min_requests`).
+    pub evaluate_every: u64,
+    /// The probability that a canary as good as stable is rolled back, over the whole promotion;
+    /// 0.01 by default.
+    pub alpha: f64,
+    /// A step is not left while a gate's p-value is at or below this: no proof yet, but doubt.
+    /// More requests decide. 0.05 by default.
+    pub doubt: f64,
+    /// By how much the canary's error rate may exceed stable's, as a rate (0.01 is one point);
+    /// 0 by default: any excess that is proven is too much.
+    pub max_error_increase: f64,
+    /// How many times stable's median, and its 99th percentile, the canary's may be; 1.5 by
+    /// default. `None`: latency does not matter.
+    pub max_latency_ratio: Option<f64>,
+    /// Differences below this never matter, whatever the ratio; 50 µs by default.
+    pub latency_floor: Duration,
+    /// The share of answers that may disagree with stable's (see [`crate::Difference`]); 0.05 by
+    /// default. `None`: disagreement does not matter.
+    pub max_disagreement: Option<f64>,
+    /// Comparisons that a step needs where disagreement matters; 50 by default.
+    pub min_compared: u64,
+}
+
+impl Default for PromotionOptions {
+    fn default() -> Self {
+        PromotionOptions {
+            steps: vec![1.0, 5.0, 25.0, 100.0],
+            min_requests: 500,
+            min_stable_requests: 100,
+            min_duration: Duration::from_secs(60),
+            evaluate_every: 50,
+            alpha: 0.01,
+            doubt: 0.05,
+            max_error_increase: 0.0,
+            max_latency_ratio: Some(1.5),
+            latency_floor: Duration::from_micros(50),
+            max_disagreement: Some(0.05),
+            min_compared: 50,
+        }
+    }
+}
+
+impl PromotionOptions {
+    fn checked(mut self) -> Result<PromotionOptions> {
+        let rising = self.steps.windows(2).all(|w| matches!(w, [a, b] if a < b));
+        ensure!(
+            rising && self.steps.iter().all(|s| *s > 0.0 && *s <= 100.0),
+            InvalidArgument,
+            "the steps of a promotion are rising percentages above 0 and up to 100, got {:?}",
+            self.steps
+        );
+        for (name, value) in [("alpha", self.alpha), ("doubt", self.doubt)] {
+            ensure!(
+                value > 0.0 && value < 1.0,
+                InvalidArgument,
+                "{name} is a probability above 0 and below 1, got {value}"
+            );
+        }
+        let rates = [Some(self.max_error_increase), self.max_disagreement];
+        ensure!(
+            rates.iter().flatten().all(|rate| (0.0..1.0).contains(rate)),
+            InvalidArgument,
+            "max_error_increase and max_disagreement are rates from 0 to below 1"
+        );
+        ensure!(
+            self.max_latency_ratio.is_none_or(|ratio| ratio >= 1.0),
+            InvalidArgument,
+            "max_latency_ratio is at least 1"
+        );
+        if self.steps.last() != Some(&100.0) {
+            self.steps.push(100.0);
+        }
+        self.evaluate_every = self.evaluate_every.clamp(1, self.min_requests.max(1));
+        Ok(self)
+    }
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Stay at this step.
+    Continue,
+    /// Go up to the next step.
+    Advance,
+    /// Go up to 100 %: the canary is to become the version that serves.
+    Promote,
+    /// Back to 0 %, at once and for good.
+    RollBack,
+}
+
+impl Verdict {
+    /// `continue`, `advance`, `promote` or `roll back`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Continue => "continue",
+            Verdict::Advance => "advance",
+            Verdict::Promote => "promote",
+            Verdict::RollBack => "roll back",
+        }
+    }
+}
+
+/// What an arm did during a step, as a decision saw it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ArmFigures {
+    /// Requests, without those refused for their own sake.
+    pub requests: u64,
+    /// Requests that it failed.
+    pub errors: u64,
+    /// The share of those.
+    pub error_rate: f64,
+    /// Median latency.
+    #[serde(serialize_with = "print::seconds")]
+    pub p50: Duration,
+    /// 99th percentile.
+    #[serde(serialize_with = "print::seconds")]
+    pub p99: Duration,
+}
+
+impl ArmFigures {
+    fn of(counts: &Counts) -> ArmFigures {
+        ArmFigures {
+            requests: counts.eligible(),
+            errors: counts.errors,
+            error_rate: counts.error_rate(),
+            p50: counts.latency.quantile(0.5),
+            p99: counts.latency.quantile(0.99),
+        }
+    }
+}
+
+/// One decision, with the figures that it was made from: those of the present step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Decision {
+    /// Its number within the promotion, from 1.
+    pub number: u64,
+    /// When it was made.
+    #[serde(serialize_with = "print::unix_time")]
+    pub at: SystemTime,
+    /// The step, from 1.
+    pub step: usize,
+    /// The canary's percentage until now.
+    pub percent: f64,
+    /// Its percentage from now on.
+    pub next_percent: f64,
+    /// How long the step took so far.
+    #[serde(serialize_with = "print::seconds")]
+    pub elapsed: Duration,
+    /// Which look at the step this is, from 1.
+    pub look: u64,
+    /// The error level of each test at this look; 0 between looks, when nothing is rolled back.
+    pub alpha: f64,
+    /// The canary's figures.
+    pub canary: ArmFigures,
+    /// Stable's.
+    pub stable: ArmFigures,
+    /// Requests whose two answers were compared.
+    pub compared: u64,
+    /// What each gate said.
+    pub gates: Vec<GateFigures>,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// How a promotion stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PromotionState {
+    /// On its way.
+    Running,
+    /// The canary has everything.
+    Promoted,
+    /// The canary has nothing any more.
+    RolledBack,
+    /// Somebody set the canary's weight by hand; nothing is decided any more.
+    Stopped,
+}
+
+impl PromotionState {
+    /// `running`, `promoted`, `rolled back` or `stopped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PromotionState::Running => "running",
+            PromotionState::Promoted => "promoted",
+            PromotionState::RolledBack => "rolled back",
+            PromotionState::Stopped => "stopped",
+        }
+    }
+}
+
+/// Called after each decision that changed something: in order of time mostly, from a thread of
+/// the executor (decisions are numbered). On [`Verdict::Promote`] the host makes the canary the
+/// version that serves.
+pub type OnDecision = Arc<dyn Fn(&Decision) + Send + Sync>;
+
+/// The moment of an evaluation.
+pub(super) struct Moment {
+    /// Since the promotion began, by a clock that does not jump.
+    pub(super) since_start: Duration,
+    pub(super) at: SystemTime,
+}
+
+/// The decisions: no clock, no threads.
+pub(super) struct Promotion {
+    options: PromotionOptions,
+    state: PromotionState,
+    step: usize,
+    /// What had been seen, and when, as the step began.
+    base: Seen,
+    began: Duration,
+    look: u64,
+    looked_at: u64,
+    number: u64,
+}
+
+impl Promotion {
+    pub(super) fn new(options: PromotionOptions) -> Result<Promotion> {
+        Ok(Promotion {
+            options: options.checked()?,
+            state: PromotionState::Running,
+            step: 0,
+            base: Seen::default(),
+            began: Duration::ZERO,
+            look: 0,
+            looked_at: 0,
+            number: 0,
+        })
+    }
+
+    pub(super) fn percent(&self) -> f64 {
+        match self.state {
+            PromotionState::RolledBack => 0.0,
+            _ => self.options.steps.get(self.step).copied().unwrap_or(100.0),
+        }
+    }
+
+    /// Decides from what both arms did since the promotion began; `None` when it is over.
+    pub(super) fn evaluate(&mut self, seen: &Seen, now: &Moment) -> Option<Decision> {
+        if self.state != PromotionState::Running {
+            return None;
+        }
+        let window = seen.since(&self.base);
+        let requests = window.canary.eligible();
+        let looking = requests >= self.looked_at + self.options.evaluate_every;
+        if looking {
+            (self.look, self.looked_at) = (self.look + 1, requests);
+        }
+        let level =
+            Level { alpha: if looking { self.alpha() } else { 0.0 }, doubt: self.options.doubt };
+        let gates = Gate::all(&self.options, &window, level);
+        let elapsed = now.since_start.saturating_sub(self.began);
+        let percent = self.percent();
+        let (verdict, reason) = self.decide(&window, &gates, elapsed);
+        let next_percent = match verdict {
+            Verdict::Continue => percent,
+            Verdict::RollBack => 0.0,
+            Verdict::Advance | Verdict::Promote => {
+                self.options.steps.get(self.step + 1).copied().unwrap_or(100.0)
+            }
+        };
+        self.number += 1;
+        let decision = Decision {
+            number: self.number,
+            at: now.at,
+            step: self.step + 1,
+            percent,
+            next_percent,
+            elapsed,
+            look: self.look,
+            alpha: level.alpha,
+            canary: ArmFigures::of(&window.canary),
+            stable: ArmFigures::of(&window.stable),
+            compared: window.compared,
+            gates,
+            verdict,
+            reason,
+        };
+        match verdict {
+            Verdict::Continue => {}
+            Verdict::RollBack => self.state = PromotionState::RolledBack,
+            Verdict::Advance | Verdict::Promote => {
+                self.step += 1;
+                (self.look, self.looked_at) = (0, 0);
+                (self.base, self.began) = (seen.clone(), now.since_start);
+                if verdict == Verdict::Promote {
+                    self.state = PromotionState::Promoted;
+                }
+            }
+        }
+        Some(decision)
+    }
+
+    /// The error level of one gate at the present look.
+    fn alpha(&self) -> f64 {
+        let tested = (self.options.steps.len() - 1).max(1) * Gate::count(&self.options).max(1);
+        let look = self.look as f64;
+        self.options.alpha / tested as f64 / (look * (look + 1.0))
+    }
+
+    fn decide(&self, seen: &Seen, gates: &[GateFigures], elapsed: Duration) -> (Verdict, String) {
+        let o = &self.options;
+        if let Some(gate) = gates.iter().find(|g| g.verdict == GateVerdict::Fail) {
+            return (Verdict::RollBack, gate.to_string());
+        }
+        let wait = |what: &str, have: u64, need: u64| {
+            (Verdict::Continue, format!("waits for {what}: {have} of {need}"))
+        };
+        let (canary, stable) = (seen.canary.eligible(), seen.stable.eligible());
+        // A canary that starts at 100 % has nothing to be compared with.
+        if canary < o.min_requests {
+            return wait("requests of the canary", canary, o.min_requests);
+        }
+        if stable < o.min_stable_requests {
+            return wait("requests of stable", stable, o.min_stable_requests);
+        }
+        if o.max_disagreement.is_some() && seen.compared < o.min_compared {
+            return wait("comparisons with stable", seen.compared, o.min_compared);
+        }
+        if elapsed < o.min_duration {
+            let reason = format!("waits until the step has taken {:?}", o.min_duration);
+            return (Verdict::Continue, reason);
+        }
+        if let Some(gate) = gates.iter().find(|g| g.verdict == GateVerdict::Doubt) {
+            return (Verdict::Continue, format!("in doubt: {gate}"));
+        }
+        let last = self.step + 2 >= o.steps.len();
+        (if last { Verdict::Promote } else { Verdict::Advance }, "every gate passed".to_string())
+    }
+}
+
+/// A promotion of one arm of a route.
+pub(super) struct Driver {
+    pub(super) arm: usize,
+    every: u64,
+    began: Instant,
+    core: Mutex<(Promotion, VecDeque<Decision>)>,
+    over: AtomicBool,
+    hook: OnDecision,
+}
+
+impl Driver {
+    pub(super) fn new(arm: usize, options: PromotionOptions, hook: OnDecision) -> Result<Driver> {
+        let core = Promotion::new(options)?;
+        Ok(Driver {
+            arm,
+            every: core.options.evaluate_every,
+            began: Instant::now(),
+            core: Mutex::new((core, VecDeque::new())),
+            over: AtomicBool::new(false),
+            hook,
+        })
+    }
+
+    pub(super) fn percent(&self) -> f64 {
+        self.core.lock().0.percent()
+    }
+
+    /// Whether the canary's `count`-th request is one to look after.
+    pub(super) fn is_due(&self, count: u64) -> bool {
+        // Relaxed: one look more or less after the end decides nothing.
+        count % self.every == 0 && !self.over.load(Ordering::Relaxed)
+    }
+
+    /// Decides, and applies the decision before it returns. `wait`: also when another thread
+    /// decides just now.
+    pub(super) fn evaluate(
+        &self,
+        wait: bool,
+        seen: impl FnOnce() -> Seen,
+        apply: impl FnOnce(f64),
+    ) {
+        let core = if wait { Some(self.core.lock()) } else { self.core.try_lock() };
+        let Some(mut core) = core else { return };
+        let (promotion, log) = &mut *core;
+        let moment = Moment { since_start: self.began.elapsed(), at: SystemTime::now() };
+        let Some(decision) = promotion.evaluate(&seen(), &moment) else { return };
+        let changed = decision.verdict != Verdict::Continue;
+        if changed {
+            apply(decision.next_percent);
+        }
+        if log.len() >= KEPT {
+            let idle = log.iter().position(|d| d.verdict == Verdict::Continue);
+            log.remove(idle.unwrap_or(0));
+        }
+        log.push_back(decision.clone());
+        self.over.store(promotion.state != PromotionState::Running, Ordering::Relaxed);
+        drop(core);
+        if changed {
+            tracing::info!(
+                verdict = decision.verdict.name(),
+                percent = decision.next_percent,
+                reason = %decision.reason,
+                "promotion"
+            );
+            // Whatever the host does then, no request waits for it.
+            let hook = self.hook.clone();
+            crate::executor::spawn(move || hook(&decision));
+        }
+    }
+
+    /// Ends the promotion because `change` sets weights by hand; it is called in between two
+    /// decisions.
+    pub(super) fn stop(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut core = self.core.lock();
+        change()?;
+        if core.0.state == PromotionState::Running {
+            core.0.state = PromotionState::Stopped;
+        }
+        self.over.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn report(&self, arm: &str) -> PromotionReport {
+        let core = self.core.lock();
+        PromotionReport {
+            arm: arm.to_string(),
+            state: core.0.state,
+            step: core.0.step + 1,
+            steps: core.0.options.steps.clone(),
+            decisions: core.1.iter().cloned().collect(),
+        }
+    }
+}
+
+/// A promotion so far.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PromotionReport {
+    /// The canary's name.
+    pub arm: String,
+    /// How it stands.
+    pub state: PromotionState,
+    /// The present step, from 1.
+    pub step: usize,
+    /// The percentages of the steps.
+    pub steps: Vec<f64>,
+    /// The decisions, the oldest first: all that changed something, and the latest others (256
+    /// together).
+    pub decisions: Vec<Decision>,
+}
+
+impl PromotionReport {
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// `Internal` (a defect).
+    pub fn to_json(&self) -> Result<String> {
+        super::report::json(self)
+    }
+}
+
+impl fmt::Display for PromotionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, steps) = (self.state.name(), self.steps.len());
+        writeln!(f, "promotion of {}: {state}, step {} of {steps}", self.arm, self.step)?;
+        let heading = [
+            "decision", "percent", "requests", "errors", "stable's", "p99", "stable's", "compared",
+        ];
+        let mut rows = vec![heading.map(str::to_string).to_vec()];
+        for d in &self.decisions {
+            rows.push(vec![
+                format!("{} {}", d.number, d.verdict.name()),
+                format!("{} %", d.percent),
+                d.canary.requests.to_string(),
+                print::percentage(d.canary.error_rate),
+                print::percentage(d.stable.error_rate),
+                print::time(d.canary.p99),
+                print::time(d.stable.p99),
+                d.compared.to_string(),
+            ]);
+        }
+        print::table(f, &rows)?;
+        match self.decisions.last() {
+            Some(last) => writeln!(f, "last: {}", last.reason),
+            None => Ok(()),
+        }
+    }
+}
