@@ -36,6 +36,8 @@ pub mod policy;
 mod process;
 mod record;
 mod repo;
+pub mod record;
+pub mod repo;
 mod source;
 mod sync;
 pub mod tensor;
