@@ -42,3 +42,4 @@ pub use model::{
     Answer, Answers, Classes, Features, Format, GraphModel, LoadOptions, Model, ModelInfo,
     OutputKind, Prediction, Predictions, ScoreKind, Signature, Task, TensorSpec, load, load_bytes,
 };
+pub use plan::{PlanKind, PlanStep};

@@ -48,7 +48,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
     let format = format_of(source, options)?;
     let graph = import(source, format, options)?;
     let mut outline = outline(&graph);
-    let plan = compile(graph, CompileOptions { limits: &options.limits })?;
+    let plan = compile(graph, CompileOptions { limits: &options.limits, plan: options.plan })?;
     let threads = Threads::new(options.threads);
     let (probed, plan_ns) = probe(&outline, &plan, &threads, options)?;
     let (signature, reading) = interpret(&outline, &probed, options)?;
