@@ -29,6 +29,10 @@ pub mod limits;
 mod manager;
 mod model;
 mod plan;
+#[cfg_attr(
+    not(any(feature = "onnx", feature = "safetensors")),
+    allow(dead_code, reason = "only the formats read companion files")
+)]
 mod source;
 pub mod tensor;
 mod threads;

@@ -98,6 +98,10 @@ fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "onnx", feature = "safetensors")),
+    expect(unused_variables, reason = "without formats there is nothing to read")
+)]
 fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Graph> {
     match format {
         #[cfg(feature = "onnx")]

@@ -53,9 +53,9 @@ impl PlanKind {
 pub struct PlanStep {
     /// The operator, with its domain unless that is `ai.onnx`.
     pub operator: String,
-    /// How many runs of the step candle's operator has computed so far; `None` where only the
-    /// library's own kernel is there. The others were computed by that kernel too: candle is not
-    /// asked where it would fail, be wrong or start threads of its own.
+    /// How many runs of the step candle's operator has computed so far, the trial at load
+    /// included; `None` where only the library's own kernel is there. That kernel computed the
+    /// other runs: candle is not asked where it would fail, be wrong or start threads of its own.
     pub candle_runs: Option<u64>,
 }
 
