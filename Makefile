@@ -45,6 +45,10 @@ test: $(VENV)/.dev valgrind
 lint: $(VENV)/.dev
 	$(CARGO) fmt --all --check
 	$(PYO3_ENV) $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	for features in "" onnx safetensors; do \
+		$(CARGO) clippy --locked -p modelserve --lib --no-default-features \
+			--features "$$features" -- -D warnings || exit 1; \
+	done
 	$(PYO3_ENV) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	"$(BIN)/ruff" check $(RUFF_PATHS)
 	"$(BIN)/ruff" format --check $(RUFF_PATHS)

@@ -116,6 +116,21 @@
 #define MODELSERVE_OUTPUT_VALUES 4
 
 /**
+ * The default: the optimised plan.
+ */
+#define MODELSERVE_PLAN_AUTO 0
+
+/**
+ * The fastest way the library has.
+ */
+#define MODELSERVE_PLAN_OPTIMISED 1
+
+/**
+ * Every operator for itself and unprepared, for comparing with the optimised plan: slow.
+ */
+#define MODELSERVE_PLAN_PLAIN 2
+
+/**
  * An integer label, in `label`.
  */
 #define MODELSERVE_ANSWER_INT 1
@@ -272,9 +287,9 @@ typedef struct modelserve_load_options {
      */
     int32_t output_kind;
     /**
-     * Always 0.
+     * One of `MODELSERVE_PLAN_*`.
      */
-    int32_t reserved;
+    int32_t plan;
     /**
      * The layer description (`config.json`) of a safetensors model given as bytes, or NULL.
      */

@@ -34,10 +34,12 @@ mod model;
 mod plan;
 pub mod policy;
 mod process;
-mod record;
-mod repo;
 pub mod record;
 pub mod repo;
+#[cfg_attr(
+    not(any(feature = "onnx", feature = "safetensors")),
+    allow(dead_code, reason = "only the formats read companion files")
+)]
 mod source;
 mod sync;
 pub mod tensor;
@@ -59,3 +61,4 @@ pub use model::{
 pub use process::after_fork;
 pub use model::{ReplyFuture, call_async};
 pub use model::{Difference, Tolerance, compare};
+pub use plan::{PlanKind, PlanStep};

@@ -58,6 +58,12 @@ impl Threads {
         Some(pool)
     }
 
+    /// Runs `work` on a thread of the pool, where whatever it splits through rayon stays; `None`
+    /// when no thread can be started. For code of others that would use rayon's global pool.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Option<R> {
+        Some(self.pool()?.pool.install(work))
+    }
+
     /// Runs `body` over the pieces of `0..items`, in parallel when `items × ns_per_item` makes it
     /// worth while, else in the calling thread. Pieces are multiples of `grain` items except the
     /// last. When no thread can be started the work is done here.

@@ -10,19 +10,10 @@ use std::path::Path;
 
 #[test]
 fn every_model_of_the_zoo_loads_or_names_the_operator_it_lacks() {
-    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zoo");
-    if !zoo.is_dir() {
-        let required = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!required, "no model zoo at {}", zoo.display());
-        println!("SKIPPED: no model zoo at {}", zoo.display());
-        return;
-    }
-    let mut folders: Vec<_> =
-        std::fs::read_dir(&zoo).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
+    let Some(zoo) = common::zoo() else { return };
     let (mut loaded, mut failures) = (0, Vec::new());
-    for file in folders.iter().map(|folder| folder.join("model.onnx")).filter(|f| f.is_file()) {
-        let folder = file.parent().unwrap();
+    for folder in common::zoo_models(&zoo) {
+        let file = folder.join("model.onnx");
         let name = folder.file_name().unwrap().to_string_lossy();
         match load(&file, &LoadOptions::default()) {
             Ok(model) => {

@@ -24,6 +24,7 @@ class _LoadOptions(TypedDict, total=False):
     feature_names: Iterable[str] | None
     version: int | None
     display_version: str | None
+    plan: str | None
     threads: int | None
 
 def load(source: _Source, **options: Unpack[_LoadOptions]) -> Model: ...

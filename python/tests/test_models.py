@@ -49,3 +49,14 @@ def test_a_row_answers_the_same_alone_and_in_a_batch(name: str) -> None:
     batch = model.predict_batch(c.rows)
     for i, p in enumerate(batch):
         assert model.predict(c.rows[i]).scores == p.scores
+
+
+@pytest.mark.parametrize("name", ["logistic", "mlp", "gaussian_nb", "random_forest"])
+def test_the_plain_plan_answers_alike(name: str) -> None:
+    c = case(name)
+    plain, optimised = (ms.load(c.path, plan=plan) for plan in ("plain", "optimised"))
+    p, o = plain.predict_batch(c.rows), optimised.predict_batch(c.rows)
+    np.testing.assert_array_equal(p.predictions, o.predictions)
+    np.testing.assert_allclose(p.probabilities, o.probabilities, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ms.InvalidArgumentError, match="no plan is called 'fast'"):
+        ms.load(c.path, plan="fast")

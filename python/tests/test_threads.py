@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import Case
+from conftest import Case, case
 
 import modelserve as ms
 
@@ -84,17 +84,20 @@ def test_long_predictions_let_other_threads_run(iris: Case) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_predicts(manager: ms.ModelManager, iris: Case) -> None:
-    model = manager.load("iris", iris.path)
-    rows = np.tile(iris.rows, (1_400, 1))
+@pytest.mark.parametrize(("name", "plan"), [("iris_v1", "optimised"), ("mlp", "plain")])
+def test_a_forked_child_predicts(manager: ms.ModelManager, name: str, plan: str) -> None:
+    c = case(name)
+    model = manager.load(name, c.path, plan=plan)
+    # Enough for the parent to start threads.
+    rows = np.tile(c.rows, (60_000 // len(c.rows), 1))
     want = model.predict_batch(rows).predictions
     child = os.fork()
     if child == 0:
         signal.alarm(20)
         try:
             same = np.array_equal(model.predict_batch(rows).predictions, want)
-            same &= model.predict(iris.rows[0]).prediction == want[0]
-            manager.reload("iris", iris.path)
+            same &= model.predict(c.rows[0]).prediction == want[0]
+            manager.reload(name, c.path)
             os._exit(0 if same else 1)
         except BaseException:
             os._exit(2)

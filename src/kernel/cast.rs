@@ -14,31 +14,9 @@ pub(super) const OPS: &[Entry] =
 /// # Errors
 /// `Unsupported` for a type that ONNX knows and we do not, `InvalidModel` for any other number.
 pub(super) fn element_type(spec: &OpSpec<'_>, code: i64) -> Result<ElementType> {
-    Ok(match code {
-        1 => ElementType::F32,
-        2 => ElementType::U8,
-        3 => ElementType::I8,
-        4 => ElementType::U16,
-        5 => ElementType::I16,
-        6 => ElementType::I32,
-        7 => ElementType::I64,
-        8 => ElementType::String,
-        9 => ElementType::Bool,
-        10 => ElementType::F16,
-        11 => ElementType::F64,
-        12 => ElementType::U32,
-        13 => ElementType::U64,
-        16 => ElementType::BF16,
-        14 | 15 | 17..=26 => {
-            let name = match code {
-                14 | 15 => "complex numbers",
-                21 | 22 => "4-bit integers",
-                25 | 26 => "2-bit integers",
-                _ => "floats of 8 bits and less",
-            };
-            return Err(spec.unsupported(format_args!("{name} (element type {code})")));
-        }
-        _ => return Err(spec.invalid(format_args!("{code} is no element type"))),
+    ElementType::from_onnx(code).map_err(|name| match name {
+        Some(name) => spec.unsupported(format_args!("the element type {name}")),
+        None => spec.invalid(format_args!("{code} is no element type")),
     })
 }
 

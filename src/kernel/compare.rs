@@ -1,10 +1,10 @@
 //! Comparisons, logic on bools, and tests of floats.
 
 use super::elementwise::arithmetic::for_numeric;
-use super::elementwise::broadcast::{Broadcast, aligned, binary, legacy_axis, owned};
+use super::elementwise::broadcast::{Broadcast, aligned, binary, legacy_axis, of_one_type, owned};
 use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
-use crate::error::{Result, bail, ensure};
+use crate::error::{Result, bail};
 use crate::tensor::{Data, Element, Tensor};
 
 pub(super) const OPS: &[Entry] = &[
@@ -64,13 +64,7 @@ impl Kernel for Compare {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let a = inputs.take_tensor(0)?;
         let b = aligned(&a, inputs.take_tensor(1)?, self.axis)?;
-        ensure!(
-            a.dtype() == b.dtype(),
-            InvalidInput,
-            "both operands must be of one type, got {} and {}",
-            a.dtype(),
-            b.dtype()
-        );
+        of_one_type(&a, &b)?;
         let equal = self.comparison == Comparison::Equal;
         one(for_numeric!(
             a.dtype(),

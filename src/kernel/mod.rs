@@ -24,6 +24,7 @@ mod normalization;
 mod pool;
 mod recurrent;
 mod reduce;
+mod reference;
 pub mod registry;
 mod reshape;
 mod resize;
@@ -69,6 +70,11 @@ pub trait Kernel: Send + Sync {
     /// The same operator as a function of one row of `f32`, where it is one: the tabular fast
     /// path is made of these. Must give the same bits as [`Kernel::run`] on that row.
     fn row_op(&self) -> Option<&dyn RowOp> {
+        None
+    }
+
+    /// How often candle's operator computed this step, for a kernel that has one to turn to.
+    fn candle_runs(&self) -> Option<u64> {
         None
     }
 

@@ -1,6 +1,6 @@
 //! Which operators exist: the families' tables, collected once.
 
-use super::{Kernel, OpSpec};
+use super::{Kernel, OpSpec, reference};
 use crate::error::{Result, bail, ensure};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -115,6 +115,14 @@ pub fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         spec.version
     );
     (entry.prepare)(spec).map_err(|e| e.context(format_args!("node '{}'", spec.node)))
+}
+
+/// As [`prepare`], with candle's own operator in front where it has one.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_reference(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    Ok(reference::on_candle(spec, prepare(spec)?))
 }
 
 #[cfg(test)]

@@ -20,18 +20,21 @@ enum Normalizer {
     Hardmax,
 }
 
-struct Softmax {
-    normalizer: Normalizer,
+/// Which elements make a row.
+pub(super) struct Rows {
     axis: i64,
     /// Before 13 everything from `axis` on is one row.
     flatten: bool,
 }
 
+struct Softmax {
+    normalizer: Normalizer,
+    rows: Rows,
+}
+
 fn prepare(spec: &OpSpec<'_>, normalizer: Normalizer) -> Result<Box<dyn Kernel>> {
     spec.arity(1..=1)?;
-    let flatten = spec.version < 13;
-    let axis = spec.attributes.int("axis", if flatten { 1 } else { -1 })?;
-    Ok(Box::new(Softmax { normalizer, axis, flatten }))
+    Ok(Box::new(Softmax { normalizer, rows: Rows::new(spec)? }))
 }
 
 /// Puts 1 at the first largest element and 0 elsewhere.
@@ -122,9 +125,16 @@ fn lines<T: Copy + Default + Send>(
     });
 }
 
-impl Softmax {
-    /// The length of a line and the distance of its elements.
-    fn layout(&self, shape: &Shape) -> Result<(usize, usize)> {
+impl Rows {
+    /// The rows of a node.
+    pub fn new(spec: &OpSpec<'_>) -> Result<Rows> {
+        let flatten = spec.version < 13;
+        let axis = spec.attributes.int("axis", if flatten { 1 } else { -1 })?;
+        Ok(Rows { axis, flatten })
+    }
+
+    /// The length of a row and the distance of its elements.
+    pub fn of(&self, shape: &Shape) -> Result<(usize, usize)> {
         if shape.rank() == 0 {
             return Ok((1, 1));
         }
@@ -145,7 +155,7 @@ impl Kernel for Softmax {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let input = inputs.take_tensor(0)?;
         let shape = input.shape().clone();
-        let (width, inner) = self.layout(&shape)?;
+        let (width, inner) = self.rows.of(&shape)?;
         let normalizer = self.normalizer;
         let wide = |ctx: &Context<'_>, input: &Tensor| -> Result<Vec<f32>> {
             let mut data = input.to_f32_vec()?;
@@ -174,7 +184,7 @@ impl Kernel for Softmax {
 
     fn row_op(&self) -> Option<&dyn RowOp> {
         // Rows are matrices of the batch: axis 1 or the last.
-        matches!(self.axis, 1 | -1).then_some(self as &dyn RowOp)
+        matches!(self.rows.axis, 1 | -1).then_some(self as &dyn RowOp)
     }
 }
 

@@ -86,6 +86,22 @@ impl Op {
 
     /// Prepares and runs it; `None` is a left-out input. Inputs are handed over as owned.
     pub fn run_values(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+        Ok(self.run_prepared(registry::prepare, inputs)?.0)
+    }
+
+    /// As [`Op::run`] for one output, with the kernel of the plain plan; whether candle's
+    /// operator computed it, too.
+    pub fn run_reference(&self, inputs: &[Tensor]) -> Result<(Tensor, bool)> {
+        let inputs: Vec<_> = inputs.iter().cloned().map(|t| Some(Value::Tensor(t))).collect();
+        let (mut outputs, runs) = self.run_prepared(registry::prepare_reference, &inputs)?;
+        Ok((outputs.remove(0).into_tensor()?, runs == Some(1)))
+    }
+
+    fn run_prepared(
+        &self,
+        prepare: registry::Prepare,
+        inputs: &[Option<Value>],
+    ) -> Result<(Vec<Value>, Option<u64>)> {
         let specs: Vec<InputSpec<'_>> = inputs
             .iter()
             .enumerate()
@@ -96,7 +112,7 @@ impl Op {
             .collect();
         let wanted = vec![true; self.outputs];
         let limits = LoadLimits::default();
-        let kernel = registry::prepare(&OpSpec {
+        let kernel = prepare(&OpSpec {
             op: self.op,
             domain: self.domain,
             version: self.version,
@@ -124,7 +140,7 @@ impl Op {
             })
             .collect();
         let outputs = kernel.run(&mut ctx, &mut Inputs::new(args))?;
-        Ok(outputs.into_vec())
+        Ok((outputs.into_vec(), kernel.candle_runs()))
     }
 
     /// As [`Op::run_values`], for tensors.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::RequestLimits;
-use crate::plan::{Plan, RowOutput, RowProgram, RowScratch, RunOptions};
+use crate::plan::{Plan, PlanStep, RowOutput, RowProgram, RowScratch, RunOptions};
 use crate::tensor::{Data, Element, Tensor, Value};
 use crate::threads::Threads;
 use smallvec::SmallVec;
@@ -88,6 +88,11 @@ fn labels_of(tensor: &Tensor) -> Option<Labels> {
 }
 
 impl GraphModel {
+    /// The steps of the model's plan, in the order in which they run.
+    pub fn steps(&self) -> Vec<PlanStep> {
+        self.plan.steps()
+    }
+
     fn run_plan(
         &self,
         values: SmallVec<[Value; 4]>,

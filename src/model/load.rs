@@ -49,7 +49,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
     let graph = import(source, format, options)?;
     let deterministic = !graph.is_random();
     let mut outline = outline(&graph);
-    let plan = compile(graph, CompileOptions { limits: &options.limits })?;
+    let plan = compile(graph, CompileOptions { limits: &options.limits, plan: options.plan })?;
     let threads = Threads::new(options.threads);
     let (probed, plan_ns) = probe(&outline, &plan, &threads, options)?;
     let (signature, reading) = interpret(&outline, &probed, options)?;
@@ -100,6 +100,10 @@ fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "onnx", feature = "safetensors")),
+    expect(unused_variables, reason = "without formats there is nothing to read")
+)]
 fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Graph> {
     match format {
         #[cfg(feature = "onnx")]

@@ -2,6 +2,7 @@
 
 use super::{Classes, Signature, Task};
 use crate::limits::{LoadLimits, RequestLimits};
+use crate::plan::PlanKind;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub struct LoadOptions {
     pub version: Option<u64>,
     /// A free text to show beside the version.
     pub display_version: Option<String>,
+    /// How it is computed.
+    pub plan: PlanKind,
     /// Worker threads for large predictions; 0 means the process's CPU quota.
     pub threads: usize,
     /// What loading may cost.

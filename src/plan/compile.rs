@@ -2,7 +2,7 @@
 
 use super::exec::output_bit;
 use super::fold::{Known, fold_constants};
-use super::{Operand, Plan, RowProgram, Step, control};
+use super::{Operand, Plan, PlanKind, RowProgram, Step, control};
 use crate::error::{Result, bail, ensure, err};
 use crate::graph::{Graph, Node, topological_order};
 use crate::kernel::{InputSpec, Kernel, OpSpec, registry};
@@ -16,6 +16,8 @@ use smallvec::SmallVec;
 pub struct CompileOptions<'a> {
     /// What loading may cost.
     pub limits: &'a LoadLimits,
+    /// Which plan to make.
+    pub plan: PlanKind,
 }
 
 /// Compiles a graph. Constants that are still needed move into the plan without a copy.
@@ -50,8 +52,11 @@ pub(super) fn compile_nested(
     let order = topological_order(&graph)?;
     let mut known: Known =
         graph.values.iter_mut().map(|v| v.constant.take().map(Value::Tensor)).collect();
-    let needed = needed_nodes(&graph, &order, &known);
-    fold_constants(&graph, &order, &needed, &mut known, options.limits)?;
+    let plain = options.plan == PlanKind::Plain;
+    if !plain {
+        let needed = needed_nodes(&graph, &order, &known);
+        fold_constants(&graph, &order, &needed, &mut known, options)?;
+    }
     let needed = needed_nodes(&graph, &order, &known);
     let order: Vec<usize> = order.into_iter().filter(|&k| needed[k]).collect();
 
@@ -76,14 +81,15 @@ pub(super) fn compile_nested(
         let Some(mut node) = nodes[k].take() else {
             bail!(Internal, "node {k} was compiled twice")
         };
-        let label = format!("node '{}' ({})", node.name, node.qualified_op()).into_boxed_str();
+        let operator = node.qualified_op().into_boxed_str();
+        let label = format!("node '{}' ({operator})", node.name).into_boxed_str();
         let wanted: Vec<bool> =
             node.outputs.iter().map(|o| o.is_some_and(|id| reads[id.index()] != NEVER)).collect();
         let subgraphs = std::mem::take(&mut node.subgraphs);
         let mut read: SmallVec<[Option<usize>; 4]> =
             node.inputs.iter().map(|id| id.map(|id| id.index())).collect();
         let kernel = if subgraphs.is_empty() {
-            prepare(&node, &known, &wanted, options.limits)?
+            prepare(&node, &known, &wanted, options)?
         } else {
             let control = control::prepare(&node, subgraphs, &known, options, depth)
                 .map_err(|e| e.context(&label))?;
@@ -102,7 +108,7 @@ pub(super) fn compile_nested(
                         .ok_or_else(|| err!(Internal, "{label}: input {i} has no slot"))?;
                     if reads[v] != position {
                         Operand::Slot(slot)
-                    } else if read.iter().filter(|r| **r == Some(v)).count() > 1 {
+                    } else if plain || read.iter().filter(|r| **r == Some(v)).count() > 1 {
                         if !ends.contains(&slot) {
                             ends.push(slot);
                         }
@@ -126,7 +132,15 @@ pub(super) fn compile_nested(
                 slots.release(v);
             }
         }
-        steps.push(Step { kernel, inputs: operands, outputs, ends, serves: serves[k], label });
+        steps.push(Step {
+            kernel,
+            inputs: operands,
+            outputs,
+            ends,
+            serves: serves[k],
+            label,
+            operator,
+        });
         kept.push(node);
     }
     let outputs = graph
@@ -139,8 +153,11 @@ pub(super) fn compile_nested(
             }),
         })
         .collect::<Result<_>>()?;
-    let row_program =
-        if depth == 0 { RowProgram::build(&graph, &kept, &mut steps, &known) } else { None };
+    let row_program = if depth == 0 && !plain {
+        RowProgram::build(&graph, &kept, &mut steps, &known)
+    } else {
+        None
+    };
     let constants = constants.values;
     let arenas = Mutex::new(Vec::new());
     Ok(Plan { steps, constants, slots: slots.count, inputs, outputs, row_program, arenas })
@@ -185,17 +202,19 @@ pub(super) fn prepare(
     node: &Node,
     known: &Known,
     wanted: &[bool],
-    limits: &LoadLimits,
+    options: CompileOptions<'_>,
 ) -> Result<Box<dyn Kernel>> {
+    // A plain kernel reads all its inputs when it runs: it packs and decides nothing before.
+    let plain = options.plan == PlanKind::Plain;
     let inputs: SmallVec<[InputSpec<'_>; 4]> = node
         .inputs
         .iter()
         .map(|id| InputSpec {
             present: id.is_some(),
-            constant: id.and_then(|id| known[id.index()].as_ref()),
+            constant: id.filter(|_| !plain).and_then(|id| known[id.index()].as_ref()),
         })
         .collect();
-    registry::prepare(&OpSpec {
+    let spec = OpSpec {
         op: &node.op,
         domain: &node.domain,
         version: node.version,
@@ -203,8 +222,9 @@ pub(super) fn prepare(
         attributes: &node.attributes,
         inputs: &inputs,
         outputs: wanted,
-        limits,
-    })
+        limits: options.limits,
+    };
+    if plain { registry::prepare_reference(&spec) } else { registry::prepare(&spec) }
 }
 
 /// Which nodes an output depends on, going through what is known no further.

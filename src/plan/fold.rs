@@ -1,10 +1,10 @@
 //! Constant folding, within a budget.
 
-use super::compile::prepare;
+use super::compile::{CompileOptions, prepare};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::{Arena, Arg, Context, Inputs};
-use crate::limits::{LoadLimits, RequestLimits};
+use crate::limits::RequestLimits;
 use crate::tensor::Value;
 use crate::threads::Threads;
 
@@ -18,8 +18,9 @@ pub(super) fn fold_constants(
     order: &[usize],
     needed: &[bool],
     known: &mut Known,
-    limits: &LoadLimits,
+    options: CompileOptions<'_>,
 ) -> Result<()> {
+    let limits = options.limits;
     let threads = Threads::new(1);
     let request =
         RequestLimits { run_bytes: limits.folded_constant_bytes, ..RequestLimits::default() };
@@ -32,7 +33,7 @@ pub(super) fn fold_constants(
             continue;
         }
         let wanted = vec![true; node.outputs.len()];
-        let kernel = prepare(node, known, &wanted, limits)?;
+        let kernel = prepare(node, known, &wanted, options)?;
         let args = node
             .inputs
             .iter()

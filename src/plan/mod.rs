@@ -19,6 +19,46 @@ use crate::tensor::Value;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+/// How a graph is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PlanKind {
+    /// Constants folded, weights packed, buffers worked on in place, rows as one program where the
+    /// model allows it: the fastest the library has.
+    #[default]
+    Optimised,
+    /// Every node for itself and as it stands, by candle's operator where candle has it right. For
+    /// comparing the other plan with. It is slow, and the last bits of a row's answer may depend
+    /// on the batch it is asked in.
+    Plain,
+}
+
+impl PlanKind {
+    /// `optimised` or `plain`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PlanKind::Optimised => "optimised",
+            PlanKind::Plain => "plain",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<PlanKind> {
+        [PlanKind::Optimised, PlanKind::Plain].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A step of a model's plan, for those who want to see how it is computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanStep {
+    /// The operator, with its domain unless that is `ai.onnx`.
+    pub operator: String,
+    /// How many runs of the step candle's operator has computed so far, the trial at load
+    /// included; `None` where only the library's own kernel is there. That kernel computed the
+    /// other runs: candle is not asked where it would fail, be wrong or start threads of its own.
+    pub candle_runs: Option<u64>,
+}
+
 /// Where a step finds one of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operand {
@@ -44,6 +84,8 @@ struct Step {
     serves: u64,
     /// `node 'name' (Op)`, for errors.
     label: Box<str>,
+    /// The operator, with its domain unless that is `ai.onnx`.
+    operator: Box<str>,
 }
 
 /// A compiled graph. Immutable and shared by any number of threads; each run has its own frame.
@@ -73,6 +115,15 @@ impl Plan {
     /// The plan as one function of rows, where every step is one (the tabular fast path).
     pub fn row_program(&self) -> Option<&RowProgram> {
         self.row_program.as_ref()
+    }
+
+    /// The steps in the order in which they run; bodies of control flow are not entered.
+    pub fn steps(&self) -> Vec<PlanStep> {
+        let step = |s: &Step| PlanStep {
+            operator: s.operator.to_string(),
+            candle_runs: s.kernel.candle_runs(),
+        };
+        self.steps.iter().map(step).collect()
     }
 
     /// Bytes of constants and of what kernels packed from them.

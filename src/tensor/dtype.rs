@@ -56,6 +56,44 @@ impl ElementType {
         }
     }
 
+    /// The element type of a number of ONNX's `TensorProto.DataType`.
+    ///
+    /// # Errors
+    /// ONNX's name of a type that this crate has not; `None` for a number that is no type.
+    pub(crate) fn from_onnx(number: i64) -> Result<ElementType, Option<&'static str>> {
+        Ok(match number {
+            1 => ElementType::F32,
+            2 => ElementType::U8,
+            3 => ElementType::I8,
+            4 => ElementType::U16,
+            5 => ElementType::I16,
+            6 => ElementType::I32,
+            7 => ElementType::I64,
+            8 => ElementType::String,
+            9 => ElementType::Bool,
+            10 => ElementType::F16,
+            11 => ElementType::F64,
+            12 => ElementType::U32,
+            13 => ElementType::U64,
+            16 => ElementType::BF16,
+            14 => return Err(Some("complex64")),
+            15 => return Err(Some("complex128")),
+            17 => return Err(Some("float8e4m3fn")),
+            18 => return Err(Some("float8e4m3fnuz")),
+            19 => return Err(Some("float8e5m2")),
+            20 => return Err(Some("float8e5m2fnuz")),
+            21 => return Err(Some("uint4")),
+            22 => return Err(Some("int4")),
+            23 => return Err(Some("float4e2m1")),
+            24 => return Err(Some("float8e8m0")),
+            25 => return Err(Some("uint2")),
+            26 => return Err(Some("int2")),
+            27 => return Err(Some("float6e2m3")),
+            28 => return Err(Some("float6e3m2")),
+            _ => return Err(None),
+        })
+    }
+
     /// Whether this is one of the floating-point types.
     pub fn is_float(self) -> bool {
         matches!(self, ElementType::F32 | ElementType::F64 | ElementType::F16 | ElementType::BF16)

@@ -3,9 +3,10 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub mod onnx;
+pub mod proto;
 pub mod random;
 
-use modelserve::{LoadOptions, Model, load};
+use modelserve::{GraphModel, LoadOptions, Model, load};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -35,10 +36,38 @@ pub fn names() -> Vec<String> {
     names
 }
 
+/// The folder of the model zoo; `None`, said aloud, where it is not on this machine. Where CI runs
+/// it has to be.
+pub fn zoo() -> Option<PathBuf> {
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zoo");
+    if zoo.is_dir() {
+        return Some(zoo);
+    }
+    let required = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!required, "no model zoo at {}", zoo.display());
+    println!("SKIPPED: no model zoo at {}", zoo.display());
+    None
+}
+
+/// The folders of the zoo's models, sorted.
+pub fn zoo_models(zoo: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = std::fs::read_dir(zoo)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|folder| folder.join("model.onnx").is_file())
+        .collect();
+    folders.sort();
+    folders
+}
+
 /// Loads the test model `name` as its file stands.
 pub fn load_model(name: &str) -> impl Model + 'static {
-    load(model_path(name), &LoadOptions::default())
-        .unwrap_or_else(|error| panic!("{name} does not load: {error}"))
+    load_as(name, &LoadOptions::default())
+}
+
+/// Loads the test model `name` with these options.
+pub fn load_as(name: &str, options: &LoadOptions) -> GraphModel {
+    load(model_path(name), options).unwrap_or_else(|error| panic!("{name} does not load: {error}"))
 }
 
 /// The test set of a model and its trainer's answers.

@@ -3,7 +3,7 @@
 use crate::guard::guard;
 use crate::pointer::{Out, optional_text, slice, texts};
 use crate::status::*;
-use modelserve::{Classes, Format, LoadOptions, OutputKind, ReloadOptions, Task};
+use modelserve::{Classes, Format, LoadOptions, OutputKind, PlanKind, ReloadOptions, Task};
 use std::ffi::c_char;
 
 /// Told from the file's name and first bytes.
@@ -41,6 +41,13 @@ pub const MODELSERVE_OUTPUT_SCORES: i32 = 3;
 /// Values of a regressor.
 pub const MODELSERVE_OUTPUT_VALUES: i32 = 4;
 
+/// The default: the optimised plan.
+pub const MODELSERVE_PLAN_AUTO: i32 = 0;
+/// The fastest way the library has.
+pub const MODELSERVE_PLAN_OPTIMISED: i32 = 1;
+/// Every operator for itself and unprepared, for comparing with the optimised plan: slow.
+pub const MODELSERVE_PLAN_PLAIN: i32 = 2;
+
 /// How to load a model. Begin with `modelserve_load_options_init`, then set what differs from
 /// the defaults; everything that is left 0 or NULL is told from the model. What it points to
 /// has to live during the call only.
@@ -59,8 +66,8 @@ pub struct modelserve_load_options {
     pub task: i32,
     /// One of `MODELSERVE_OUTPUT_*`: what the scores output holds.
     pub output_kind: i32,
-    /// Always 0.
-    pub reserved: i32,
+    /// One of `MODELSERVE_PLAN_*`.
+    pub plan: i32,
     /// The layer description (`config.json`) of a safetensors model given as bytes, or NULL.
     pub config: *const c_char,
     /// A free text to show beside the version, or NULL.
@@ -191,9 +198,6 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
     }
     // SAFETY: promised by the caller.
     let c = unsafe { read(pointer) }?;
-    if c.reserved != 0 {
-        return Err(Failure::argument("modelserve_load_options.reserved is not 0"));
-    }
     // SAFETY: promised by the caller, for every pointer in the options.
     unsafe {
         Ok(LoadOptions {
@@ -215,6 +219,8 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
             },
             version: (c.version != 0).then_some(c.version),
             display_version: owned(c.display_version, "display_version")?,
+            plan: choice(c.plan, &[PlanKind::Optimised, PlanKind::Plain], "plan")?
+                .unwrap_or_default(),
             threads: c.threads,
             ..LoadOptions::default()
         })
@@ -307,7 +313,14 @@ mod tests {
         options.task = MODELSERVE_TASK_TENSORS;
         // SAFETY: a value of the right size.
         let read = unsafe { load_options(&raw const options) }.unwrap();
-        assert_eq!(read.task, Some(Task::Tensors));
+        assert_eq!((read.task, read.plan), (Some(Task::Tensors), PlanKind::Optimised));
+        options.plan = MODELSERVE_PLAN_PLAIN;
+        // SAFETY: a value of the right size.
+        let read = unsafe { load_options(&raw const options) }.unwrap();
+        assert_eq!(read.plan, PlanKind::Plain);
+        options.plan = 3;
+        // SAFETY: a value of the right size.
+        assert!(unsafe { load_options(&raw const options) }.is_err());
         options.struct_size = 8;
         // SAFETY: refused by its size.
         assert!(unsafe { load_options(&raw const options) }.is_err());

@@ -1,7 +1,7 @@
 //! Load options from keyword arguments.
 
 use crate::error::raise;
-use modelserve::{Classes, ErrorKind, Format, LoadOptions, OutputKind, Task};
+use modelserve::{Classes, ErrorKind, Format, LoadOptions, OutputKind, PlanKind, Task};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -55,6 +55,7 @@ pub(crate) fn load_options(given: Option<&Bound<'_, PyDict>>) -> PyResult<LoadOp
             }
             "version" => options.version = Some(value.extract()?),
             "display_version" => options.display_version = Some(value.extract()?),
+            "plan" => options.plan = named(&value, "plan", PlanKind::from_name)?,
             "threads" => options.threads = value.extract()?,
             _ => {
                 let message = format!("unexpected keyword argument '{name}'");

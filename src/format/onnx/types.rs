@@ -7,37 +7,10 @@ use crate::tensor::ElementType;
 
 /// The element type of that number, or its name where this crate has none.
 pub(super) fn element_type(data_type: i32) -> Result<ElementType, String> {
-    Ok(match data_type {
-        1 => ElementType::F32,
-        2 => ElementType::U8,
-        3 => ElementType::I8,
-        4 => ElementType::U16,
-        5 => ElementType::I16,
-        6 => ElementType::I32,
-        7 => ElementType::I64,
-        8 => ElementType::String,
-        9 => ElementType::Bool,
-        10 => ElementType::F16,
-        11 => ElementType::F64,
-        12 => ElementType::U32,
-        13 => ElementType::U64,
-        16 => ElementType::BF16,
-        0 => return Err("undefined".into()),
-        14 => return Err("complex64".into()),
-        15 => return Err("complex128".into()),
-        17 => return Err("float8e4m3fn".into()),
-        18 => return Err("float8e4m3fnuz".into()),
-        19 => return Err("float8e5m2".into()),
-        20 => return Err("float8e5m2fnuz".into()),
-        21 => return Err("uint4".into()),
-        22 => return Err("int4".into()),
-        23 => return Err("float4e2m1".into()),
-        24 => return Err("float8e8m0".into()),
-        25 => return Err("uint2".into()),
-        26 => return Err("int2".into()),
-        27 => return Err("float6e2m3".into()),
-        28 => return Err("float6e3m2".into()),
-        other => return Err(format!("number {other}")),
+    ElementType::from_onnx(data_type.into()).map_err(|name| match (name, data_type) {
+        (Some(name), _) => name.into(),
+        (None, 0) => "undefined".into(),
+        (None, other) => format!("number {other}"),
     })
 }
 

@@ -44,7 +44,7 @@ impl FirstError {
 }
 
 /// How many groups a node's channels fall into.
-fn group(spec: &OpSpec<'_>) -> Result<usize> {
+pub(super) fn group(spec: &OpSpec<'_>) -> Result<usize> {
     match usize::try_from(spec.attributes.int("group", 1)?) {
         Ok(n) if n > 0 => Ok(n),
         _ => Err(spec.invalid("attribute 'group' must be positive")),
@@ -101,28 +101,7 @@ struct Plan<'a, T> {
 impl Conv {
     /// Refuses weights that do not fit the attributes; answers the kernel's sizes.
     fn check_weights(&self, dims: &[usize]) -> Result<Dims> {
-        ensure!(
-            dims.len() >= 3,
-            InvalidInput,
-            "weights of {} dimensions, expected at least 3",
-            dims.len()
-        );
-        let kernel = Dims::from_slice(&dims[2..]);
-        self.window.check_rank(kernel.len())?;
-        ensure!(
-            self.window.kernel.as_ref().is_none_or(|k| *k == kernel),
-            InvalidInput,
-            "weights of shape {dims:?} do not fit kernel_shape {:?}",
-            self.window.kernel
-        );
-        ensure!(
-            dims[0].is_multiple_of(self.group),
-            InvalidInput,
-            "{} output channels in {} groups",
-            dims[0],
-            self.group
-        );
-        Ok(kernel)
+        self.window.kernel_of(dims, self.group, "output")
     }
 
     fn compute<T: Real>(

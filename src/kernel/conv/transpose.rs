@@ -34,33 +34,16 @@ const BLOCK: usize = 8;
 
 impl ConvTranspose {
     fn check_weights(&self, dims: &[usize]) -> Result<Dims> {
-        ensure!(
-            dims.len() >= 3,
-            InvalidInput,
-            "weights of {} dimensions, expected at least 3",
-            dims.len()
-        );
-        let kernel = Dims::from_slice(&dims[2..]);
+        let kernel = self.window.kernel_of(dims, self.group, "input")?;
         let rank = kernel.len();
-        self.window.check_rank(rank)?;
         let fits = |v: &Dims| v.is_empty() || v.len() == rank;
         ensure!(
-            self.window.kernel.as_ref().is_none_or(|k| *k == kernel)
-                && fits(&self.output_padding)
+            fits(&self.output_padding)
                 && (fits(&self.output_shape) || self.output_shape.len() == rank + 2),
             InvalidInput,
-            "weights of shape {dims:?} do not fit kernel_shape {:?}, output_padding {:?} and \
-             output_shape {:?}",
-            self.window.kernel,
+            "weights of shape {dims:?} do not fit output_padding {:?} and output_shape {:?}",
             self.output_padding,
             self.output_shape
-        );
-        ensure!(
-            dims[0].is_multiple_of(self.group),
-            InvalidInput,
-            "{} input channels in {} groups",
-            dims[0],
-            self.group
         );
         Ok(kernel)
     }

@@ -94,6 +94,32 @@ impl Window {
         Ok(())
     }
 
+    /// The kernel's sizes as weights of these dimensions say; refuses weights that do not fit the
+    /// attributes, or whose first axis does not fall into `group` groups of `what`.
+    pub fn kernel_of(&self, weights: &[usize], group: usize, what: &str) -> Result<Dims> {
+        ensure!(
+            weights.len() >= 3,
+            InvalidInput,
+            "weights of {} dimensions, expected at least 3",
+            weights.len()
+        );
+        let kernel = Dims::from_slice(&weights[2..]);
+        self.check_rank(kernel.len())?;
+        ensure!(
+            self.kernel.as_ref().is_none_or(|k| *k == kernel),
+            InvalidInput,
+            "weights of shape {weights:?} do not fit kernel_shape {:?}",
+            self.kernel
+        );
+        ensure!(
+            weights[0].is_multiple_of(group),
+            InvalidInput,
+            "{} {what} channels in {group} groups",
+            weights[0]
+        );
+        Ok(kernel)
+    }
+
     /// `(stride, dilation, padding before, padding after)` of a spatial axis, as written.
     pub fn axis(&self, axis: usize, rank: usize) -> (usize, usize, usize, usize) {
         let at = |v: &Dims, i: usize, default| v.get(i).copied().unwrap_or(default);

@@ -148,6 +148,18 @@ impl Broadcast {
     }
 }
 
+/// Refuses operands of two types.
+pub fn of_one_type(a: &Tensor, b: &Tensor) -> Result<()> {
+    ensure!(
+        a.dtype() == b.dtype(),
+        InvalidInput,
+        "both operands must be of one type, got {} and {}",
+        a.dtype(),
+        b.dtype()
+    );
+    Ok(())
+}
+
 /// `f(a, b)` element by element. Works in the buffer of an operand that has the result's shape
 /// and that nobody else holds.
 pub fn binary<T: Lanes>(
@@ -156,13 +168,7 @@ pub fn binary<T: Lanes>(
     b: Tensor,
     f: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) -> Result<Tensor> {
-    ensure!(
-        a.dtype() == b.dtype(),
-        InvalidInput,
-        "both operands must be of one type, got {} and {}",
-        a.dtype(),
-        b.dtype()
-    );
+    of_one_type(&a, &b)?;
     let plan = Broadcast::new(a.shape(), b.shape())?;
     let shape = ctx.shape_of::<T>(plan.shape.dims())?;
     let out = if *a.shape() == shape {

@@ -1,7 +1,7 @@
 //! Gemm: α·A·B + β·C.
 
 use super::product::{Dims, Number, batched_f32, batched_plain};
-use super::{pack, scale_all, transposed};
+use super::{pack, row_shape, scale_all, transposed};
 use crate::error::{Result, bail, ensure};
 use crate::kernel::simd::packed::PackedMatrix;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
@@ -244,8 +244,7 @@ impl Kernel for Gemm {
 
 impl RowOp for Gemm {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
-        let packed = self.packed.as_ref()?;
-        (inputs == [packed.k()]).then_some(RowShape { width: packed.n(), classes: None })
+        row_shape(self.packed.as_ref()?, inputs)
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {

@@ -68,6 +68,11 @@ fn transposed<T: Copy>(rows: usize, columns: usize, data: &[T], to: &mut Vec<T>)
     }
 }
 
+/// What the product of a row with `packed` is, where rows of this width fit.
+fn row_shape(packed: &PackedMatrix, inputs: &[usize]) -> Option<RowShape> {
+    (inputs == [packed.k()]).then_some(RowShape { width: packed.n(), classes: None })
+}
+
 fn scale_all<T: Number>(alpha: f32, out: &mut [T]) {
     if alpha != 1.0 {
         for v in out {
@@ -229,8 +234,7 @@ impl Kernel for MatMul {
 
 impl RowOp for MatMul {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
-        let packed = self.packed.as_ref()?;
-        (inputs == [packed.k()]).then_some(RowShape { width: packed.n(), classes: None })
+        row_shape(self.packed.as_ref()?, inputs)
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {

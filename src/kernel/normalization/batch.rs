@@ -1,10 +1,10 @@
 //! BatchNormalization at inference: a scale and a shift per channel.
 
 use super::real::{Real, parameter};
-use super::{Normalization, Normalize, epsilon};
+use super::{Normalization, Normalize, Run, epsilon};
 use crate::error::Result;
-use crate::kernel::{Context, Inputs, Kernel, OpSpec, RowOp, RowShape, simd};
-use crate::tensor::{ElementType, Shape, Tensor};
+use crate::kernel::{Kernel, OpSpec, RowOp, RowShape, simd};
+use crate::tensor::{ElementType, Tensor};
 
 struct Batch {
     epsilon: f64,
@@ -59,10 +59,7 @@ fn folded<T: Real>(
 impl Normalization for Batch {
     fn apply<T: Real>(
         &self,
-        ctx: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        inputs: &Inputs<'_>,
+        Run { ctx, shape, data, inputs }: Run<'_, '_, T>,
     ) -> Result<Vec<Tensor>> {
         let channels = if shape.rank() < 2 { 1 } else { shape.dim(1) };
         let inner: usize = shape.dims().iter().skip(2).product();

@@ -1,10 +1,10 @@
 //! Normalisations over the positions of channels: instance, group, mean-variance.
 
 use super::real::{Real, inverse_deviation, moments, parameter};
-use super::{Normalization, Normalize, epsilon};
+use super::{Normalization, Normalize, Run, epsilon};
 use crate::error::{Result, ensure};
-use crate::kernel::{Context, Inputs, Kernel, OpSpec};
-use crate::tensor::{Shape, Tensor};
+use crate::kernel::{Kernel, OpSpec};
+use crate::tensor::Tensor;
 
 /// How many channels share their statistics.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,10 +37,7 @@ pub(super) fn prepare_group(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 impl Normalization for Grouped {
     fn apply<T: Real>(
         &self,
-        ctx: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        inputs: &Inputs<'_>,
+        Run { ctx, shape, data, inputs }: Run<'_, '_, T>,
     ) -> Result<Vec<Tensor>> {
         ensure!(
             shape.rank() >= 2,
@@ -95,13 +92,7 @@ pub(super) fn prepare_mean_variance(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>
 }
 
 impl Normalization for MeanVariance {
-    fn apply<T: Real>(
-        &self,
-        _: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        _: &Inputs<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn apply<T: Real>(&self, Run { shape, data, .. }: Run<'_, '_, T>) -> Result<Vec<Tensor>> {
         let mut over = vec![false; shape.rank()];
         for &axis in &self.axes {
             over[shape.axis(axis)?] = true;

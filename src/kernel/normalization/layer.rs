@@ -2,7 +2,7 @@
 //! SkipLayerNormalization.
 
 use super::real::{Real, inverse_deviation, moments, parameter};
-use super::{Normalization, Normalize, epsilon};
+use super::{Normalization, Normalize, Run, epsilon};
 use crate::error::{Result, ensure};
 use crate::kernel::elementwise::{self, broadcast::Broadcast};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
@@ -71,10 +71,7 @@ fn spread<'i, T: Real>(inputs: &'i Inputs<'_>, i: usize, over: &Shape) -> Result
 impl Normalization for Layer {
     fn apply<T: Real>(
         &self,
-        ctx: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        inputs: &Inputs<'_>,
+        Run { ctx, shape, data, inputs }: Run<'_, '_, T>,
     ) -> Result<Vec<Tensor>> {
         let axis = shape.axis(self.axis)?;
         let over = Shape::new(&shape.dims()[axis..])?;

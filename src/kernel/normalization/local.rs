@@ -1,10 +1,10 @@
 //! LpNormalization and LRN.
 
 use super::real::Real;
-use super::{Normalization, Normalize};
+use super::{Normalization, Normalize, Run};
 use crate::error::{Result, ensure};
-use crate::kernel::{Context, Inputs, Kernel, OpSpec};
-use crate::tensor::{Shape, Tensor};
+use crate::kernel::{Kernel, OpSpec};
+use crate::tensor::Tensor;
 
 /// x / ‖x‖ along an axis.
 struct Lp {
@@ -20,13 +20,7 @@ pub(super) fn prepare_lp(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 }
 
 impl Normalization for Lp {
-    fn apply<T: Real>(
-        &self,
-        _: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        _: &Inputs<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn apply<T: Real>(&self, Run { shape, data, .. }: Run<'_, '_, T>) -> Result<Vec<Tensor>> {
         let (_, len, inner) = shape.split_at(shape.axis(self.axis)?);
         if data.is_empty() {
             return Ok(vec![]);
@@ -71,13 +65,7 @@ pub(super) fn prepare_lrn(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 }
 
 impl Normalization for Lrn {
-    fn apply<T: Real>(
-        &self,
-        ctx: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        _: &Inputs<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn apply<T: Real>(&self, Run { ctx, shape, data, .. }: Run<'_, '_, T>) -> Result<Vec<Tensor>> {
         ensure!(shape.rank() >= 2, InvalidInput, "LRN takes at least two axes, got {shape}");
         if data.is_empty() {
             return Ok(vec![]);

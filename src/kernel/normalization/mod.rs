@@ -27,16 +27,18 @@ pub(super) const OPS: &[Entry] = &[
     onnx("LRN", 1, local::prepare_lrn),
 ];
 
+/// What one run of a normalisation works on.
+struct Run<'r, 'i, T> {
+    ctx: &'r Context<'r>,
+    shape: &'r Shape,
+    data: &'r mut [T],
+    inputs: &'r Inputs<'i>,
+}
+
 /// A normalisation in the wider types; the narrow floats are computed in `f32`.
 trait Normalization: Send + Sync {
-    /// Normalises `data` of this shape in place and answers any further outputs.
-    fn apply<T: Real>(
-        &self,
-        ctx: &Context<'_>,
-        shape: &Shape,
-        data: &mut [T],
-        inputs: &Inputs<'_>,
-    ) -> Result<Vec<Tensor>>;
+    /// Normalises the data in place and answers any further outputs.
+    fn apply<T: Real>(&self, run: Run<'_, '_, T>) -> Result<Vec<Tensor>>;
 
     /// As [`Kernel::row_op`].
     fn row_op(&self) -> Option<&dyn RowOp> {
@@ -53,17 +55,17 @@ impl<N: Normalization> Normalize<N> {
         let (data, more) = match x.data() {
             Data::F32(_) => {
                 let mut data = owned::<f32>(ctx, x)?;
-                let more = self.0.apply(ctx, &shape, &mut data, inputs)?;
+                let more = self.0.apply(Run { ctx, shape: &shape, data: &mut data, inputs })?;
                 (Data::F32(data), more)
             }
             Data::F64(_) => {
                 let mut data = owned::<f64>(ctx, x)?;
-                let more = self.0.apply(ctx, &shape, &mut data, inputs)?;
+                let more = self.0.apply(Run { ctx, shape: &shape, data: &mut data, inputs })?;
                 (Data::F64(data), more)
             }
             Data::F16(_) | Data::BF16(_) => {
                 let mut wide = x.to_f32_vec()?;
-                let more = self.0.apply(ctx, &shape, &mut wide, inputs)?;
+                let more = self.0.apply(Run { ctx, shape: &shape, data: &mut wide, inputs })?;
                 let data = match x.data() {
                     Data::F16(_) => Data::F16(wide.into_iter().map(f16::from_f32).collect()),
                     _ => Data::BF16(wide.into_iter().map(bf16::from_f32).collect()),

@@ -24,7 +24,7 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 /// The window of a pooling node, which must say its kernel's sizes.
-fn window(spec: &OpSpec<'_>) -> Result<(Window, Dims)> {
+pub(super) fn window(spec: &OpSpec<'_>) -> Result<(Window, Dims)> {
     let window = Window::new(spec)?;
     match window.kernel.clone() {
         Some(kernel) => Ok((window, kernel)),

@@ -28,28 +28,58 @@ pub(super) const OPS: &[Entry] = &[
     onnx("CumSum", 11, cumulative::prepare),
 ];
 
-struct Reduce {
-    reduction: Reduction,
+/// Which axes a node reduces.
+pub(super) struct Axes {
     /// The axes where they are an attribute.
-    axes: Option<Vec<i64>>,
-    keep_dims: bool,
+    listed: Option<Vec<i64>>,
+    /// Whether a reduced axis stays, with one element.
+    pub keep_dims: bool,
     /// No axes mean none instead of all.
     noop_with_empty_axes: bool,
 }
 
+impl Axes {
+    /// The axes of a node; from opset `since` on they are its second input.
+    pub fn new(spec: &OpSpec<'_>, since: i64) -> Result<Axes> {
+        let by_input = spec.version >= since;
+        spec.arity(if by_input { 1..=2 } else { 1..=1 })?;
+        Ok(Axes {
+            listed: match by_input {
+                true => None,
+                false => Some(spec.attributes.ints("axes")?.to_vec()),
+            },
+            keep_dims: spec.attributes.flag("keepdims", true)?,
+            noop_with_empty_axes: by_input
+                && spec.attributes.flag("noop_with_empty_axes", false)?,
+        })
+    }
+
+    /// For each axis of `shape` whether it is reduced in this run.
+    pub fn reduced(&self, inputs: &Inputs<'_>, shape: &Shape) -> Result<Vec<bool>> {
+        let from_input = match (&self.listed, inputs.tensor_opt(1)?) {
+            (None, Some(axes)) => axes.to_i64_vec()?,
+            _ => Vec::new(),
+        };
+        let axes = self.listed.as_deref().unwrap_or(&from_input);
+        if axes.is_empty() {
+            return Ok(vec![!self.noop_with_empty_axes; shape.rank()]);
+        }
+        let mut reduced = vec![false; shape.rank()];
+        for &axis in axes {
+            reduced[shape.axis(axis)?] = true;
+        }
+        Ok(reduced)
+    }
+}
+
+struct Reduce {
+    reduction: Reduction,
+    axes: Axes,
+}
+
 fn prepare(spec: &OpSpec<'_>, reduction: Reduction) -> Result<Box<dyn Kernel>> {
-    let by_input = spec.version >= if reduction == Reduction::Sum { 13 } else { 18 };
-    spec.arity(if by_input { 1..=2 } else { 1..=1 })?;
-    let axes = match by_input {
-        true => None,
-        false => Some(spec.attributes.ints("axes")?.to_vec()),
-    };
-    Ok(Box::new(Reduce {
-        reduction,
-        axes,
-        keep_dims: spec.attributes.flag("keepdims", true)?,
-        noop_with_empty_axes: by_input && spec.attributes.flag("noop_with_empty_axes", false)?,
-    }))
+    let axes = Axes::new(spec, if reduction == Reduction::Sum { 13 } else { 18 })?;
+    Ok(Box::new(Reduce { reduction, axes }))
 }
 
 /// Where the lines that are reduced lie in a tensor.
@@ -145,18 +175,6 @@ impl Lines {
     }
 }
 
-/// Which of `rank` axes a list names; no list or an empty one names all, or none.
-fn chosen(axes: &[i64], shape: &Shape, none: bool) -> Result<Vec<bool>> {
-    if axes.is_empty() {
-        return Ok(vec![!none; shape.rank()]);
-    }
-    let mut reduced = vec![false; shape.rank()];
-    for &axis in axes {
-        reduced[shape.axis(axis)?] = true;
-    }
-    Ok(reduced)
-}
-
 /// Sums or means over axes with others behind them, column by column in `f64`.
 fn sum_columns(
     ctx: &Context<'_>,
@@ -209,13 +227,8 @@ impl Reduce {
 impl Kernel for Reduce {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let input = inputs.tensor(0)?;
-        let from_input = match (&self.axes, inputs.tensor_opt(1)?) {
-            (None, Some(axes)) => axes.to_i64_vec()?,
-            _ => Vec::new(),
-        };
-        let axes = self.axes.as_deref().unwrap_or(&from_input);
-        let reduced = chosen(axes, input.shape(), self.noop_with_empty_axes)?;
-        let lines = Lines::new(input.shape(), &reduced, self.keep_dims)?;
+        let reduced = self.axes.reduced(inputs, input.shape())?;
+        let lines = Lines::new(input.shape(), &reduced, self.axes.keep_dims)?;
         macro_rules! halves {
             ($t:ty, $input:expr) => {
                 self.of_f32(ctx, &lines, &$input.to_f32_vec()?)?

@@ -62,6 +62,14 @@ impl Kernel for NonZero {
     }
 }
 
+/// The tensor and the axis to choose along; without one, all its elements in a line.
+fn along(tensor: &Tensor, axis: Option<i64>) -> Result<(Tensor, usize)> {
+    match axis {
+        Some(axis) => Ok((tensor.clone(), tensor.shape().axis(axis)?)),
+        None => Ok((tensor.clone().reshaped(Shape::new(&[tensor.len()])?)?, 0)),
+    }
+}
+
 struct Compress {
     axis: Option<i64>,
 }
@@ -80,17 +88,7 @@ impl Kernel for Compress {
             "Compress: condition of shape {}, expected one axis",
             condition.shape()
         );
-        let tensor = inputs.tensor(0)?.clone();
-        let (tensor, axis) = match self.axis {
-            Some(axis) => {
-                let axis = tensor.shape().axis(axis)?;
-                (tensor, axis)
-            }
-            None => {
-                let flat = Shape::new(&[tensor.len()])?;
-                (tensor.reshaped(flat)?, 0)
-            }
-        };
+        let (tensor, axis) = along(inputs.tensor(0)?, self.axis)?;
         let chosen = condition.as_slice::<bool>()?.iter().enumerate();
         let at: Vec<usize> = chosen.filter(|(_, c)| **c).map(|(i, _)| i).collect();
         ensure!(

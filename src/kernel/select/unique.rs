@@ -1,7 +1,7 @@
 //! Unique: distinct elements or slices, where they stand, and how often.
 
 use super::order::Order;
-use super::pick;
+use super::{along, pick};
 use crate::error::Result;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
 use crate::tensor::{Shape, Tensor, Value, for_each_type};
@@ -73,17 +73,7 @@ fn groups<T: Order>(v: &[T], shape: &Shape, axis: usize, sorted: bool) -> (Vec<G
 
 impl Kernel for Unique {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        let tensor = inputs.tensor(0)?.clone();
-        let (tensor, axis) = match self.axis {
-            Some(axis) => {
-                let axis = tensor.shape().axis(axis)?;
-                (tensor, axis)
-            }
-            None => {
-                let flat = Shape::new(&[tensor.len()])?;
-                (tensor.reshaped(flat)?, 0)
-            }
-        };
+        let (tensor, axis) = along(inputs.tensor(0)?, self.axis)?;
         // Slices without elements cost nothing to hold, but each takes part in the answer.
         ctx.shape_of::<i64>(&[tensor.shape().dim(axis)])?;
         let (groups, inverse) =
