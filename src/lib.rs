@@ -48,9 +48,10 @@ mod threads;
 pub use error::{Error, ErrorKind, Result};
 pub use kernel::registry::operators;
 pub use manager::{
-    Event, EventKind, Events, Gate, GateReport, ManagerOptions, MemoryPolicy, MemoryUse,
-    ModelHandle, ModelManager, ModelSource, ModelStats, Policies, ReloadOptions, Snapshot,
-    VersionState, VersionStats, VersionStatus,
+    Another, CanaryRule, Event, EventKind, Events, FallbackRule, FallbackTo, Gate, GateReport,
+    ManagerOptions, MemoryPolicy, MemoryUse, ModelHandle, ModelManager, ModelSource, ModelStats,
+    Policies, RefreshReport, ReloadOptions, RepositoryModel, RepositoryRules, ShadowRule, Snapshot, VersionState, VersionStats, VersionStatus,
+    WorstRow,
 };
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,

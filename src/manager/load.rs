@@ -93,6 +93,25 @@ pub(super) struct Add<'a> {
     pub activation: Activation,
     pub allow_signature_change: bool,
     pub gate: Option<&'a Gate>,
+    /// Accept any number that is not taken, not only rising ones.
+    pub any_number: bool,
+    /// A last check of what was loaded.
+    pub confirm: Option<&'a dyn Fn(&ModelInfo) -> Result<()>>,
+}
+
+impl Add<'_> {
+    /// A load as people ask for it: numbers rise.
+    pub fn new(source: Option<ModelSource>, activation: Activation) -> Add<'static> {
+        Add {
+            source,
+            options: None,
+            activation,
+            allow_signature_change: false,
+            gate: None,
+            any_number: false,
+            confirm: None,
+        }
+    }
 }
 
 impl Slot {
@@ -109,6 +128,13 @@ impl Slot {
         })
     }
 
+    /// A number that no available version has.
+    fn free_number(&self, number: u64) -> Result<u64> {
+        let taken = self.cell.with(|state| state.versions.contains_key(&number));
+        ensure!(!taken, AlreadyExists, "version {number} is loaded already");
+        next_number(Some(number), 0)
+    }
+
     fn serving(&self) -> Option<Arc<Version>> {
         self.cell.with(|state| match &state.serving {
             Serving::Version(v) => Some(v.clone()),
@@ -122,7 +148,10 @@ impl Slot {
             display_version: None,
             ..loading.options.clone()
         });
-        let number = next_number(options.version, loading.last_version)?;
+        let number = match options.version {
+            Some(number) if add.any_number => self.free_number(number)?,
+            asked => next_number(asked, loading.last_version)?,
+        };
         options.version = Some(number);
         let source = match (add.source, self.cell.with(|s| s.path())) {
             (Some(source), _) => source,
@@ -133,14 +162,25 @@ impl Slot {
             ),
         };
         self.enter(number, VersionState::Start, None);
-        let result = self.build(&source, &options, add.allow_signature_change, add.gate, loading);
+        let confirmed = |version: Version| {
+            if let Some(confirm) = add.confirm {
+                confirm(version.info())?;
+            }
+            Ok(version)
+        };
+        let result = self
+            .build(&source, &options, add.allow_signature_change, add.gate, loading)
+            .and_then(confirmed);
         match result {
             Ok(version) => {
-                loading.last_version = number;
+                loading.last_version = loading.last_version.max(number);
                 loading.options = options;
                 let info = version.info().clone();
-                self.publish(version, add.activation, loading.keep)?;
-                Ok(info)
+                let published = self.publish(version, add.activation, loading.keep);
+                if let Err(e) = &published {
+                    self.enter(number, VersionState::End, Some(e));
+                }
+                published.map(|()| info)
             }
             Err(e) => {
                 self.enter(number, VersionState::End, Some(&e));

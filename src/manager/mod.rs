@@ -6,6 +6,7 @@
 
 mod cell;
 mod events;
+mod follow;
 mod gate;
 mod handle;
 mod load;
@@ -13,6 +14,7 @@ mod memory;
 mod metrics;
 mod policies;
 mod recent;
+mod repository;
 mod slot;
 mod snapshot;
 mod stats;
@@ -20,15 +22,16 @@ mod statuses;
 mod version;
 
 pub use events::{Event, EventKind, Events, VersionState, VersionStatus};
-pub use gate::{Gate, GateReport};
+pub use gate::{Gate, GateReport, WorstRow};
 pub use handle::ModelHandle;
 pub use load::ModelSource;
 pub use memory::{MemoryPolicy, MemoryUse};
-pub use policies::Policies;
+pub use policies::{Another, CanaryRule, FallbackRule, FallbackTo, Policies, ShadowRule};
+pub use repository::{RefreshReport, RepositoryModel, RepositoryRules};
 pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 
-use crate::error::{Result, ensure, err};
+use crate::error::{Error, Result, ensure, err};
 use crate::limits::MAX_MODELS;
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply, Request,
@@ -39,6 +42,7 @@ use bytes::Bytes;
 use events::EventBus;
 use load::{Activation, Add};
 use memory::Memory;
+use repository::Served;
 use parking_lot::Mutex;
 use slot::Slot;
 use std::collections::{BTreeMap, HashMap};
@@ -94,7 +98,51 @@ struct Registry {
     changes: Mutex<()>,
     events: Arc<EventBus>,
     memory: Arc<Memory>,
+    repository: Mutex<Option<Served>>,
     started: Instant,
+}
+
+impl Registry {
+    /// Puts a slot that serves under its name.
+    fn insert(&self, slot: Arc<Slot>) -> Result<()> {
+        let _guard = self.changes.lock();
+        let slots = self.slots.load();
+        check_free(slot.name(), &slots)?;
+        ensure!(
+            slots.len() < MAX_MODELS,
+            LimitExceeded,
+            "a manager holds at most {MAX_MODELS} models"
+        );
+        let mut next: Slots = (**slots).clone();
+        next.insert(slot.name().to_string(), slot.clone());
+        self.slots.store(Arc::new(next));
+        self.memory.join(&slot);
+        Ok(())
+    }
+
+    /// Takes a name out of service.
+    fn remove(&self, name: &str) -> Result<()> {
+        let guard = self.changes.lock();
+        let mut next: Slots = (**self.slots.load()).clone();
+        let slot = next.remove(name).ok_or_else(|| self.not_found(name))?;
+        self.slots.store(Arc::new(next));
+        drop(guard);
+        // Waits for a reload of this name that is under way, and for that one only.
+        slot.retire();
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.slots.load().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn not_found(&self, name: &str) -> Error {
+        let loaded = self.names();
+        let list = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
+        err!(NotFound, "no such model is loaded (loaded: {list})").with_model(name)
+    }
 }
 
 /// Models by name. Cheap to clone (clones share the models); every method may be called from any
@@ -121,6 +169,7 @@ impl ModelManager {
                 changes: Mutex::new(()),
                 events: Arc::default(),
                 memory: Arc::new(memory),
+                repository: Mutex::default(),
                 started: Instant::now(),
             }),
         }
@@ -149,41 +198,15 @@ impl ModelManager {
     ) -> Result<ModelHandle> {
         let registry = &self.registry;
         check_name(name)?;
-        self.check_free(name, &registry.slots.load())?;
-        let slot = Slot::new(
-            name,
-            registry.options.keep_versions,
-            registry.events.clone(),
-            registry.memory.clone(),
-        );
+        check_free(name, &registry.slots.load())?;
+        let slot = Slot::new(name, registry.options.keep_versions, registry);
         slot.add(Add {
-            source: Some(source.into()),
             options: Some(self.with_defaults(options)),
-            activation: Activation::Serve,
             allow_signature_change: true,
-            gate: None,
+            ..Add::new(Some(source.into()), Activation::Serve)
         })?;
-        let _guard = registry.changes.lock();
-        let slots = registry.slots.load();
-        self.check_free(name, &slots)?;
-        ensure!(
-            slots.len() < MAX_MODELS,
-            LimitExceeded,
-            "a manager holds at most {MAX_MODELS} models"
-        );
-        let mut next: Slots = (**slots).clone();
-        next.insert(name.to_string(), slot.clone());
-        registry.slots.store(Arc::new(next));
-        registry.memory.join(&slot);
+        registry.insert(slot.clone())?;
         Ok(ModelHandle::following(slot))
-    }
-
-    fn check_free(&self, name: &str, slots: &Slots) -> Result<()> {
-        if slots.contains_key(name) {
-            let e = err!(AlreadyExists, "is loaded already: use reload, or unload it first");
-            return Err(e.with_model(name));
-        }
-        Ok(())
     }
 
     /// As [`ModelManager::load_from`], from a file or a folder with one.
@@ -234,11 +257,10 @@ impl ModelManager {
         activation: Activation,
     ) -> Result<ModelInfo> {
         self.slot(name)?.add(Add {
-            source,
             options: options.load.as_ref().map(|load| self.with_defaults(load)),
-            activation,
             allow_signature_change: options.allow_signature_change,
             gate: options.gate.as_ref(),
+            ..Add::new(source, activation)
         })
     }
 
@@ -445,24 +467,45 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name.
     pub fn unload(&self, name: &str) -> Result<()> {
-        let guard = self.registry.changes.lock();
-        let mut next: Slots = (**self.registry.slots.load()).clone();
-        let slot = next.remove(name).ok_or_else(|| self.not_found(name))?;
-        self.registry.slots.store(Arc::new(next));
-        drop(guard);
-        // Waits for a reload of this name that is under way, and for that one only.
-        slot.retire();
-        Ok(())
+        self.registry.remove(name)
     }
 
-    fn not_found(&self, name: &str) -> crate::Error {
-        let loaded = self.models();
-        let list = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
-        err!(NotFound, "no such model is loaded (loaded: {list})").with_model(name)
+    /// Serves a folder of models, laid out as `<root>/<model>/<version>/<files>`, and follows its
+    /// changes (`docs/repository.md`). Versions that are there and complete are loaded before
+    /// this returns; what could not be loaded is in the report, and is tried again.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the manager serves a repository already; `NotFound`,
+    /// `PermissionDenied` or `Io` for the folder; `InvalidArgument` for a model's name.
+    pub fn serve_repository(
+        &self,
+        root: impl AsRef<Path>,
+        rules: RepositoryRules,
+    ) -> Result<RefreshReport> {
+        // Not held while models are loaded: `refresh` and a second call see what is there.
+        repository::ensure_none(self.registry.repository.lock().as_ref())?;
+        let (served, report) = Served::start(root.as_ref(), rules, &self.registry)?;
+        let mut repository = self.registry.repository.lock();
+        repository::ensure_none(repository.as_ref())?;
+        *repository = Some(served);
+        Ok(report)
+    }
+
+    /// Looks at the repository now, and does what there is to do. A version whose files changed
+    /// of late is left for a later look: they may still be being copied.
+    ///
+    /// # Errors
+    /// `NotFound` when the manager serves no repository.
+    pub fn refresh(&self) -> Result<RefreshReport> {
+        let driver = match &*self.registry.repository.lock() {
+            Some(served) => served.driver.clone(),
+            None => return Err(repository::none()),
+        };
+        Ok(driver.refresh())
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>> {
-        self.registry.slots.load().get(name).cloned().ok_or_else(|| self.not_found(name))
+        self.registry.slots.load().get(name).cloned().ok_or_else(|| self.registry.not_found(name))
     }
 
     /// A handle bound to the name: it always answers with the version serving now.
@@ -475,9 +518,7 @@ impl ModelManager {
 
     /// The names of all models, sorted.
     pub fn models(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.registry.slots.load().keys().cloned().collect();
-        names.sort_unstable();
-        names
+        self.registry.names()
     }
 
     /// What is known of the serving version.
@@ -503,7 +544,7 @@ impl ModelManager {
     pub fn predict_row(&self, name: &str, row: &[f32]) -> Result<Prediction> {
         match self.registry.slots.load().get(name) {
             Some(slot) => slot.predict_row(row),
-            None => Err(self.not_found(name)),
+            None => Err(self.registry.not_found(name)),
         }
     }
 
@@ -554,6 +595,14 @@ impl std::fmt::Debug for ModelManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ModelManager").field("models", &self.models()).finish()
     }
+}
+
+fn check_free(name: &str, slots: &Slots) -> Result<()> {
+    if slots.contains_key(name) {
+        let e = err!(AlreadyExists, "is loaded already: use reload, or unload it first");
+        return Err(e.with_model(name));
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<()> {

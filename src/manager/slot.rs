@@ -7,7 +7,8 @@ use super::cell::Cell;
 use super::events::{EventBus, EventKind, VersionState, VersionStatus};
 use super::load::{Activation, Loading};
 use super::memory::{Memory, MemoryUse};
-use super::policies::Policies;
+use super::Registry;
+use super::policies::{Live, Policies};
 use super::recent::Recent;
 use super::stats::{Counters, ModelStats, VersionStats};
 use super::statuses::Statuses;
@@ -18,6 +19,7 @@ use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Reply, Request, Signature,
     Target,
 };
+use crate::policy::deadline::{Deadline, DeadlineOptions};
 use crate::process;
 use crate::tensor::Tensor;
 use parking_lot::Mutex;
@@ -60,9 +62,7 @@ pub(super) struct State {
     pub labels: BTreeMap<Arc<str>, u64>,
     /// What serves after a rollback.
     pub previous: Option<Arc<Origin>>,
-    pub policies: Arc<Policies>,
-    /// Deadline → fallback → route, where any of them is configured.
-    pub top: Option<Arc<dyn Model>>,
+    pub live: Live,
     /// The process generation that the policies' queues and counts belong to.
     pub generation: u64,
 }
@@ -78,17 +78,13 @@ pub(super) struct Slot {
     pub(super) recent: Recent,
     pub(super) events: Arc<EventBus>,
     pub(super) memory: Arc<Memory>,
+    pub(super) registry: Weak<Registry>,
     pub(super) started: Instant,
     history: Mutex<VecDeque<Arc<Counters>>>,
 }
 
 impl Slot {
-    pub(super) fn new(
-        name: &str,
-        keep: usize,
-        events: Arc<EventBus>,
-        memory: Arc<Memory>,
-    ) -> Arc<Slot> {
+    pub(super) fn new(name: &str, keep: usize, registry: &Arc<Registry>) -> Arc<Slot> {
         Arc::new_cyclic(|me| Slot {
             name: name.into(),
             me: me.clone(),
@@ -97,15 +93,15 @@ impl Slot {
                 serving: Serving::Nobody,
                 labels: BTreeMap::new(),
                 previous: None,
-                policies: Arc::default(),
-                top: None,
+                live: Live::default(),
                 generation: process::generation(),
             }),
             loading: Mutex::new(Loading::new(keep)),
             statuses: Mutex::default(),
             recent: Recent::default(),
-            events,
-            memory,
+            events: registry.events.clone(),
+            memory: registry.memory.clone(),
+            registry: Arc::downgrade(registry),
             started: Instant::now(),
             history: Mutex::default(),
         })
@@ -166,21 +162,26 @@ impl Slot {
 
     /// Whether a request may be answered straight by the serving version, in this step.
     fn plain(state: &State) -> Option<&Version> {
-        match (&state.serving, &state.top) {
+        match (&state.serving, &state.live.top) {
             (Serving::Version(version), None) if !state.is_foreign() => Some(version),
             _ => None,
         }
     }
 
-    /// The model that answers a request with this target: a version, or the policies above.
-    fn asked(&self, target: &Target) -> Result<Arc<dyn Model>> {
+    /// The model that answers this request: a version, or the policies above. A deadline that
+    /// the request brings is kept in any case.
+    fn asked(&self, ctx: &Ctx) -> Result<Arc<dyn Model>> {
         self.settle();
-        if *target == Target::Serving
-            && let Some(top) = self.cell.with(|state| state.top.clone())
+        if ctx.target == Target::Serving
+            && let Some(top) = self.cell.with(|state| state.live.top.clone())
         {
             return Ok(top);
         }
-        Ok(self.version(target)?)
+        let version = self.version(&ctx.target)?;
+        Ok(match ctx.deadline {
+            Some(_) => Arc::new(Deadline::new(version, DeadlineOptions::default())),
+            None => version,
+        })
     }
 
     /// After a fork, makes the policies anew: their queues and counts are the parent's.
@@ -188,8 +189,11 @@ impl Slot {
         if self.cell.with(State::is_foreign)
             && let Some(_loading) = self.loading.try_lock()
         {
-            let policies = self.cell.with(|state| state.policies.clone());
-            self.restack(&policies);
+            let policies = self.cell.with(|state| state.live.policies.clone());
+            if let Err(e) = self.restack(policies) {
+                tracing::warn!(target: "modelserve::lifecycle", model = &*self.name,
+                    "the policies cannot be made anew after a fork: {e}");
+            }
         }
     }
 
@@ -220,7 +224,7 @@ impl Slot {
                 versions: BTreeMap::new(),
                 serving: Serving::Nobody,
                 labels: BTreeMap::new(),
-                top: None,
+                live: Live::default(),
                 previous: None,
                 ..state.clone()
             };
@@ -418,36 +422,43 @@ impl Slot {
     /// Sets the policies of this name; requests under way finish under the old ones.
     pub(super) fn set_policies(&self, policies: Policies) -> Result<()> {
         let _loading = self.loading.lock();
-        self.named(policies.check(self))?;
-        self.recent.set_capacity(policies.recent_inputs);
-        self.restack(&Arc::new(policies));
+        let recent = policies.recent_inputs;
+        self.named(self.restack(Arc::new(policies)))?;
+        self.recent.set_capacity(recent);
         Ok(())
     }
 
-    /// Makes the policy stacks of every version, and the one above them, anew. The caller holds
-    /// `loading`.
-    pub(super) fn restack(&self, policies: &Arc<Policies>) {
-        let top = policies.top(self);
+    /// Makes the policies of every version, and those above them, anew. The caller holds
+    /// `loading`, so that no version comes or goes meanwhile.
+    fn restack(&self, policies: Arc<Policies>) -> Result<()> {
+        let live = Live::new(policies, self)?;
+        let versions = self.cell.with(|state| state.versions.clone());
+        let mut stacked = BTreeMap::new();
+        for (number, version) in versions {
+            let parts = live.around(&version.core, self)?;
+            stacked.insert(number, Arc::new(version.with_parts(parts)));
+        }
         self.cell.update(|state| {
-            let mut next = state.clone();
-            for version in next.versions.values_mut() {
-                *version = Arc::new(version.stacked(policies.around(&version.core)));
-            }
-            next.serving = match &state.serving {
-                Serving::Version(v) => match next.versions.get(&v.number()) {
+            let serving = match &state.serving {
+                Serving::Version(v) => match stacked.get(&v.number()) {
                     Some(version) => Serving::Version(version.clone()),
                     None => Serving::Version(v.clone()),
                 },
                 other => other.clone(),
             };
-            next.top = top;
-            next.policies = policies.clone();
-            next.generation = process::generation();
+            let next = State {
+                versions: stacked,
+                serving,
+                live,
+                generation: process::generation(),
+                ..state.clone()
+            };
             (Some(next), ())
         });
+        Ok(())
     }
 
-    /// Puts a new version among those that can be asked.
+    /// Puts a new version among those that can be asked. The caller holds `loading`.
     pub(super) fn publish(
         &self,
         version: Version,
@@ -456,13 +467,13 @@ impl Slot {
     ) -> Result<()> {
         let number = version.number();
         let counters = version.core.counters.clone();
+        let live = self.cell.with(|state| state.live.clone());
+        let version = version.with_parts(live.around(&version.core, self)?);
         self.cell.update(|state| {
             let mut next = state.clone();
-            let stack = state.policies.around(&version.core);
-            next.versions.insert(number, Arc::new(version.stacked(stack)));
+            next.versions.insert(number, Arc::new(version));
             (Some(next), ())
         });
-        drop(version);
         {
             let mut history = self.history.lock();
             if !history.iter().any(|c| Arc::ptr_eq(c, &counters)) {
@@ -517,6 +528,10 @@ impl Slot {
         all
     }
 
+    pub(super) fn versions_available(&self) -> usize {
+        self.cell.with(|state| state.versions.len())
+    }
+
     pub(super) fn labels(&self) -> BTreeMap<Arc<str>, u64> {
         self.cell.with(|state| state.labels.clone())
     }
@@ -557,7 +572,7 @@ impl State {
         let held = |number: u64| {
             Some(number) == serving
                 || self.labels.values().any(|v| *v == number)
-                || self.policies.names_version(number)
+                || self.live.policies.names_version(number)
         };
         let free: Vec<u64> = self.versions.keys().copied().filter(|n| !held(*n)).collect();
         let spare = free.len().saturating_sub(keep.saturating_sub(1));
@@ -585,8 +600,8 @@ impl Model for Slot {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let plain = match ctx.target {
-            Target::Serving => {
+        let plain = match (&ctx.target, ctx.deadline) {
+            (Target::Serving, None) => {
                 self.cell.with(|state| Slot::plain(state).map(|v| v.call(request, ctx)))
             }
             _ => None,
@@ -594,7 +609,7 @@ impl Model for Slot {
         let reply = match plain {
             Some(reply) => reply,
             None => {
-                let asked = self.asked(&ctx.target)?;
+                let asked = self.asked(ctx)?;
                 self.named(asked.call(request, ctx))
             }
         };
@@ -615,7 +630,7 @@ impl Model for Slot {
             });
         }
         self.recent.offer(|| request.clone());
-        match self.asked(&ctx.target) {
+        match self.asked(&ctx) {
             Ok(asked) => {
                 let slot = self;
                 let done = Done::new(move |result, ctx| done.call(slot.named(result), ctx));

@@ -1,12 +1,16 @@
 //! One version in service.
 
+use super::policies::Parts;
 use super::slot::{Origin, Slot};
 use super::stats::Counters;
 use crate::error::Result;
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Reply, Request, Signature,
 };
+use crate::policy::batch::{Batch, BatchOptions};
+use crate::process;
 use crate::tensor::Tensor;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -24,6 +28,9 @@ pub(super) struct Core {
     slot: Weak<Slot>,
     started: Instant,
     options: LoadOptions,
+    /// Where submitted requests take turns while no batching is configured, and the process
+    /// generation it was made in.
+    lane: Mutex<Option<(u64, Arc<dyn Model>)>>,
 }
 
 impl Drop for Core {
@@ -39,8 +46,7 @@ impl Drop for Core {
 #[derive(Clone)]
 pub struct Version {
     pub(super) core: Arc<Core>,
-    /// Cache → admission → breaker → batching → plan, where any of them is configured.
-    stack: Option<Arc<dyn Model>>,
+    pub(super) parts: Parts,
 }
 
 impl Version {
@@ -64,14 +70,15 @@ impl Version {
             slot: slot.me.clone(),
             started: slot.started,
             options,
+            lane: Mutex::default(),
         };
         core.touch(Instant::now());
-        Version { core: Arc::new(core), stack: None }
+        Version { core: Arc::new(core), parts: Parts::default() }
     }
 
     /// The same version behind other policies.
-    pub(super) fn stacked(&self, stack: Option<Arc<dyn Model>>) -> Version {
-        Version { core: self.core.clone(), stack }
+    pub(super) fn with_parts(&self, parts: Parts) -> Version {
+        Version { core: self.core.clone(), parts }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -92,11 +99,30 @@ impl Version {
     }
 
     fn asked(&self) -> &dyn Model {
-        self.stack.as_deref().unwrap_or(&*self.core.model)
+        self.parts.stack.as_deref().unwrap_or(&*self.core.model)
     }
 }
 
 impl Core {
+    /// The model behind a lane that runs as many submitted requests at once as there are CPUs:
+    /// a slow model must not take the threads of others.
+    fn lane(&self) -> Arc<dyn Model> {
+        let generation = process::generation();
+        let mut lane = self.lane.lock();
+        if let Some((made, lane)) = &*lane
+            && *made == generation
+        {
+            return lane.clone();
+        }
+        let batch = Batch::new(self.model.clone(), BatchOptions::default(), Arc::default());
+        let made: Arc<dyn Model> = match batch {
+            Ok(batch) => Arc::new(batch),
+            Err(_) => self.model.clone(),
+        };
+        *lane = Some((generation, made.clone()));
+        made
+    }
+
     /// Where it came from, to load it again.
     pub(super) fn origin(&self) -> Origin {
         Origin {
@@ -182,7 +208,7 @@ impl Model for Version {
         let rows = request.rows();
         let core = self.core.clone();
         core.in_flight.fetch_add(1, Relaxed);
-        let asked = self.stack.clone().unwrap_or_else(|| self.core.model.clone());
+        let asked = self.parts.stack.clone().unwrap_or_else(|| self.core.lane());
         let done = Done::new(move |result, mut ctx| {
             core.in_flight.fetch_sub(1, Relaxed);
             let mut result = result.map_err(|e| e.with_model(&core.name));
@@ -209,7 +235,7 @@ impl Model for Version {
     }
 
     fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        if self.stack.is_none() {
+        if self.parts.stack.is_none() {
             let mut p = self.core.counted(1, || self.core.model.predict_row(row))?;
             p.model_version = self.number();
             p.receipt.version = self.number();

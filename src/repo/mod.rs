@@ -33,6 +33,7 @@
 
 mod backoff;
 mod contents;
+mod golden;
 mod labels;
 mod layout;
 mod manifest;
@@ -48,6 +49,7 @@ mod tests;
 
 pub use backoff::{Backoff, Failure};
 pub use contents::Fingerprint;
+pub(crate) use golden::golden_files;
 pub use labels::Labels;
 pub use layout::Ignored;
 pub use plan::{Action, Plan, States, VersionState, reconcile};
