@@ -21,7 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attribute;
-mod config;
+pub mod config;
 mod error;
 mod executor;
 mod format;
@@ -29,7 +29,7 @@ pub mod graph;
 mod kernel;
 pub mod limits;
 mod manager;
-mod metrics;
+pub mod metrics;
 mod model;
 mod plan;
 pub mod policy;

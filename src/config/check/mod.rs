@@ -1,0 +1,136 @@
+//! What one key alone cannot tell: ranges, and keys that have to agree with each other.
+
+mod model;
+
+use super::locate::{Document, Position, Step, dotted};
+use super::model::Config;
+use crate::error::{Result, ensure};
+use crate::limits::MAX_MODELS;
+use model::ModelCheck;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// Most complaints of one error.
+const MAX_PROBLEMS: usize = 8;
+
+/// Checks a configuration that has the right keys and types.
+///
+/// # Errors
+/// `InvalidArgument` that lists what is wrong, each with its key and place.
+pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<()> {
+    let mut c = Checker { document, path: Vec::new(), problems: Vec::new() };
+    c.within("manager", |c| {
+        c.positive_time("poll_interval", config.manager.poll_interval);
+        c.at_least("memory_budget", config.manager.memory_budget);
+        let pointless = config.manager.watch && config.manager.model_repository.is_none();
+        c.require("watch", !pointless, "needs a model_repository to watch");
+    });
+    c.within("metrics", |c| c.at_least("max_series", config.metrics.max_series.map(wide)));
+    c.within("models", |c| {
+        if config.models.len() > MAX_MODELS {
+            c.complain(format!("expected at most {MAX_MODELS}, got {}", config.models.len()));
+        }
+        for (name, model) in &config.models {
+            c.within(name, |c| ModelCheck { config, name, model }.check(c));
+        }
+    });
+    c.finish()
+}
+
+/// Collects complaints while it walks the structs as the keys nest in the file.
+struct Checker<'a> {
+    document: &'a Document<'a>,
+    path: Vec<Step>,
+    problems: Vec<(Position, String)>,
+}
+
+impl Checker<'_> {
+    fn step<R>(&mut self, step: Step, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.path.push(step);
+        let answer = f(self);
+        self.path.pop();
+        answer
+    }
+
+    fn within<R>(&mut self, key: &str, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.step(Step::Key(key.to_string()), f)
+    }
+
+    fn complain(&mut self, message: impl Display) {
+        let at = self.document.position(&self.path);
+        self.problems.push((at, format!("{} at {at}: {message}", dotted(&self.path))));
+    }
+
+    fn require(&mut self, key: &str, holds: bool, message: impl Display) {
+        if !holds {
+            self.within(key, |c| c.complain(message));
+        }
+    }
+
+    /// One or more.
+    fn at_least(&mut self, key: &str, value: Option<u64>) {
+        self.require(key, value != Some(0), "expected 1 or more, got 0");
+    }
+
+    fn positive_time(&mut self, key: &str, value: Option<Duration>) {
+        let holds = value.is_none_or(|v| !v.is_zero());
+        self.require(key, holds, "expected a time above 0, got 0");
+    }
+
+    fn between(&mut self, key: &str, value: Option<f64>, low: f64, high: f64) {
+        if let Some(v) = value {
+            let message = format_args!("expected a number from {low} to {high}, got {v}");
+            self.require(key, (low..=high).contains(&v), message);
+        }
+    }
+
+    fn above(&mut self, key: &str, value: Option<f64>, low: f64) {
+        if let Some(v) = value {
+            let message = format_args!("expected a number above {low}, got {v}");
+            self.require(key, v > low && v.is_finite(), message);
+        }
+    }
+
+    fn version(&mut self, key: &str, version: u64) {
+        let holds = (1..=i64::MAX as u64).contains(&version);
+        self.require(
+            key,
+            holds,
+            format_args!("expected a version from 1 to 2^63-1, got {version}"),
+        );
+    }
+
+    /// Exactly one of some keys.
+    fn one_of(&mut self, keys: &[(&str, bool)]) {
+        let names: Vec<&str> = keys.iter().map(|(name, _)| *name).collect();
+        let set: Vec<&str> = keys.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+        if set.len() != 1 {
+            let got = if set.is_empty() { "none".to_string() } else { set.join(" and ") };
+            self.complain(format!("expected exactly one of {}, got {got}", names.join(", ")));
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.problems.sort_by_key(|(at, _)| *at);
+        let more = self.problems.len().saturating_sub(MAX_PROBLEMS);
+        let mut lines: Vec<String> =
+            self.problems.into_iter().take(MAX_PROBLEMS).map(|(_, message)| message).collect();
+        if more > 0 {
+            lines.push(format!("and {more} more"));
+        }
+        ensure!(lines.is_empty(), InvalidArgument, "{}", lines.join("\n"));
+        Ok(())
+    }
+}
+
+/// Whether a model may be called this.
+fn is_model_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// A count as the checks take them.
+fn wide(count: usize) -> u64 {
+    count as u64
+}

@@ -1,0 +1,72 @@
+//! The metrics of a model that are of no one version.
+
+use super::shard::{add, count};
+use super::{OUTCOMES, outcome_index};
+use crate::error::ErrorKind;
+use std::array;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Reloads and fallbacks of one model. Rare, so that threads share the counters.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    model: Box<str>,
+    reloads: [AtomicU64; OUTCOMES],
+    fallbacks: [AtomicU64; OUTCOMES],
+}
+
+/// What a scrape reads of a model: counts by outcome.
+pub(super) struct ModelReading {
+    pub(super) reloads: [u64; OUTCOMES],
+    pub(super) fallbacks: [u64; OUTCOMES],
+}
+
+impl ModelMetrics {
+    pub(super) fn new(model: &str) -> ModelMetrics {
+        ModelMetrics {
+            model: model.into(),
+            reloads: array::from_fn(|_| AtomicU64::new(0)),
+            fallbacks: array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    /// The label `model`.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// A reload ended: with a new version, or with an error that left the old one serving.
+    pub fn reloaded(&self, outcome: Result<(), ErrorKind>) {
+        count(&self.reloads, outcome.map_or_else(outcome_index, |()| 0));
+    }
+
+    /// A fallback was asked because the first choice failed with `reason`.
+    pub fn fell_back(&self, reason: ErrorKind) {
+        count(&self.fallbacks, outcome_index(reason));
+    }
+
+    pub(super) fn reading(&self) -> ModelReading {
+        let mut reading = ModelReading { reloads: [0; OUTCOMES], fallbacks: [0; OUTCOMES] };
+        add(&mut reading.reloads, &self.reloads);
+        add(&mut reading.fallbacks, &self.fallbacks);
+        reading
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reloads_and_fallbacks_are_counted_by_outcome() {
+        let m = ModelMetrics::new("m");
+        m.reloaded(Ok(()));
+        m.reloaded(Err(ErrorKind::InvalidModel));
+        m.reloaded(Err(ErrorKind::InvalidModel));
+        m.fell_back(ErrorKind::Internal);
+        let r = m.reading();
+        assert_eq!((r.reloads[0], r.reloads[1]), (1, 2));
+        assert_eq!(r.fallbacks[OUTCOMES - 1], 1);
+        assert_eq!(r.reloads.iter().chain(&r.fallbacks).sum::<u64>(), 4);
+        assert_eq!(m.reloads[0].load(Relaxed), 1);
+    }
+}
