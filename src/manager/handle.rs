@@ -100,11 +100,11 @@ impl ModelHandle {
         match &self.pinned {
             None => Ok(all),
             Some(version) => {
-                let number = version.counters().version();
+                let number = version.counts().version();
                 let serving = all.versions.iter().any(|v| v.version == number && v.serving);
                 Ok(ModelStats {
                     name: all.name,
-                    versions: vec![version.counters().snapshot(serving)],
+                    versions: vec![version.counts().snapshot(serving)],
                 })
             }
         }

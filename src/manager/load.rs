@@ -119,10 +119,11 @@ impl Slot {
     pub(super) fn add(&self, add: Add<'_>) -> Result<ModelInfo> {
         let mut loading = self.loading.lock();
         let result = self.add_locked(&mut loading, add);
+        self.model_metrics.reloaded(result.as_ref().map(|_| ()).map_err(|e| e.kind()));
         result.map_err(|e| {
             let e = e.with_model(&self.name);
             if let Some(serving) = self.serving() {
-                serving.counters().reload_failed(&e);
+                serving.counts().reload_failed(&e);
             }
             e
         })

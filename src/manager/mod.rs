@@ -5,13 +5,14 @@
 //! held while a model runs, and readers never wait for a reload.
 
 mod cell;
+mod configure;
 mod events;
 mod follow;
 mod gate;
 mod handle;
 mod load;
+mod measured;
 mod memory;
-mod metrics;
 mod policies;
 mod recent;
 mod repository;
@@ -33,9 +34,15 @@ pub use stats::{ModelStats, VersionStats};
 
 use crate::error::{Error, Result, ensure, err};
 use crate::limits::MAX_MODELS;
+use crate::metrics::{Metrics, MetricsOptions, TextFormat};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply, Request,
+    Target,
 };
+use crate::policy::batch::Invariance;
+use crate::policy::breaker::BreakerSnapshot;
+use crate::policy::cache::CacheStats;
+use crate::policy::route::{AbReport, PromotionReport, ShadowReport};
 use crate::tensor::Value;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -64,6 +71,8 @@ pub struct ManagerOptions {
     pub memory_budget: Option<u64>,
     /// What to do when a version does not fit into the budget.
     pub memory_policy: MemoryPolicy,
+    /// How many series the metrics may have.
+    pub metrics: MetricsOptions,
 }
 
 impl Default for ManagerOptions {
@@ -73,6 +82,7 @@ impl Default for ManagerOptions {
             keep_versions: 1,
             memory_budget: None,
             memory_policy: MemoryPolicy::Refuse,
+            metrics: MetricsOptions::default(),
         }
     }
 }
@@ -98,6 +108,7 @@ struct Registry {
     changes: Mutex<()>,
     events: Arc<EventBus>,
     memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
     repository: Mutex<Option<Served>>,
     started: Instant,
 }
@@ -129,6 +140,7 @@ impl Registry {
         drop(guard);
         // Waits for a reload of this name that is under way, and for that one only.
         slot.retire();
+        self.metrics.remove_model(name);
         Ok(())
     }
 
@@ -162,6 +174,7 @@ impl ModelManager {
     /// A manager without models.
     pub fn new(options: ManagerOptions) -> Self {
         let memory = Memory::new(options.memory_budget, options.memory_policy);
+        let metrics = Metrics::new(options.metrics.clone());
         ModelManager {
             registry: Arc::new(Registry {
                 options,
@@ -169,6 +182,7 @@ impl ModelManager {
                 changes: Mutex::new(()),
                 events: Arc::default(),
                 memory: Arc::new(memory),
+                metrics: Arc::new(metrics),
                 repository: Mutex::default(),
                 started: Instant::now(),
             }),
@@ -402,6 +416,71 @@ impl ModelManager {
         self.slot(name)?.set_policies(policies)
     }
 
+    /// What each arm of a model's canary did, to read or to print; `None` without a canary.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn traffic(&self, name: &str) -> Result<Option<AbReport>> {
+        Ok(self.slot(name)?.live().router.map(|router| router.report()))
+    }
+
+    /// Where a canary's promotion stands, with every decision and its figures; `None` without
+    /// one.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn promotion(&self, name: &str) -> Result<Option<PromotionReport>> {
+        Ok(self.slot(name)?.live().router.and_then(|router| router.promotion()))
+    }
+
+    /// Sets a canary's share of the requests, in percent. A promotion ends with it.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or a model without a canary; `InvalidArgument` for a share
+    /// outside 0 to 100.
+    pub fn set_canary_percent(&self, name: &str, percent: f64) -> Result<()> {
+        let live = self.slot(name)?.live();
+        match (&live.router, &live.policies.canary) {
+            (Some(router), Some(canary)) => router.set_weight(&canary.to.to_string(), percent),
+            _ => Err(err!(NotFound, "has no canary: set one with set_policies").with_model(name)),
+        }
+    }
+
+    /// What a model's shadow found so far; `None` without a shadow.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn shadow(&self, name: &str) -> Result<Option<ShadowReport>> {
+        Ok(self.slot(name)?.live().shadow.map(|shadow| shadow.report()))
+    }
+
+    /// What a model's response cache did so far; `None` without a cache.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name.
+    pub fn cache(&self, name: &str) -> Result<Option<CacheStats>> {
+        Ok(self.slot(name)?.live().store.map(|store| store.stats()))
+    }
+
+    /// Where the circuit breaker of a version stands; `None` without one.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or version.
+    pub fn circuit(&self, name: &str, target: &Target) -> Result<Option<BreakerSnapshot>> {
+        let version = self.slot(name)?.version(target)?;
+        Ok(version.parts.breaker.as_ref().map(|breaker| breaker.snapshot()))
+    }
+
+    /// Whether requests of a version are batched, and what the probe at its load found; `None`
+    /// without batching.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name or version.
+    pub fn batching(&self, name: &str, target: &Target) -> Result<Option<Invariance>> {
+        let version = self.slot(name)?.version(target)?;
+        Ok(version.parts.batch.as_ref().map(|batch| batch.invariance().clone()))
+    }
+
     /// What happens to models from now on: states, swaps, labels, decisions.
     pub fn events(&self) -> Events {
         self.registry.events.listen()
@@ -582,12 +661,15 @@ impl ModelManager {
         self.registry.started.elapsed()
     }
 
-    /// The counters in Prometheus' text format (version 0.0.4).
+    /// All metrics as text: see [`ModelManager::metrics`]. In the format that every version of
+    /// Prometheus reads.
     pub fn metrics_text(&self) -> String {
-        let slots = self.registry.slots.load();
-        let mut stats: Vec<ModelStats> = slots.values().map(|s| s.stats()).collect();
-        stats.sort_by(|a, b| a.name.cmp(&b.name));
-        metrics::text(&stats, self.uptime())
+        self.registry.metrics.encode_as(TextFormat::Prometheus)
+    }
+
+    /// The metrics of this manager (`docs/metrics.md`), for scrapes that choose a format.
+    pub fn metrics(&self) -> &Metrics {
+        &self.registry.metrics
     }
 }
 

@@ -207,7 +207,7 @@ impl Live {
     pub(super) fn around(&self, core: &Core, slot: &Slot) -> Result<Parts> {
         let policies = &self.policies;
         let mut parts = Parts::default();
-        let mut model = core.model.clone();
+        let mut model = core.measured();
         if policies.batching.is_some() || policies.admission.is_some() {
             let options = policies.batching.clone().unwrap_or_default();
             let batch = Arc::new(Batch::new(model, options, parts.load.clone())?);

@@ -10,14 +10,15 @@ use super::memory::{Memory, MemoryUse};
 use super::Registry;
 use super::policies::{Live, Policies};
 use super::recent::Recent;
-use super::stats::{Counters, ModelStats, VersionStats};
+use super::stats::{Counts, ModelStats, VersionStats};
 use super::statuses::Statuses;
 use super::version::Version;
 use crate::error::{Error, Result, err};
 use crate::executor;
+use crate::metrics::{self, LiveGauges, Metrics, ModelMetrics};
 use crate::model::{
-    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Reply, Request, Signature,
-    Target,
+    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
+    Signature, Target,
 };
 use crate::policy::deadline::{Deadline, DeadlineOptions};
 use crate::process;
@@ -79,8 +80,11 @@ pub(super) struct Slot {
     pub(super) events: Arc<EventBus>,
     pub(super) memory: Arc<Memory>,
     pub(super) registry: Weak<Registry>,
+    pub(super) metrics: Arc<Metrics>,
+    /// What is counted of the name as a whole.
+    pub(super) model_metrics: Arc<ModelMetrics>,
     pub(super) started: Instant,
-    history: Mutex<VecDeque<Arc<Counters>>>,
+    history: Mutex<VecDeque<Arc<Counts>>>,
 }
 
 impl Slot {
@@ -102,6 +106,8 @@ impl Slot {
             events: registry.events.clone(),
             memory: registry.memory.clone(),
             registry: Arc::downgrade(registry),
+            metrics: registry.metrics.clone(),
+            model_metrics: registry.metrics.model(name),
             started: Instant::now(),
             history: Mutex::default(),
         })
@@ -208,6 +214,12 @@ impl Slot {
                 prediction
             }
             None => self.predict(features()),
+        }
+    }
+
+    fn note_fallback(&self, receipt: &Receipt) {
+        if let Some(reason) = &receipt.fallback {
+            self.model_metrics.fell_back(reason.kind);
         }
     }
 
@@ -466,7 +478,9 @@ impl Slot {
         keep: usize,
     ) -> Result<()> {
         let number = version.number();
-        let counters = version.core.counters.clone();
+        let counts = version.core.counts.clone();
+        counts.metrics.loaded(version.info().weight_bytes, version.info().load_duration);
+        self.observe(number, &counts);
         let live = self.cell.with(|state| state.live.clone());
         let version = version.with_parts(live.around(&version.core, self)?);
         self.cell.update(|state| {
@@ -476,8 +490,8 @@ impl Slot {
         });
         {
             let mut history = self.history.lock();
-            if !history.iter().any(|c| Arc::ptr_eq(c, &counters)) {
-                history.push_back(counters);
+            if !history.iter().any(|c| Arc::ptr_eq(c, &counts)) {
+                history.push_back(counts);
             }
             if history.len() > KEPT_VERSIONS {
                 history.pop_front();
@@ -490,21 +504,59 @@ impl Slot {
         }
     }
 
+    /// Lets a scrape see what only the policies of a version know.
+    fn observe(&self, number: u64, counts: &Counts) {
+        let me = self.me.clone();
+        counts.metrics.observe(move || {
+            let slot = me.upgrade()?;
+            slot.cell.with(|state| {
+                let version = state.versions.get(&number)?;
+                let serves = matches!(&state.serving, Serving::Version(v) if v.number() == number);
+                let store = state.live.store.as_ref().filter(|_| serves);
+                let mut gauges = LiveGauges::default();
+                gauges.queue_depth = version.parts.load.queued() as u64;
+                gauges.cache_bytes = store.map_or(0, |store| store.stats().bytes);
+                Some(gauges)
+            })
+        });
+    }
+
     /// The counts of a version that was here before, so that they go on.
-    pub(super) fn counters_of(&self, version: u64) -> Arc<Counters> {
+    pub(super) fn counts_of(&self, version: u64) -> Arc<Counts> {
         let history = self.history.lock();
         let known = history.iter().find(|c| c.version() == version).cloned();
-        known.unwrap_or_else(|| Arc::new(Counters::new(version)))
+        known.unwrap_or_else(|| {
+            let metrics = self.metrics.version(&self.name, version);
+            Arc::new(Counts::new(version, metrics))
+        })
     }
 
     /// Notes a version's new state and tells the listeners.
     pub(super) fn enter(&self, version: u64, state: VersionState, error: Option<&Error>) {
         self.statuses.lock().enter(version, state, error);
+        self.count_state(version, state);
         let (error, message) = match error {
             Some(e) => (Some(e.kind()), e.message().to_string()),
             None => (None, String::new()),
         };
         self.events.send(&self.name, version, EventKind::State { state, error, message });
+    }
+
+    fn count_state(&self, version: u64, state: VersionState) {
+        // A version that never came to life has no series.
+        let known = self.history.lock().iter().find(|c| c.version() == version).cloned();
+        let Some(counts) = known else { return };
+        counts.metrics.set_state(match state {
+            VersionState::Start => metrics::VersionState::Start,
+            VersionState::Loading => metrics::VersionState::Loading,
+            VersionState::Available => metrics::VersionState::Available,
+            VersionState::Unloading => metrics::VersionState::Unloading,
+            VersionState::End => metrics::VersionState::End,
+        });
+        if state == VersionState::End {
+            counts.metrics.set_bytes(0);
+            self.metrics.remove_version(&self.name, version);
+        }
     }
 
     /// The last lease on a version ended (called when its core is dropped, on any thread).
@@ -526,6 +578,11 @@ impl Slot {
                 .collect();
         }
         all
+    }
+
+    /// The policies at work.
+    pub(super) fn live(&self) -> Live {
+        self.cell.with(|state| state.live.clone())
     }
 
     pub(super) fn versions_available(&self) -> usize {
@@ -614,6 +671,7 @@ impl Model for Slot {
             }
         };
         if reply.is_ok() {
+            self.note_fallback(&ctx.receipt);
             self.recent.offer(|| request.clone());
         }
         reply
@@ -633,7 +691,10 @@ impl Model for Slot {
         match self.asked(&ctx) {
             Ok(asked) => {
                 let slot = self;
-                let done = Done::new(move |result, ctx| done.call(slot.named(result), ctx));
+                let done = Done::new(move |result, ctx: Ctx| {
+                    slot.note_fallback(&ctx.receipt);
+                    done.call(slot.named(result), ctx);
+                });
                 asked.submit(request, ctx, done);
             }
             Err(e) => done.call(Err(e), ctx),

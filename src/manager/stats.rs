@@ -1,22 +1,15 @@
-//! Counts and latencies of one version, kept without a lock on the predict path.
+//! Counts and latencies of a model, by version.
 
 use crate::error::Error;
+use crate::metrics::VersionMetrics;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Buckets of the latency histogram: four a power of two, from 1 ns to about 4 minutes.
-const BUCKETS: usize = 152;
-
-/// The counters of one version. Relaxed everywhere: each is a sum on its own, nothing is ordered
-/// by them.
-pub(super) struct Counters {
+/// What is counted of one version: its metrics, and the last error in words.
+pub(super) struct Counts {
     version: u64,
-    requests: AtomicU64,
-    rows: AtomicU64,
-    errors: AtomicU64,
-    total_ns: AtomicU64,
-    latency: [AtomicU64; BUCKETS],
+    pub(super) metrics: Arc<VersionMetrics>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -46,7 +39,8 @@ pub struct VersionStats {
     pub last_error: Option<String>,
     /// Time spent in answered calls.
     pub total: Duration,
-    /// Median latency of answered calls (within a bucket of 19 %), zero when there are none.
+    /// Median latency of answered calls (the upper end of a bucket, at most 29 % high), zero when
+    /// there are none.
     pub p50: Duration,
     /// 95th percentile.
     pub p95: Duration,
@@ -56,60 +50,18 @@ pub struct VersionStats {
     pub serving: bool,
 }
 
-fn bucket(ns: u64) -> usize {
-    if ns < 4 {
-        return ns as usize;
-    }
-    let log = ns.ilog2() as usize;
-    let quarter = (ns >> (log - 2)) as usize & 3;
-    (log * 4 + quarter).min(BUCKETS - 1)
-}
-
-/// The upper end of a bucket.
-fn upper(bucket: usize) -> u64 {
-    if bucket < 8 {
-        return bucket as u64;
-    }
-    let (log, quarter) = (bucket / 4, bucket as u64 % 4);
-    ((5 + quarter) << (log - 2)) - 1
-}
-
-impl Counters {
-    pub(super) fn new(version: u64) -> Counters {
-        Counters {
-            version,
-            requests: AtomicU64::new(0),
-            rows: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            total_ns: AtomicU64::new(0),
-            latency: [const { AtomicU64::new(0) }; BUCKETS],
-            last_error: Mutex::new(None),
-        }
+impl Counts {
+    pub(super) fn new(version: u64, metrics: Arc<VersionMetrics>) -> Counts {
+        Counts { version, metrics, last_error: Mutex::default() }
     }
 
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    pub(super) fn success(&self, rows: usize, took: Duration) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.requests.fetch_add(1, Relaxed);
-        self.rows(rows);
-        self.total_ns.fetch_add(ns, Relaxed);
-        if let Some(count) = self.latency.get(bucket(ns)) {
-            count.fetch_add(1, Relaxed);
-        }
-    }
-
-    pub(super) fn rows(&self, rows: usize) {
-        if rows > 0 {
-            self.rows.fetch_add(rows as u64, Relaxed);
-        }
-    }
-
-    pub(super) fn failure(&self, error: &Error) {
-        self.requests.fetch_add(1, Relaxed);
-        self.errors.fetch_add(1, Relaxed);
+    /// A request that failed.
+    pub(super) fn failed(&self, error: &Error) {
+        self.metrics.failed(error.kind());
         *self.last_error.lock() = Some(error.to_string());
     }
 
@@ -119,67 +71,18 @@ impl Counters {
     }
 
     pub(super) fn snapshot(&self, serving: bool) -> VersionStats {
-        let counts: Vec<u64> = self.latency.iter().map(|c| c.load(Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
-        let quantile = |q: f64| {
-            let rank = (total as f64 * q).ceil() as u64;
-            let mut seen = 0;
-            for (i, count) in counts.iter().enumerate() {
-                seen += count;
-                if seen >= rank && seen > 0 {
-                    return Duration::from_nanos(upper(i));
-                }
-            }
-            Duration::ZERO
-        };
+        let totals = self.metrics.totals();
         VersionStats {
             version: self.version,
-            requests: self.requests.load(Relaxed),
-            rows: self.rows.load(Relaxed),
-            errors: self.errors.load(Relaxed),
+            requests: totals.answered + totals.failed,
+            rows: totals.rows,
+            errors: totals.failed,
             last_error: self.last_error.lock().clone(),
-            total: Duration::from_nanos(self.total_ns.load(Relaxed)),
-            p50: quantile(0.50),
-            p95: quantile(0.95),
-            p99: quantile(0.99),
+            total: totals.latency,
+            p50: self.metrics.latency_quantile(0.50),
+            p95: self.metrics.latency_quantile(0.95),
+            p99: self.metrics.latency_quantile(0.99),
             serving,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_are_ordered_and_narrow() {
-        let mut last = 0;
-        for ns in [4u64, 5, 7, 8, 10, 100, 1_000, 1_234, 5_000_000, u64::MAX >> 30] {
-            let b = bucket(ns);
-            assert!(b >= last, "{ns}");
-            last = b;
-            if b < BUCKETS - 1 {
-                assert!(
-                    upper(b) >= ns && upper(b) as f64 <= ns as f64 * 1.26,
-                    "{ns}: {}",
-                    upper(b)
-                );
-            }
-        }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
-    fn percentiles_follow_the_counts() {
-        let counters = Counters::new(7);
-        for _ in 0..98 {
-            counters.success(2, Duration::from_micros(10));
-        }
-        counters.success(2, Duration::from_millis(1));
-        counters.success(2, Duration::from_millis(1));
-        let s = counters.snapshot(true);
-        assert_eq!((s.requests, s.rows, s.errors, s.version), (100, 200, 0, 7));
-        assert!(s.p50 >= Duration::from_micros(10) && s.p50 < Duration::from_micros(13));
-        assert!(s.p99 >= Duration::from_millis(1));
     }
 }

@@ -1,17 +1,19 @@
 //! One version in service.
 
+use super::measured::Measured;
 use super::policies::Parts;
 use super::slot::{Origin, Slot};
-use super::stats::Counters;
-use crate::error::Result;
+use super::stats::Counts;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Reply, Request, Signature,
+    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
+    Signature,
 };
 use crate::policy::batch::{Batch, BatchOptions};
 use crate::process;
 use crate::tensor::Tensor;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -21,8 +23,7 @@ pub(super) struct Core {
     pub(super) model: Arc<dyn Model>,
     pub(super) info: ModelInfo,
     pub(super) name: Arc<str>,
-    pub(super) counters: Arc<Counters>,
-    in_flight: AtomicUsize,
+    pub(super) counts: Arc<Counts>,
     /// Nanoseconds of `Slot::started` at the last request; kept where idle models may go.
     last_used: Option<AtomicU64>,
     slot: Weak<Slot>,
@@ -64,8 +65,7 @@ impl Version {
             model,
             info,
             name: slot.name.clone(),
-            counters: slot.counters_of(number),
-            in_flight: AtomicUsize::new(0),
+            counts: slot.counts_of(number),
             last_used: slot.memory.evicts().then(AtomicU64::default),
             slot: slot.me.clone(),
             started: slot.started,
@@ -89,21 +89,23 @@ impl Version {
         &self.core.info
     }
 
-    pub(super) fn counters(&self) -> &Counters {
-        &self.core.counters
+    pub(super) fn counts(&self) -> &Counts {
+        &self.core.counts
     }
 
     /// Requests under way.
-    pub(super) fn in_flight(&self) -> usize {
-        self.core.in_flight.load(Relaxed)
-    }
-
-    fn asked(&self) -> &dyn Model {
-        self.parts.stack.as_deref().unwrap_or(&*self.core.model)
+    pub(super) fn in_flight(&self) -> u64 {
+        self.core.counts.metrics.totals().in_flight
     }
 }
 
 impl Core {
+    /// The model, with its runs counted.
+    pub(super) fn measured(&self) -> Arc<dyn Model> {
+        let (inner, metrics) = (self.model.clone(), self.counts.metrics.clone());
+        Arc::new(Measured { inner, metrics })
+    }
+
     /// The model behind a lane that runs as many submitted requests at once as there are CPUs:
     /// a slow model must not take the threads of others.
     fn lane(&self) -> Arc<dyn Model> {
@@ -114,10 +116,10 @@ impl Core {
         {
             return lane.clone();
         }
-        let batch = Batch::new(self.model.clone(), BatchOptions::default(), Arc::default());
+        let batch = Batch::new(self.measured(), BatchOptions::default(), Arc::default());
         let made: Arc<dyn Model> = match batch {
             Ok(batch) => Arc::new(batch),
-            Err(_) => self.model.clone(),
+            Err(_) => self.measured(),
         };
         *lane = Some((generation, made.clone()));
         made
@@ -158,32 +160,30 @@ impl Core {
         ctx.receipt.model = Some(self.name.clone());
     }
 
-    /// Counts one request around `f`.
-    fn counted<R>(&self, rows: usize, f: impl FnOnce() -> Result<R>) -> Result<R> {
-        let began = Instant::now();
-        self.touch(began);
-        self.in_flight.fetch_add(1, Relaxed);
-        let _leave = Leave(&self.in_flight);
-        match f() {
-            Ok(answer) => {
-                self.counters.success(rows, began.elapsed());
-                Ok(answer)
-            }
+    /// A request came, at this moment.
+    fn begin(&self) -> Instant {
+        let now = Instant::now();
+        self.touch(now);
+        self.counts.metrics.begin();
+        now
+    }
+
+    /// A request ended.
+    fn end(&self, result: Result<&Receipt, &Error>, rows: usize, began: Instant) {
+        let metrics = &self.counts.metrics;
+        match result {
+            Ok(receipt) => metrics.answered(rows, began.elapsed(), receipt),
             Err(e) => {
-                let e = e.with_model(&self.name);
-                self.counters.failure(&e);
-                Err(e)
+                if e.kind() == ErrorKind::Overloaded {
+                    metrics.shed();
+                }
+                self.counts.failed(e);
             }
         }
     }
-}
 
-/// Counts a request out, also when its run panics.
-struct Leave<'a>(&'a AtomicUsize);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+    fn name_error(&self, e: Error) -> Error {
+        e.with_model(&self.name)
     }
 }
 
@@ -197,28 +197,32 @@ impl Model for Version {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let mut reply = self.core.counted(request.rows(), || self.asked().call(request, ctx))?;
-        self.core.sign(&mut reply, ctx);
-        Ok(reply)
+        let (began, rows) = (self.core.begin(), request.rows());
+        let result = match &self.parts.stack {
+            Some(stack) => stack.call(request, ctx),
+            None => self.core.model.call(request, ctx),
+        };
+        let result = result.map_err(|e| self.core.name_error(e)).map(|mut reply| {
+            self.core.sign(&mut reply, ctx);
+            reply
+        });
+        if self.parts.stack.is_none() && result.is_ok() {
+            self.core.counts.metrics.ran(rows, ctx.receipt.run);
+        }
+        self.core.end(result.as_ref().map(|_| &ctx.receipt), rows, began);
+        result
     }
 
     fn submit(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
-        let began = Instant::now();
-        self.core.touch(began);
-        let rows = request.rows();
+        let (began, rows) = (self.core.begin(), request.rows());
         let core = self.core.clone();
-        core.in_flight.fetch_add(1, Relaxed);
         let asked = self.parts.stack.clone().unwrap_or_else(|| self.core.lane());
-        let done = Done::new(move |result, mut ctx| {
-            core.in_flight.fetch_sub(1, Relaxed);
-            let mut result = result.map_err(|e| e.with_model(&core.name));
-            match &mut result {
-                Ok(reply) => {
-                    core.counters.success(rows, began.elapsed());
-                    core.sign(reply, &mut ctx);
-                }
-                Err(e) => core.counters.failure(e),
-            }
+        let done = Done::new(move |result: Result<Reply>, mut ctx: Ctx| {
+            let result = result.map_err(|e| core.name_error(e)).map(|mut reply| {
+                core.sign(&mut reply, &mut ctx);
+                reply
+            });
+            core.end(result.as_ref().map(|_| &ctx.receipt), rows, began);
             // The lease ends before the caller hears of the answer.
             drop(core);
             done.call(result, ctx);
@@ -235,13 +239,21 @@ impl Model for Version {
     }
 
     fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        if self.parts.stack.is_none() {
-            let mut p = self.core.counted(1, || self.core.model.predict_row(row))?;
+        if self.parts.stack.is_some() {
+            return self.predict(Features::F32 { data: row, rows: 1, width: row.len() });
+        }
+        let core = &self.core;
+        let began = core.begin();
+        let result = core.model.predict_row(row).map_err(|e| core.name_error(e)).map(|mut p| {
             p.model_version = self.number();
             p.receipt.version = self.number();
-            p.receipt.model = Some(self.core.name.clone());
-            return Ok(p);
+            p.receipt.model = Some(core.name.clone());
+            p
+        });
+        if let Ok(p) = &result {
+            core.counts.metrics.ran(1, p.receipt.run);
         }
-        self.predict(Features::F32 { data: row, rows: 1, width: row.len() })
+        core.end(result.as_ref().map(|p| &p.receipt), 1, began);
+        result
     }
 }
