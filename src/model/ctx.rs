@@ -147,6 +147,8 @@ pub struct Ctx {
     pub no_cache: bool,
     /// How the answer came about, written on the way.
     pub receipt: Receipt,
+    /// The request is a fallback's already: no further fallback is entered for it.
+    pub(crate) in_fallback: bool,
 }
 
 impl Ctx {

@@ -6,3 +6,5 @@ pub mod sync;
 pub mod cell;
 #[path = "../../../src/policy/batch/lane.rs"]
 pub mod lane;
+#[path = "../../../src/policy/breaker/core.rs"]
+pub mod breaker;

@@ -1,1 +1,0 @@
-//! Admission: bounded waiting, refusal at the door.

@@ -1,1 +1,0 @@
-//! One deadline over waiting and running.
