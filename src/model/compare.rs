@@ -222,7 +222,7 @@ impl Rows<'_> {
     /// Elements a row; values that are not by row count for the first.
     fn width(&self, len: usize) -> usize {
         let rows = self.rel.len().max(1);
-        if len % rows == 0 { (len / rows).max(1) } else { len }
+        if len.is_multiple_of(rows) { (len / rows).max(1) } else { len }
     }
 
     fn label(&mut self, row: usize, equal: bool) {

@@ -85,7 +85,8 @@ pub(super) struct ArmState {
     pub(super) resolve: Resolve,
     /// Compares this arm's answers with stable's.
     pub(super) mirror: Option<Arc<Mirror>>,
-    requests: AtomicU64,
+    /// Requests, without the refused ones.
+    eligible: AtomicU64,
     errors: AtomicU64,
     fell_back: AtomicU64,
     refused: AtomicU64,
@@ -144,7 +145,7 @@ impl ArmState {
             name,
             resolve,
             mirror,
-            requests: AtomicU64::new(0),
+            eligible: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             fell_back: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -153,7 +154,7 @@ impl ArmState {
         }
     }
 
-    /// Counts a request; answers how many there were with it.
+    /// Counts a request; answers how many there were with it, refused ones left out.
     pub(super) fn record(&self, outcome: &Outcome) -> u64 {
         match outcome {
             Outcome::Answered(rows, took) => {
@@ -169,17 +170,19 @@ impl ArmState {
             }
             Outcome::Refused => {
                 self.refused.fetch_add(1, Relaxed);
+                return self.eligible.load(Relaxed);
             }
         }
-        self.requests.fetch_add(1, Relaxed) + 1
+        self.eligible.fetch_add(1, Relaxed) + 1
     }
 
     pub(super) fn counts(&self) -> Counts {
+        let refused = self.refused.load(Relaxed);
         Counts {
-            requests: self.requests.load(Relaxed),
+            requests: self.eligible.load(Relaxed) + refused,
             errors: self.errors.load(Relaxed),
             fell_back: self.fell_back.load(Relaxed),
-            refused: self.refused.load(Relaxed),
+            refused,
             rows: self.rows.load(Relaxed),
             latency: self.latency.snapshot(),
         }

@@ -5,8 +5,10 @@
 //! or takes it back. `docs/traffic.md` has examples, every option, and the statistics.
 
 mod arm;
+mod decision;
 mod gate;
 mod mirror;
+mod operate;
 mod print;
 mod promote;
 mod proportion;
@@ -18,10 +20,9 @@ mod split;
 mod tests;
 
 pub use arm::Arm;
+pub use decision::{ArmFigures, Decision, OnDecision, PromotionReport, PromotionState, Verdict};
 pub use gate::{Gate, GateFigures, GateVerdict};
-pub use promote::{
-    ArmFigures, Decision, OnDecision, PromotionOptions, PromotionReport, PromotionState, Verdict,
-};
+pub use promote::PromotionOptions;
 pub use report::{AbReport, ArmReport};
 pub use router::{CanaryErrors, Router, RouterOptions};
 pub use shadow::{DriftBucket, Example, Shadow, ShadowOptions, ShadowReport};

@@ -8,16 +8,12 @@
 //! as good as stable is rolled back by a promotion with probability `alpha` at most, however long
 //! it runs and however often it is looked at.
 
-use super::arm::Counts;
+use super::decision::{ArmFigures, Decision, OnDecision, PromotionReport, PromotionState, Verdict};
 use super::gate::{Gate, GateFigures, GateVerdict, Level, Seen};
-use super::print;
 use crate::error::{Result, ensure};
 use parking_lot::Mutex;
-use serde::Serialize;
 use std::collections::VecDeque;
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Decisions kept; of the older ones only those that changed something.
@@ -115,131 +111,6 @@ impl PromotionOptions {
     }
 }
 
-/// What was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Stay at this step.
-    Continue,
-    /// Go up to the next step.
-    Advance,
-    /// Go up to 100 %: the canary is to become the version that serves.
-    Promote,
-    /// Back to 0 %, at once and for good.
-    RollBack,
-}
-
-impl Verdict {
-    /// `continue`, `advance`, `promote` or `roll back`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Continue => "continue",
-            Verdict::Advance => "advance",
-            Verdict::Promote => "promote",
-            Verdict::RollBack => "roll back",
-        }
-    }
-}
-
-/// What an arm did during a step, as a decision saw it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct ArmFigures {
-    /// Requests, without those refused for their own sake.
-    pub requests: u64,
-    /// Requests that it failed.
-    pub errors: u64,
-    /// The share of those.
-    pub error_rate: f64,
-    /// Median latency.
-    #[serde(serialize_with = "print::seconds")]
-    pub p50: Duration,
-    /// 99th percentile.
-    #[serde(serialize_with = "print::seconds")]
-    pub p99: Duration,
-}
-
-impl ArmFigures {
-    fn of(counts: &Counts) -> ArmFigures {
-        ArmFigures {
-            requests: counts.eligible(),
-            errors: counts.errors,
-            error_rate: counts.error_rate(),
-            p50: counts.latency.quantile(0.5),
-            p99: counts.latency.quantile(0.99),
-        }
-    }
-}
-
-/// One decision, with the figures that it was made from: those of the present step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Decision {
-    /// Its number within the promotion, from 1.
-    pub number: u64,
-    /// When it was made.
-    #[serde(serialize_with = "print::unix_time")]
-    pub at: SystemTime,
-    /// The step, from 1.
-    pub step: usize,
-    /// The canary's percentage until now.
-    pub percent: f64,
-    /// Its percentage from now on.
-    pub next_percent: f64,
-    /// How long the step took so far.
-    #[serde(serialize_with = "print::seconds")]
-    pub elapsed: Duration,
-    /// Which look at the step this is, from 1.
-    pub look: u64,
-    /// The error level of each test at this look; 0 between looks, when nothing is rolled back.
-    pub alpha: f64,
-    /// The canary's figures.
-    pub canary: ArmFigures,
-    /// Stable's.
-    pub stable: ArmFigures,
-    /// Requests whose two answers were compared.
-    pub compared: u64,
-    /// What each gate said.
-    pub gates: Vec<GateFigures>,
-    /// What was decided.
-    pub verdict: Verdict,
-    /// Why, in words.
-    pub reason: String,
-}
-
-/// How a promotion stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum PromotionState {
-    /// On its way.
-    Running,
-    /// The canary has everything.
-    Promoted,
-    /// The canary has nothing any more.
-    RolledBack,
-    /// Somebody set the canary's weight by hand; nothing is decided any more.
-    Stopped,
-}
-
-impl PromotionState {
-    /// `running`, `promoted`, `rolled back` or `stopped`.
-    pub fn name(self) -> &'static str {
-        match self {
-            PromotionState::Running => "running",
-            PromotionState::Promoted => "promoted",
-            PromotionState::RolledBack => "rolled back",
-            PromotionState::Stopped => "stopped",
-        }
-    }
-}
-
-/// Called after each decision that changed something: in order of time mostly, from a thread of
-/// the executor (decisions are numbered). On [`Verdict::Promote`] the host makes the canary the
-/// version that serves.
-pub type OnDecision = Arc<dyn Fn(&Decision) + Send + Sync>;
-
 /// The moment of an evaluation.
 pub(super) struct Moment {
     /// Since the promotion began, by a clock that does not jump.
@@ -278,6 +149,16 @@ impl Promotion {
         match self.state {
             PromotionState::RolledBack => 0.0,
             _ => self.options.steps.get(self.step).copied().unwrap_or(100.0),
+        }
+    }
+
+    /// The number of requests of the canary at which the next look is due.
+    fn next_look(&self) -> u64 {
+        match self.state {
+            PromotionState::Running => {
+                self.base.canary.eligible() + self.looked_at + self.options.evaluate_every
+            }
+            _ => u64::MAX,
         }
     }
 
@@ -378,10 +259,10 @@ impl Promotion {
 /// A promotion of one arm of a route.
 pub(super) struct Driver {
     pub(super) arm: usize,
-    every: u64,
+    /// The number of requests of the canary at which the next look is due.
+    due: AtomicU64,
     began: Instant,
     core: Mutex<(Promotion, VecDeque<Decision>)>,
-    over: AtomicBool,
     hook: OnDecision,
 }
 
@@ -390,10 +271,9 @@ impl Driver {
         let core = Promotion::new(options)?;
         Ok(Driver {
             arm,
-            every: core.options.evaluate_every,
+            due: AtomicU64::new(core.next_look()),
             began: Instant::now(),
             core: Mutex::new((core, VecDeque::new())),
-            over: AtomicBool::new(false),
             hook,
         })
     }
@@ -404,8 +284,8 @@ impl Driver {
 
     /// Whether the canary's `count`-th request is one to look after.
     pub(super) fn is_due(&self, count: u64) -> bool {
-        // Relaxed: one look more or less after the end decides nothing.
-        count % self.every == 0 && !self.over.load(Ordering::Relaxed)
+        // Relaxed: a look that comes twice or a request later decides nothing else.
+        count >= self.due.load(Relaxed)
     }
 
     /// Decides, and applies the decision before it returns. `wait`: also when another thread
@@ -430,7 +310,7 @@ impl Driver {
             log.remove(idle.unwrap_or(0));
         }
         log.push_back(decision.clone());
-        self.over.store(promotion.state != PromotionState::Running, Ordering::Relaxed);
+        self.due.store(promotion.next_look(), Relaxed);
         drop(core);
         if changed {
             tracing::info!(
@@ -453,7 +333,7 @@ impl Driver {
         if core.0.state == PromotionState::Running {
             core.0.state = PromotionState::Stopped;
         }
-        self.over.store(true, Ordering::Relaxed);
+        self.due.store(core.0.next_look(), Relaxed);
         Ok(())
     }
 
@@ -465,61 +345,6 @@ impl Driver {
             step: core.0.step + 1,
             steps: core.0.options.steps.clone(),
             decisions: core.1.iter().cloned().collect(),
-        }
-    }
-}
-
-/// A promotion so far.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct PromotionReport {
-    /// The canary's name.
-    pub arm: String,
-    /// How it stands.
-    pub state: PromotionState,
-    /// The present step, from 1.
-    pub step: usize,
-    /// The percentages of the steps.
-    pub steps: Vec<f64>,
-    /// The decisions, the oldest first: all that changed something, and the latest others (256
-    /// together).
-    pub decisions: Vec<Decision>,
-}
-
-impl PromotionReport {
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// `Internal` (a defect).
-    pub fn to_json(&self) -> Result<String> {
-        super::report::json(self)
-    }
-}
-
-impl fmt::Display for PromotionReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (state, steps) = (self.state.name(), self.steps.len());
-        writeln!(f, "promotion of {}: {state}, step {} of {steps}", self.arm, self.step)?;
-        let heading = [
-            "decision", "percent", "requests", "errors", "stable's", "p99", "stable's", "compared",
-        ];
-        let mut rows = vec![heading.map(str::to_string).to_vec()];
-        for d in &self.decisions {
-            rows.push(vec![
-                format!("{} {}", d.number, d.verdict.name()),
-                format!("{} %", d.percent),
-                d.canary.requests.to_string(),
-                print::percentage(d.canary.error_rate),
-                print::percentage(d.stable.error_rate),
-                print::time(d.canary.p99),
-                print::time(d.stable.p99),
-                d.compared.to_string(),
-            ]);
-        }
-        print::table(f, &rows)?;
-        match self.decisions.last() {
-            Some(last) => writeln!(f, "last: {}", last.reason),
-            None => Ok(()),
         }
     }
 }

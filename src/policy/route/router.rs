@@ -1,12 +1,11 @@
 //! The route: one stable arm, canaries beside it, and who goes where.
 
-use super::arm::{Arm, ArmState, Counts, Outcome};
-use super::gate::Seen;
+use super::arm::{Arm, ArmState, Outcome};
+use super::decision::OnDecision;
 use super::mirror::{Answered, Mirror};
-use super::promote::{Driver, OnDecision, PromotionOptions, PromotionReport};
-use super::report::{AbReport, ArmReport};
-use super::shadow::{ShadowOptions, ShadowReport};
-use super::split::{KeyHash, STABLE, Sequence, Split, percent, units};
+use super::promote::{Driver, PromotionOptions};
+use super::shadow::ShadowOptions;
+use super::split::{KeyHash, STABLE, Sequence, Split, units};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::model::{
     Ctx, Done, FallbackReason, Features, Model, ModelInfo, Reply, Request, Route, Signature,
@@ -16,7 +15,6 @@ use crate::tensor::Tensor;
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// What happens to a request that a canary fails.
@@ -32,7 +30,7 @@ pub enum CanaryErrors {
 }
 
 /// How a route treats its canaries.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RouterOptions {
     /// What happens to a request that a canary fails; stable answers by default.
@@ -45,35 +43,23 @@ pub struct RouterOptions {
     pub compare: Option<ShadowOptions>,
 }
 
-impl Default for RouterOptions {
-    fn default() -> Self {
-        RouterOptions { canary_errors: CanaryErrors::FallBack, salt: None, compare: None }
-    }
-}
-
 /// A model that divides its requests between a stable model and canaries.
 ///
 /// A request with a key (`Ctx::key`) goes the same way always, for as long as the weights allow;
 /// one without a key goes by a sequence that hits the weights exactly. `receipt.route` says which
 /// kind of arm answered.
 pub struct Router {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     /// Stable, then the canaries.
-    arms: Vec<ArmState>,
-    table: ArcSwap<Split>,
-    keys: KeyHash,
+    pub(super) arms: Vec<ArmState>,
+    pub(super) table: ArcSwap<Split>,
+    pub(super) keys: KeyHash,
     sequence: Sequence,
     canary_errors: CanaryErrors,
-    promotion: Option<Driver>,
+    pub(super) promotion: Option<Driver>,
     /// Of the stable model when the route was made, for when it cannot be found.
     signature: Arc<Signature>,
     info: ModelInfo,
-}
-
-/// What comes after a canary.
-enum Next {
-    Answer(Result<Reply>),
-    FallBack(Error),
 }
 
 impl Router {
@@ -156,129 +142,6 @@ impl Router {
         &self.name
     }
 
-    /// Gives the canary `arm` another weight from now on, at stable's expense or for its good.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no such canary; `InvalidArgument` when the weight is not from 0
-    /// to 100, or more than the other canaries leave.
-    pub fn set_weight(&self, arm: &str, percent: f64) -> Result<()> {
-        self.set_weights(&[(arm, percent)])
-    }
-
-    /// Gives several canaries other weights in one step: no request sees some without the others.
-    ///
-    /// # Errors
-    /// As [`Router::set_weight`]; nothing was changed then.
-    pub fn set_weights(&self, weights: &[(&str, f64)]) -> Result<()> {
-        let mut wanted = Vec::with_capacity(weights.len());
-        for (arm, percent) in weights {
-            wanted.push((self.canary(arm)?, units(*percent)?));
-        }
-        let change = || self.change(|split| split.with(&wanted));
-        match &self.promotion {
-            Some(driver) if wanted.iter().any(|(arm, _)| *arm == driver.arm) => driver.stop(change),
-            _ => change(),
-        }
-    }
-
-    /// The arms and their weights in percent, stable first.
-    pub fn weights(&self) -> Vec<(Arc<str>, f64)> {
-        let split = self.table.load();
-        let arms = self.arms.iter().enumerate();
-        arms.map(|(i, arm)| (arm.name.clone(), percent(split.held(i)))).collect()
-    }
-
-    /// The arm that requests with this key go to now.
-    pub fn arm_of(&self, key: &str) -> Arc<str> {
-        let index = self.table.load().arm_at(self.keys.point(key));
-        self.arms.get(index).map_or_else(|| self.name.clone(), |arm| arm.name.clone())
-    }
-
-    /// The arms side by side.
-    pub fn report(&self) -> AbReport {
-        let split = self.table.load();
-        let (mut all, mut compared) = (Counts::default(), (0, 0.0));
-        let mut arms = Vec::with_capacity(self.arms.len());
-        for (i, arm) in self.arms.iter().enumerate() {
-            let (counts, comparison) = (arm.counts(), comparison(arm));
-            all.merge(&counts);
-            compared = (compared.0 + comparison.0, compared.1 + comparison.1);
-            let percent = percent(split.held(i));
-            arms.push(ArmReport::new(&arm.name, percent, &counts, comparison));
-        }
-        let all = ArmReport::new("all", 100.0, &all, compared);
-        AbReport { route: self.name.to_string(), arms, all }
-    }
-
-    /// How a canary's answers compare with stable's, where that is asked for. In the report the
-    /// primary is the canary, and the candidate is stable.
-    pub fn comparison(&self, arm: &str) -> Option<ShadowReport> {
-        let arm = self.arms.iter().find(|state| &*state.name == arm)?;
-        arm.mirror.as_deref().map(ShadowReport::of)
-    }
-
-    /// How the promotion stands, where there is one.
-    pub fn promotion(&self) -> Option<PromotionReport> {
-        let driver = self.promotion.as_ref()?;
-        Some(driver.report(&self.arms.get(driver.arm)?.name))
-    }
-
-    /// Takes a look at the promotion without a request: for a step's minimum duration, when
-    /// requests are few.
-    pub fn tick(&self) {
-        if let Some(driver) = &self.promotion {
-            self.evaluate(driver, true);
-        }
-    }
-
-    fn canary(&self, name: &str) -> Result<usize> {
-        let index = self.arms.iter().position(|arm| &*arm.name == name);
-        index
-            .filter(|i| *i != STABLE)
-            .ok_or_else(|| err!(NotFound, "route '{}' has no canary named '{name}'", self.name))
-    }
-
-    fn change(&self, change: impl Fn(&Split) -> Result<Split>) -> Result<()> {
-        loop {
-            let current = self.table.load_full();
-            let next = Arc::new(change(&current)?);
-            let before = self.table.compare_and_swap(&current, next);
-            if Arc::ptr_eq(&before, &current) {
-                return Ok(());
-            }
-        }
-    }
-
-    fn evaluate(&self, driver: &Driver, wait: bool) {
-        let (Some(stable), Some(canary)) = (self.arms.first(), self.arms.get(driver.arm)) else {
-            return;
-        };
-        let seen = || {
-            let (compared, disagreement) = comparison(canary);
-            let (canary, stable) = (canary.counts(), stable.counts());
-            Seen { canary, stable, compared, disagreement }
-        };
-        driver.evaluate(wait, seen, |percent| {
-            // Other canaries keep what they have; at the end nothing is left for them.
-            let applied = units(percent).and_then(|wanted| {
-                self.change(|split| {
-                    let room = split.held(STABLE) + split.held(driver.arm);
-                    let others = (1..self.arms.len()).filter(|arm| *arm != driver.arm);
-                    match percent >= 100.0 {
-                        true => {
-                            let none = others.map(|arm| (arm, 0));
-                            split.with(&none.chain([(driver.arm, wanted)]).collect::<Vec<_>>())
-                        }
-                        false => split.with(&[(driver.arm, wanted.min(room))]),
-                    }
-                })
-            });
-            if let Err(error) = applied {
-                tracing::error!(route = %self.name, %error, "a weight could not be set");
-            }
-        });
-    }
-
     fn pick(&self, ctx: &Ctx) -> usize {
         let point = match &ctx.key {
             Some(key) => self.keys.point(key),
@@ -292,9 +155,9 @@ impl Router {
     }
 
     fn resolve(&self, index: usize) -> Result<Arc<dyn Model>> {
-        let resolve = self.arm(index).map(|arm| arm.resolve.clone())?;
+        let arm = self.arm(index)?;
         // That it cannot be found is no fault of the request, whatever it is called.
-        contain(|| resolve()).map_err(|e| match e.kind() {
+        contain(|| (arm.resolve)()).map_err(|e| match e.kind() {
             kind if super::arm::is_clients(kind) => Error::new(ErrorKind::NotReady, e.message()),
             _ => e,
         })
@@ -307,29 +170,29 @@ impl Router {
         }
     }
 
-    /// What follows from a canary's answer. `ctx` is the request's; its receipt says `canary` if
-    /// that is who answered.
+    /// What follows from a canary's answer: that the caller gets it, or (the error) that stable is
+    /// to answer. The receipt says `canary` if that is who answered.
     fn after_canary(
         &self,
         index: usize,
         result: Result<Reply>,
         began: Instant,
         ctx: &mut Ctx,
-    ) -> Next {
+    ) -> Result<Result<Reply>> {
         match result {
             Err(e)
                 if self.canary_errors == CanaryErrors::FallBack
                     && e.kind() != ErrorKind::Cancelled
                     && ctx.check().is_ok() =>
             {
-                Next::FallBack(e)
+                Err(e)
             }
             result => {
                 if result.is_ok() {
                     ctx.receipt.route = Route::Canary;
                 }
                 self.record_canary(index, &Outcome::of(&result, began.elapsed()));
-                Next::Answer(result)
+                Ok(result)
             }
         }
     }
@@ -381,7 +244,7 @@ impl Router {
             // A canary that dropped the request has dropped its context too.
             (ctx.deadline, ctx.cancel) = (again.deadline, again.cancel.clone());
             match router.after_canary(index, result, began, &mut ctx) {
-                Next::Answer(result) => {
+                Ok(result) => {
                     let reply = result.as_ref().ok();
                     let mirrored = wanted.zip(reply).and_then(|(mirror, reply)| {
                         let place = mirror.reserve(&kept)?;
@@ -392,7 +255,7 @@ impl Router {
                         place.fill(&kept, answered);
                     }
                 }
-                Next::FallBack(failure) => {
+                Err(failure) => {
                     let model = match router.resolve(STABLE) {
                         Ok(model) => model,
                         Err(e) => {
@@ -420,12 +283,6 @@ impl Router {
             Err(e) => then.call(Err(e), ctx),
         }
     }
-}
-
-/// Requests of an arm compared with stable, and how many disagreed.
-fn comparison(arm: &ArmState) -> (u64, f64) {
-    let found = arm.mirror.as_deref().map(|mirror| &mirror.found);
-    found.map_or((0, 0.0), |f| (f.compared.load(Relaxed), f.disagreement()))
 }
 
 impl Drop for Router {
@@ -458,7 +315,7 @@ impl Model for Router {
         let model = self.resolve(index);
         let result = model.and_then(|model| contain(|| model.call(request, ctx)));
         match self.after_canary(index, result, began, ctx) {
-            Next::Answer(result) => {
+            Ok(result) => {
                 if let (Some(mirror), Ok(reply)) = (wanted, &result)
                     && let Some(place) = mirror.reserve(request)
                 {
@@ -466,7 +323,7 @@ impl Model for Router {
                 }
                 result
             }
-            Next::FallBack(failure) => {
+            Err(failure) => {
                 ctx.receipt = receipt;
                 let result = self.resolve(STABLE).and_then(|model| model.call(request, ctx));
                 self.after_fallback(index, failure, &result, ctx);
