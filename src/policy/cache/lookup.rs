@@ -166,7 +166,11 @@ impl Cache {
         if byte_len(&tensors) / rows.max(1) as u64 >= options.max_entry_bytes {
             return Ok(Step::Pass);
         }
-        let form = self.form.get();
+        let form = match self.form.get() {
+            Some(None) => return Ok(Step::Pass),
+            Some(Some(form)) => Some(form),
+            None => None,
+        };
         let head = key::row_head(&tensors);
         let mut slots = Vec::with_capacity(rows);
         let mut keys: SmallVec<[Key; 1]> = SmallVec::new();

@@ -52,8 +52,9 @@ pub struct Cache {
     space: Space,
     flights: Box<[Flights<Key, Arc<Entry>>]>,
     scope: Scope,
-    /// The form of a batch's answer, without rows: known once a batch has run.
-    form: OnceLock<Predictions>,
+    /// The form of a batch's answer, without rows: known once a batch has run. `None` where
+    /// rows of it could not be put together again: then batches go through.
+    form: OnceLock<Option<Predictions>>,
     version: u64,
     digest: Arc<str>,
 }
@@ -105,7 +106,8 @@ impl Cache {
     /// Runs what is missing, unless somebody runs it already.
     fn fly(&self, job: &Job<'_>, ctx: &mut Ctx, began: Instant) -> Result<Reply> {
         let Some(key) = job.only_key() else { return self.run(job, None, ctx, began) };
-        let mut ticket = match self.flights(key).join(key) {
+        let join = || self.flights(key).join(key);
+        let mut ticket = match join() {
             Joined::Lead(leader) => return self.lead(job, leader, ctx, began),
             Joined::Wait(ticket) => ticket,
         };
@@ -116,9 +118,13 @@ impl Cache {
             match ticket.wait(until) {
                 Waited::Told(Turn::Lead(leader)) => return self.lead(job, leader, ctx, began),
                 Waited::Told(Turn::Shared(entry)) => {
-                    return match self.share(job, &entry, ctx, began)? {
-                        Some(reply) => Ok(reply),
-                        None => self.run(job, None, ctx, began),
+                    if let Some(reply) = self.share(job, &entry, ctx, began)? {
+                        return Ok(reply);
+                    }
+                    // The first batch, and a row landed: one batch has to run.
+                    ticket = match join() {
+                        Joined::Lead(leader) => return self.lead(job, leader, ctx, began),
+                        Joined::Wait(ticket) => ticket,
                     };
                 }
                 Waited::TimedOut(again) => {
@@ -172,7 +178,8 @@ impl Cache {
     fn share_later(self: Arc<Self>, mut asked: Asked, entry: &Arc<Entry>) {
         let Asked { job, ctx, began, .. } = &mut asked;
         match contain(|| self.share(job, entry, ctx, *began)) {
-            Ok(None) => self.run_later(None, asked),
+            // As in `fly`.
+            Ok(None) => self.fly_later(asked),
             Ok(Some(reply)) => asked.finish(Ok(reply)),
             Err(error) => asked.finish(Err(error)),
         }

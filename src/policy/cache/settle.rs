@@ -35,11 +35,11 @@ impl Cache {
     ) -> Result<Option<Reply>> {
         let reply = match &job.want {
             Want::Batch(slots) => match self.form.get() {
-                Some(form) => {
+                Some(Some(form)) => {
                     let batch = join(form, slots, std::slice::from_ref(entry))?;
                     Reply::Batch(Predictions { latency: began.elapsed(), ..batch })
                 }
-                None => return Ok(None),
+                _ => return Ok(None),
             },
             Want::Row | Want::Whole => whole_reply(entry, began),
         };
@@ -98,11 +98,17 @@ impl Cache {
                 );
                 let partly = slots.iter().any(|slot| matches!(slot, Slot::Found(_)));
                 let how = if partly { CacheUse::Partial } else { CacheUse::Miss };
-                let (batch, entry) = if own && rows::fits(&fresh) {
+                let fits = rows::fits(&fresh);
+                let (batch, entry) = if own && fits {
                     self.settle_rows(slots, keys, fresh, keep)?
                 } else {
+                    if own {
+                        // Where a form is known already, only this answer is not kept.
+                        let _ = self.form.set(None);
+                    }
                     (repeat(fresh, slots)?, None)
                 };
+                let how = if fits { how } else { CacheUse::Off };
                 (Reply::Batch(Predictions { latency: began.elapsed(), ..batch }), entry, how)
             }
             (Want::Row, Reply::Row(row), [key]) if own => {
@@ -144,7 +150,7 @@ impl Cache {
         if self.form.get().is_none() {
             let form = fresh.slice(0..0)?;
             // Another batch that set it meanwhile set the same.
-            let _ = self.form.set(form);
+            let _ = self.form.set(Some(form));
         }
         let batch = if slots.len() == keys.len() { fresh } else { join(&fresh, slots, &entries)? };
         let only = if entries.len() == 1 { entries.pop() } else { None };
