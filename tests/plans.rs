@@ -53,6 +53,7 @@ const ON_CANDLE: &[&str] = &[
 const ON_CANDLE_IN_ZOO: &[&str] = &[
     "Abs",
     "BatchNormalization",
+    "Clip",
     "Conv",
     "Erf",
     "Expand",

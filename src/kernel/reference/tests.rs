@@ -113,7 +113,7 @@ fn functions_of_one_element() {
             both(&op, name, &[random.tensor(dims)]);
         }
         if !matches!(name, "Gelu" | "Softsign") {
-            both(&op, name, &[special.clone()]);
+            both(&op, name, std::slice::from_ref(&special));
         }
         on_ours(&op, name, &[t::<f32>(&[0, 3], &[])]);
         on_ours(&op, name, &[random.tensor(&[SERIAL])]);
@@ -122,6 +122,17 @@ fn functions_of_one_element() {
     }
     let tanh = Op::onnx("Gelu", 21).string("approximate", "tanh");
     both(&tanh, "Gelu", &[random.tensor(&[9])]);
+    let bounds = [t(&[], &[-1f32]), t(&[], &[0.5f32])];
+    let clip = Op::onnx("Clip", 13);
+    for x in [random.tensor(&[3, 4]), special, nan(&[3], 1)] {
+        both(&clip, "Clip", std::slice::from_ref(&x));
+        both(&clip, "Clip", &[x.clone(), bounds[0].clone()]);
+        both(&clip, "Clip", &[x.clone(), bounds[0].clone(), bounds[1].clone()]);
+        both(&clip, "Clip", &[x.clone(), bounds[1].clone(), bounds[0].clone()]);
+        both(&Op::onnx("Clip", 6).float("min", -1.0).float("max", 0.5), "Clip", &[x]);
+    }
+    on_ours(&clip, "Clip", &[random.tensor(&[2]), t(&[2], &[0f32, 1.0])]);
+    on_ours(&clip, "Clip", &[random.tensor(&[2]), t(&[], &[f32::NAN])]);
     on_ours(&Op::onnx("Round", 21), "Round", &[t(&[2], &[0.5f32, 2.5])]);
 }
 
@@ -353,9 +364,9 @@ fn convolutions_and_pools() {
             _ => both(&op, name, &[nan(&[1, 1, 3, 3], 4)]),
         }
         on_ours(&op, name, &[random.tensor(&[1, 1, 1, 1])]);
-        on_ours(&op.ints("pads", &[1, 1, 1, 1]), name, &[x.clone()]);
+        on_ours(&op.ints("pads", &[1, 1, 1, 1]), name, std::slice::from_ref(&x));
         let ceil = Op::onnx(name, 11).ints("kernel_shape", &[2, 2]).ints("strides", &[2, 2]);
-        on_ours(&ceil.int("ceil_mode", 1), name, &[x.clone()]);
+        on_ours(&ceil.int("ceil_mode", 1), name, std::slice::from_ref(&x));
         let line = Op::onnx(name, 11).ints("kernel_shape", &[2]);
         on_ours(&line, name, &[random.tensor(&[1, 2, 5])]);
     }
