@@ -50,8 +50,8 @@ pub use kernel::registry::operators;
 pub use manager::{
     Another, CanaryRule, Event, EventKind, Events, FallbackRule, FallbackTo, Gate, GateReport,
     ManagerOptions, MemoryPolicy, MemoryUse, ModelHandle, ModelManager, ModelSource, ModelStats,
-    Policies, RefreshReport, ReloadOptions, RepositoryModel, RepositoryRules, ShadowRule, Snapshot, VersionState, VersionStats, VersionStatus,
-    WorstRow,
+    Policies, RefreshReport, ReloadOptions, RepositoryModel, RepositoryRules, ShadowRule, Snapshot,
+    VersionState, VersionStats, VersionStatus, WorstRow,
 };
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
@@ -59,7 +59,7 @@ pub use model::{
     Predictions, Receipt, Reply, Request, Route, ScoreKind, Signature, Target, Task, TensorSpec,
     load, load_bytes,
 };
-pub use process::after_fork;
-pub use model::{ReplyFuture, call_async};
 pub use model::{Difference, Tolerance, compare};
+pub use model::{ReplyFuture, call_async};
 pub use plan::{PlanKind, PlanStep};
+pub use process::after_fork;

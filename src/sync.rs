@@ -5,6 +5,8 @@
 //! `tests/loom` compiles the very same files against its own versions of them.
 
 pub use arc_swap::ArcSwap;
-pub use parking_lot::{Condvar, Mutex, MutexGuard};
+#[expect(unused_imports, reason = "named by the model checker's tests only")]
+pub use parking_lot::MutexGuard;
+pub use parking_lot::{Condvar, Mutex};
 pub use std::sync::Arc;
 pub use std::sync::atomic;

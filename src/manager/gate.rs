@@ -4,7 +4,7 @@
 use super::recent::Recent;
 use super::version::Version;
 use crate::error::Result;
-use crate::model::{Ctx, Golden, Model, Reply, Request, Tolerance, compare};
+use crate::model::{Ctx, Golden, Reply, Request, Tolerance, compare};
 use crate::repo;
 use std::fmt;
 use std::path::Path;
@@ -208,12 +208,8 @@ fn replay(
             || (difference.disagreed > 0 && report.worst.is_none());
         report.max_drift = report.max_drift.max(difference.max_rel);
         if worse {
-            report.worst = Some(WorstRow {
-                request,
-                row: difference.worst_row,
-                serving: old,
-                candidate: new,
-            });
+            report.worst =
+                Some(WorstRow { request, row: difference.worst_row, serving: old, candidate: new });
         }
     }
     report.p50_serving = median(&mut old_times);

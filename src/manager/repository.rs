@@ -276,11 +276,13 @@ impl Driver {
         if let Some(registry) = self.registry.upgrade() {
             let slot = registry.slots.load().get(&**model).cloned();
             let gone = match slot {
-                Some(slot) => slot.unload_version(version).is_ok() || {
-                    // The last version of a model that is gone from the folder.
-                    let last = slot.versions_available() <= 1;
-                    last && registry.remove(model).is_ok()
-                },
+                Some(slot) => {
+                    slot.unload_version(version).is_ok() || {
+                        // The last version of a model that is gone from the folder.
+                        let last = slot.versions_available() <= 1;
+                        last && registry.remove(model).is_ok()
+                    }
+                }
                 None => true,
             };
             if !gone {

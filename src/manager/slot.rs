@@ -3,11 +3,11 @@
 //! A request reads the state once and is answered by what it finds there. Loading happens aside,
 //! under a lock that requests never touch; what comes of it is published in one step.
 
+use super::Registry;
 use super::cell::Cell;
 use super::events::{EventBus, EventKind, VersionState, VersionStatus};
 use super::load::{Activation, Loading};
 use super::memory::{Memory, MemoryUse};
-use super::Registry;
 use super::policies::{Live, Policies};
 use super::recent::Recent;
 use super::stats::{Counts, ModelStats, VersionStats};

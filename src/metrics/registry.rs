@@ -16,7 +16,6 @@ pub(super) const OTHER: &str = "other";
 
 /// How metrics are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct MetricsOptions {
     /// Most versions, of all models together, with series of their own (1,000). What is beyond is
     /// counted under `model="other", version="other"`, and in

@@ -6,7 +6,6 @@ use crate::tensor::{Data, Tensor, Value};
 /// How far two numbers may lie apart and still count as the same answer:
 /// `|a − b| ≤ absolute + relative · max(|a|, |b|)`. Two NaN are the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub struct Tolerance {
     /// The part that does not depend on the numbers; 1e-6 by default.
     pub absolute: f64,

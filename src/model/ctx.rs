@@ -148,7 +148,8 @@ pub struct Ctx {
     /// How the answer came about, written on the way.
     pub receipt: Receipt,
     /// The request is a fallback's already: no further fallback is entered for it.
-    pub(crate) in_fallback: bool,
+    #[doc(hidden)]
+    pub in_fallback: bool,
 }
 
 impl Ctx {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 /// How long to wait between attempts: twice as long each time up to a maximum, with some chance
 /// so that many processes that failed together do not come back together.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct Backoff {
     /// After the first failure (1 s).
     pub initial: Duration,

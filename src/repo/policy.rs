@@ -114,7 +114,6 @@ impl FromStr for VersionPolicy {
 
 /// The policies of a repository.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Policies {
     /// For models without one of their own: `latest(1)` by default.
     pub default: VersionPolicy,

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 /// How a repository is read.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct RepositoryOptions {
     /// How long the files of a version without a manifest must have rested before it counts as
     /// complete (500 ms). Choose more where copies make longer pauses.

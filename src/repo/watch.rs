@@ -22,7 +22,6 @@ const MAX_WATCHED: usize = 1_024;
 
 /// How repositories are watched.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct WatchOptions {
     /// How often to look when nothing is heard (2 s).
     pub poll_interval: Duration,

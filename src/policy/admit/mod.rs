@@ -14,7 +14,6 @@ use std::time::Duration;
 
 /// Options of [`Admit`].
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct AdmitOptions {
     /// Most requests inside at once, those that wait and those that run together; at least 1.
     /// One that its caller has left stays inside until the model is done with it. Default: 1024.

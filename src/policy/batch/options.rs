@@ -7,7 +7,6 @@ use std::time::Duration;
 /// How a version's requests take turns. The default batches nothing and only limits how many
 /// runs there are side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct BatchOptions {
     /// Most rows that run together (1: no batching). A request with more rows than this runs alone,
     /// whole.

@@ -13,7 +13,6 @@ use std::time::Duration;
 /// the load's: `InvalidInput`, `InvalidArgument`, `NotFound`, `LimitExceeded`, `Cancelled`,
 /// `Overloaded`; calls that end so count neither as failed nor as made.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct BreakerOptions {
     /// How far back calls count, in ten steps. Default: 10 s.
     pub window: Duration,

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 /// How a [`CacheStore`] keeps answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct CacheOptions {
     /// Most bytes of keys, answers and what the table needs for them (64 MiB).
     pub capacity_bytes: u64,

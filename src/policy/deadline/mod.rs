@@ -19,7 +19,6 @@ pub(in crate::policy) const INLINE_BELOW: Duration = Duration::from_micros(50);
 
 /// Options of [`Deadline`].
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct DeadlineOptions {
     /// The time for requests that come without a deadline. Default: none, they may take for
     /// ever.

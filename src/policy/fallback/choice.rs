@@ -8,7 +8,6 @@ use std::time::Duration;
 
 /// Options of [`Fallback`](super::Fallback).
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct FallbackOptions {
     /// Time kept for the fallbacks out of a request's deadline: the first choice is left that
     /// much earlier. Without any, a deadline that has passed can only be followed by a constant,

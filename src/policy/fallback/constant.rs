@@ -10,7 +10,6 @@ use std::time::Instant;
 
 /// What a [`ConstantAnswer`] says of every row.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Constant {
     /// The label or value. Default: for a classifier of known classes the class of the largest
     /// probability; otherwise it must be given, except for a model without a known meaning,

@@ -21,7 +21,6 @@ const KEPT: usize = 256;
 
 /// When a canary goes up a step, and when it goes back.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct PromotionOptions {
     /// The percentages to go through, rising; 1, 5, 25 and 100 by default. The last is always
     /// 100 and is added where it is missing: reaching it is the promotion.

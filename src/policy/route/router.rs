@@ -31,7 +31,6 @@ pub enum CanaryErrors {
 
 /// How a route treats its canaries.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct RouterOptions {
     /// What happens to a request that a canary fails; stable answers by default.
     pub canary_errors: CanaryErrors,

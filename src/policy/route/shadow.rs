@@ -17,7 +17,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// What is mirrored, and what is kept of it.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct ShadowOptions {
     /// The fraction of answered requests to mirror, 0 to 1; 0.1 by default.
     pub fraction: f64,
