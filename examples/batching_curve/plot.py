@@ -12,9 +12,14 @@ from collections import defaultdict
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-STYLES = {"off": ("o-", "#b04020"), "batching": ("s-", "#2060b0"), "batching, 1 ms": ("^--", "#70a0d0")}
+STYLES = {
+    "off": ("o-", "#b04020"),
+    "batching": ("s-", "#2060b0"),
+    "batching, 2 runs": ("v-", "#208060"),
+    "batching, 1 ms": ("^--", "#70a0d0"),
+}
 
 
 def read(path: str) -> dict[str, dict[str, list[dict[str, float]]]]:
