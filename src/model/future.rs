@@ -21,7 +21,7 @@ pub struct ReplyFuture {
 
 enum Slot {
     Waiting(Option<Waker>),
-    Ready(Result<Reply>, Receipt),
+    Ready(Box<(Result<Reply>, Receipt)>),
     Taken,
 }
 
@@ -35,7 +35,8 @@ pub fn call_async(model: Arc<dyn Model>, request: Request<'static>, mut ctx: Ctx
     let slot = Arc::new(Mutex::new(Slot::Waiting(None)));
     let told = slot.clone();
     let done = Done::new(move |result, ctx| {
-        let before = std::mem::replace(&mut *told.lock(), Slot::Ready(result, ctx.receipt));
+        let outcome = Box::new((result, ctx.receipt));
+        let before = std::mem::replace(&mut *told.lock(), Slot::Ready(outcome));
         // Woken outside the lock: a waker may poll at once.
         if let Slot::Waiting(Some(waker)) = before {
             waker.wake();
@@ -58,7 +59,10 @@ impl Future for ReplyFuture {
             return Poll::Pending;
         }
         Poll::Ready(match std::mem::replace(&mut *slot, Slot::Taken) {
-            Slot::Ready(result, receipt) => result.map(|reply| (reply, receipt)),
+            Slot::Ready(outcome) => {
+                let (result, receipt) = *outcome;
+                result.map(|reply| (reply, receipt))
+            }
             _ => Err(err!(Internal, "a future was polled after its answer was taken")),
         })
     }
@@ -131,8 +135,7 @@ mod tests {
     fn dropping_a_future_cancels_its_request_and_a_finished_one_nothing() {
         let model: Arc<dyn Model> = Arc::new(FnModel::regressor(2, |row| Ok(row.iter().sum())));
         let token = CancelToken::default();
-        let mut ctx = Ctx::default();
-        ctx.cancel = Some(token.clone());
+        let ctx = Ctx { cancel: Some(token.clone()), ..Ctx::default() };
         block_on(call_async(model.clone(), row(), ctx.clone())).unwrap();
         assert!(!token.is_cancelled());
         let (release, gate) = mpsc::channel::<()>();

@@ -229,7 +229,8 @@ impl<T, A> Lane<T, A> {
     pub fn release(&self) -> Option<Entry<T, A>> {
         let mut state = self.state.lock();
         let Some((_, mut head)) = state.queue.pop_first() else {
-            state.running -= 1;
+            // Nothing is left to give back after `abandon`.
+            state.running = state.running.saturating_sub(1);
             self.note(&state);
             return None;
         };
@@ -345,6 +346,15 @@ impl<T, A> Lane<T, A> {
         let swept = keys.iter().filter_map(|key| state.queue.remove(key)).collect();
         self.note(&state);
         swept
+    }
+
+    /// Forgets all runs and all that wait: they belong to threads that do not exist in this
+    /// process, the child of a fork. Nothing is dropped, as nobody here may be told.
+    pub fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.running = 0;
+        std::mem::take(&mut state.queue).into_values().for_each(std::mem::forget);
+        self.note(&state);
     }
 
     /// How many wait, and how many runs are under way.

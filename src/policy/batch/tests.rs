@@ -1,11 +1,12 @@
 use super::*;
-use crate::error::{ErrorKind, ensure};
+use crate::error::{ErrorKind, ensure, err};
 use crate::model::{Answer, CancelToken, FnModel, Receipt};
 use crate::policy::Load;
 use crate::tensor::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, ThreadId};
+use std::time::Duration;
 
 /// What the model saw of one run.
 struct Seen {
@@ -395,6 +396,23 @@ fn a_completion_that_panics_takes_no_answer_from_the_others() {
     bench.until_queued(2);
     (0..2).for_each(|_| bench.go());
     assert_eq!(value(other.recv_timeout(GUARD).unwrap().0), 2.0);
+    bench.finish();
+}
+
+#[test]
+fn a_forked_child_does_not_wait_for_the_runs_of_its_parent() {
+    let bench = bench(of(8));
+    let held = bench.hold();
+    let waiting = bench.submit(row(1.0, 0.0), Ctx::default());
+    bench.until_queued(1);
+    // What a child finds: the lane as it was, under another process id.
+    *bench.batch.shared.process.lock() += 1;
+    bench.go();
+    bench.go();
+    let mut ctx = Ctx::default();
+    assert_eq!(value(bench.batch.call(&row(2.0, 0.0), &mut ctx)), 2.0);
+    assert!(held.recv_timeout(GUARD).is_ok());
+    assert!(waiting.try_recv().is_err(), "its caller lives in the parent");
     bench.finish();
 }
 

@@ -263,10 +263,11 @@ mod shipped {
     }
 }
 
-/// A mutant that `build.rs` made, and the model that has to notice it.
+/// A mutant that `build.rs` made, and the model that has to notice it. The model runs in a process
+/// of its own: what loom finds while threads are blocked aborts it.
 macro_rules! mutant {
     ($name:ident, $model:ident, $says:literal) => {
-        #[allow(dead_code)]
+        #[allow(dead_code, unused_mut)]
         mod $name {
             mod mutated {
                 include!(concat!(env!("OUT_DIR"), "/lane_", stringify!($name), ".rs"));
@@ -274,9 +275,22 @@ macro_rules! mutant {
             models!(self::mutated);
 
             #[test]
-            #[should_panic(expected = $says)]
-            fn is_noticed() {
+            #[ignore = "fails: `is_noticed` looks that it does"]
+            fn model() {
                 $model();
+            }
+
+            #[test]
+            fn is_noticed() {
+                let model = concat!(stringify!($name), "::model");
+                let run = std::process::Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", model, "--ignored", "--nocapture"])
+                    .env("RUST_BACKTRACE", "0")
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&run.stderr);
+                assert!(!run.status.success(), "the mutant passed");
+                assert!(said.contains($says), "it failed for another reason: {said}");
             }
         }
     };
@@ -286,4 +300,4 @@ mutant!(frees_instead_of_handing_on, two_callers, "deadlock");
 mutant!(queues_without_looking_again, two_callers, "deadlock");
 mutant!(checks_then_acts, two_callers, "more runs than allowed");
 mutant!(arrives_silently, company, "deadlock");
-mutant!(leaves_with_the_run, one_gives_up, "");
+mutant!(leaves_with_the_run, one_gives_up, "leaked");
