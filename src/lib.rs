@@ -63,3 +63,4 @@ pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};
 pub use plan::{PlanKind, PlanStep};
 pub use process::after_fork;
+pub use model::golden::{self, Golden};
