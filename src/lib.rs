@@ -45,6 +45,7 @@ pub use kernel::registry::operators;
 pub use manager::{
     ManagerOptions, ModelHandle, ModelManager, ModelStats, ReloadOptions, VersionStats,
 };
+pub use model::golden::{self, Golden};
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
     Format, GraphModel, LoadOptions, Model, ModelInfo, OutputKind, Prediction, Predictions,

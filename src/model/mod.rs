@@ -5,6 +5,7 @@ mod call;
 mod ctx;
 mod distribution;
 mod function;
+pub mod golden;
 mod graph_model;
 mod interpret;
 mod load;
