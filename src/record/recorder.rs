@@ -16,7 +16,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is recorded, and at what cost at most.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct RecordOptions {
     /// The share of requests that is recorded, 0 to 1 (0.01).
     pub sample: f64,

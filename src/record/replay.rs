@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 /// How a recording is replayed.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct ReplayOptions {
     /// How far numbers may be apart, absolutely or relative to the recorded one (1e-5).
     pub tolerance: f64,
