@@ -45,6 +45,8 @@ pub use kernel::registry::operators;
 pub use manager::{
     ManagerOptions, ModelHandle, ModelManager, ModelStats, ReloadOptions, VersionStats,
 };
+pub use metrics::log::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set_log_sink};
+pub use metrics::{Metrics, MetricsOptions, TextFormat};
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
     Format, GraphModel, LoadOptions, Model, ModelInfo, OutputKind, Prediction, Predictions,
