@@ -54,6 +54,8 @@ pub use manager::{
     VersionState, VersionStats, VersionStatus, WorstRow,
 };
 pub use model::golden::{self, Golden};
+pub use metrics::log::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set_log_sink};
+pub use metrics::{Metrics, MetricsOptions, TextFormat};
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
     Format, GraphModel, LoadOptions, Model, ModelInfo, ModelMemory, OutputKind, Prediction,
