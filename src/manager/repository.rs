@@ -7,6 +7,7 @@ use super::policies::Policies;
 use super::slot::Slot;
 use super::{Registry, ReloadOptions, check_name};
 use crate::error::{Error, Result, ensure, err};
+use crate::metrics::trace;
 use crate::model::{Classes, LoadOptions, Target};
 use crate::repo::{
     self, Action, Backoff, Failure, FoundVersion, Labels, Repository, RepositoryOptions, States,
@@ -178,6 +179,14 @@ impl Driver {
         report.ignored =
             scan.ignored.iter().map(|i| (i.name.clone(), i.reason.to_string())).collect();
         report.error = scan.error.as_ref().map(ToString::to_string);
+        if let Some(error) = &scan.error {
+            trace::repository_problem("", error);
+        }
+        for (name, model) in &scan.models {
+            if let Some(error) = &model.error {
+                trace::repository_problem(name, error);
+            }
+        }
         report.changed = plan.changed.iter().map(|(m, v)| (m.to_string(), *v)).collect();
         let mut wake = plan.wake;
         for action in plan.actions {

@@ -15,7 +15,7 @@ use super::statuses::Statuses;
 use super::version::Version;
 use crate::error::{Error, Result, err};
 use crate::executor;
-use crate::metrics::{Metrics, ModelMetrics};
+use crate::metrics::{Metrics, ModelMetrics, trace};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
     Signature, Target,
@@ -313,11 +313,17 @@ impl Model for Slot {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        let span = trace::request_span(&self.name);
+        let _entered = span.enter();
         let sampled = self.sample(request);
         let reply = self.answer(request, ctx);
-        if reply.is_ok() {
-            self.note_fallback(&ctx.receipt);
-            self.recent.offer(|| request.clone());
+        match &reply {
+            Ok(_) => {
+                trace::answered_by(&span, ctx.receipt.version, ctx.receipt.route);
+                self.note_fallback(&ctx.receipt);
+                self.recent.offer(|| request.clone());
+            }
+            Err(e) => trace::failed_with(&span, e.kind()),
         }
         if let Some((sampled, began)) = sampled {
             sampled.finish(ctx.receipt.version, &reply, began.elapsed());

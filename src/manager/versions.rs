@@ -8,7 +8,7 @@ use super::stats::Counts;
 use super::version::Version;
 use super::{EventKind, VersionState};
 use crate::error::{Result, err};
-use crate::metrics::LiveGauges;
+use crate::metrics::{LiveGauges, trace};
 use crate::model::{ModelInfo, Target};
 use crate::process;
 use std::collections::BTreeMap;
@@ -267,7 +267,9 @@ impl Slot {
     ) -> Result<()> {
         let number = version.number();
         let counts = version.core.counts.clone();
-        counts.metrics.loaded(version.info().weight_bytes, version.info().load_duration);
+        let (bytes, took) = (version.info().weight_bytes, version.info().load_duration);
+        counts.metrics.loaded(bytes, took);
+        trace::loaded(&self.name, number, bytes, took);
         self.observe(number, &counts);
         let live = self.cell.with(|state| state.live.clone());
         let version = version.with_parts(live.around(&version.core, self)?);

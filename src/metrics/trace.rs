@@ -78,13 +78,13 @@ pub fn unloaded(model: &str, version: u64) {
 }
 
 /// A version was unloaded to make room, and comes back on demand.
-pub fn evicted(model: &str, version: u64, bytes: u64) {
-    event!(Info, INFO, model, Some(version), "is unloaded to make room: {bytes} bytes");
+pub fn evicted(model: &str, version: u64) {
+    event!(Info, INFO, model, Some(version), "is unloaded to make room");
 }
 
 /// A canary's part of the traffic is another.
-pub fn canary_percent(model: &str, version: u64, percent: f64) {
-    event!(Info, INFO, model, Some(version), "gets {percent} % of the traffic as a canary");
+pub fn canary_step(model: &str, version: u64, why: &str) {
+    event!(Info, INFO, model, Some(version), "goes a step further as a canary: {why}");
 }
 
 /// A canary is the serving version now.
@@ -98,8 +98,13 @@ pub fn rolled_back(model: &str, version: u64, why: &str) {
 }
 
 /// A circuit breaker opened: the version rests.
-pub fn breaker_opened(model: &str, version: u64, rests: Duration) {
-    event!(Warn, WARN, model, Some(version), "fails or is slow, and rests for {rests:?}");
+pub fn breaker_opened(model: &str, version: u64, why: &str) {
+    event!(Warn, WARN, model, Some(version), "fails or is slow, and rests: {why}");
+}
+
+/// A circuit breaker lets a few calls through, to see.
+pub fn breaker_probes(model: &str, version: u64) {
+    event!(Info, INFO, model, Some(version), "is tried again after its rest");
 }
 
 /// A circuit breaker closed: the version answers again.
