@@ -38,6 +38,8 @@ demo: $(VENV)/.demo
 # The Python crate is a module for an interpreter and cannot be linked as a program: pytest tests it.
 test: $(VENV)/.dev valgrind
 	$(CARGO) test --locked --workspace --exclude modelserve-python
+	$(CARGO) run --locked --quiet --example serving
+	cd tests/loom && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" $(CARGO) test --locked
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
 	$(CARGO) build --locked -p modelserve-c

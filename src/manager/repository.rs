@@ -155,20 +155,18 @@ impl Driver {
 
     /// The first look: waits, within reason, for files to settle that are there already.
     fn refresh_until_settled(&self) -> RefreshReport {
-        let patience = self.rules.files.settle.saturating_mul(4);
+        const GRACE: Duration = Duration::from_millis(200);
+        let patience = self.rules.files.settle.saturating_mul(2).saturating_add(GRACE);
         let until = Instant::now().checked_add(patience);
         let mut states = self.states.lock();
         let mut report = RefreshReport::default();
         loop {
             let wake = self.step(&mut states, &mut report);
-            let now = Instant::now();
-            match (wake, until) {
-                (Some(wake), Some(until)) if wake <= until && report.loaded.is_empty() => {
-                    let pause = wake.saturating_duration_since(now);
-                    std::thread::sleep(pause.max(Duration::from_millis(1)));
-                }
-                _ => return report,
-            }
+            let Some(wake) = wake.filter(|wake| until.is_some_and(|until| *wake <= until)) else {
+                return report;
+            };
+            let pause = wake.saturating_duration_since(Instant::now());
+            std::thread::sleep(pause.max(Duration::from_millis(1)));
         }
     }
 
