@@ -347,10 +347,9 @@ fn keys_that_do_not_agree_are_named_with_their_place() {
             "[models.a.breaker]\nfailure_ratio = 0",
             "models.a.breaker.failure_ratio at line 7, column 17: expected a number above 0, at",
         ),
-        ("[models.a.gate]", "models.a.gate at line 6, column 11: expected golden = true or"),
         (
-            "[models.a.gate]\ngolden = true\nmax_latency_ratio = 2",
-            "models.a.gate.max_latency_ratio at line 8, column 21: needs replay_last",
+            "[models.a.gate]\nreplay_last = 0\nmax_latency_ratio = 2",
+            "models.a.gate.replay_last at line 7, column 15: expected 1 or more",
         ),
         (
             "[models.a.record]\npath = \"r\"\nsample = 2",

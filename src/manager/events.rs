@@ -1,8 +1,10 @@
 //! What happens to models, told to whoever listens.
 
 use crate::error::{Error, ErrorKind};
+pub use crate::metrics::VersionState;
 use crate::metrics::trace;
 use parking_lot::Mutex;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -10,35 +12,6 @@ use std::time::{Duration, SystemTime};
 
 /// Events that a listener may be behind before further ones are dropped for it.
 const QUEUE: usize = 4096;
-
-/// Where a version is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum VersionState {
-    /// Known, not yet being loaded.
-    Start,
-    /// Being read, compiled, probed and warmed.
-    Loading,
-    /// Can be asked.
-    Available,
-    /// Out of service; requests under way still hold it.
-    Unloading,
-    /// Gone, or never loaded.
-    End,
-}
-
-impl VersionState {
-    /// The state's name as TensorFlow Serving spells it: `START`, `LOADING`, `AVAILABLE`,
-    /// `UNLOADING` or `END`.
-    pub fn name(self) -> &'static str {
-        match self {
-            VersionState::Start => "START",
-            VersionState::Loading => "LOADING",
-            VersionState::Available => "AVAILABLE",
-            VersionState::Unloading => "UNLOADING",
-            VersionState::End => "END",
-        }
-    }
-}
 
 /// A version's state, and the error that ended it.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +77,26 @@ pub enum EventKind {
     },
     /// An idle model was unloaded to make room, and will be loaded again when it is asked.
     Evicted,
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventKind::State { state, message, .. } if message.is_empty() => {
+                f.write_str(state.name())
+            }
+            EventKind::State { state, message, .. } => write!(f, "{}: {message}", state.name()),
+            EventKind::Serving { previous: Some(before) } => {
+                write!(f, "serves in place of version {before}")
+            }
+            EventKind::Serving { previous: None } => f.write_str("serves"),
+            EventKind::Label { label } => write!(f, "is '{label}' now"),
+            EventKind::Rejected { reason } => write!(f, "rejected: {reason}"),
+            EventKind::Traffic { verdict, reason } => write!(f, "{verdict}: {reason}"),
+            EventKind::Circuit { state, reason } => write!(f, "circuit {state}: {reason}"),
+            EventKind::Evicted => f.write_str("unloaded to make room"),
+        }
+    }
 }
 
 /// One event.

@@ -5,10 +5,11 @@
 //! no lock: calls on any number of threads do not wait for each other, and a child of a `fork`
 //! never finds the table locked by a thread that it does not have.
 
+use crate::fork;
 use crate::status::*;
 use arc_swap::ArcSwapOption;
 use modelserve::tensor::Value;
-use modelserve::{Model, ModelHandle, ModelManager};
+use modelserve::{CancelToken, Model, ModelHandle, ModelManager, RefreshReport};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -41,7 +42,17 @@ pub struct modelserve_outputs {
     pub id: u64,
 }
 
+/// A prediction that was asked for by `modelserve_predict_submit`. Freed by
+/// `modelserve_request_free`. A small value: copy it freely.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct modelserve_request {
+    /// A number of the library's; 0 is "none".
+    pub id: u64,
+}
+
 /// What a model handle stands for.
+#[derive(Clone)]
 pub(crate) enum Served {
     /// A name in a manager, or a pinned version of it.
     Named(ModelHandle),
@@ -52,10 +63,17 @@ pub(crate) enum Served {
 /// Named outputs, as `run` answers them.
 pub(crate) type Named = Vec<(String, Value)>;
 
+/// A manager, and what the last look at its repository did.
+pub(crate) struct Managed {
+    pub(crate) manager: ModelManager,
+    pub(crate) look: Mutex<Option<RefreshReport>>,
+}
+
 pub(crate) enum Object {
-    Manager(ModelManager),
+    Manager(Managed),
     Model(Served),
     Outputs(Named),
+    Request(CancelToken),
 }
 
 impl Object {
@@ -64,6 +82,7 @@ impl Object {
             Object::Manager(_) => 1,
             Object::Model(_) => 2,
             Object::Outputs(_) => 3,
+            Object::Request(_) => 4,
         }
     }
 }
@@ -99,6 +118,7 @@ fn slot_of(index: usize) -> Option<&'static Slot> {
 
 /// Gives `object` a number.
 pub(crate) fn insert(object: Object) -> Outcome<u64> {
+    fork::watch()?;
     let full = || Failure::new(MODELSERVE_STATUS_LIMIT_EXCEEDED, "2^20 handles are live already");
     let mut issue = ISSUE.lock();
     let index = match issue.free.pop() {
@@ -142,8 +162,15 @@ pub(crate) fn with_manager<R>(
     handle: modelserve_manager,
     body: impl FnOnce(&ModelManager) -> Outcome<R>,
 ) -> Outcome<R> {
+    with_managed(handle, |managed| body(&managed.manager))
+}
+
+pub(crate) fn with_managed<R>(
+    handle: modelserve_manager,
+    body: impl FnOnce(&Managed) -> Outcome<R>,
+) -> Outcome<R> {
     with("manager", handle.id, |object| match object {
-        Object::Manager(manager) => Some(body(manager)),
+        Object::Manager(managed) => Some(body(managed)),
         _ => None,
     })
 }
@@ -164,6 +191,16 @@ pub(crate) fn with_outputs<R>(
 ) -> Outcome<R> {
     with("modelserve_outputs", handle.id, |object| match object {
         Object::Outputs(outputs) => Some(body(outputs)),
+        _ => None,
+    })
+}
+
+pub(crate) fn with_request<R>(
+    handle: modelserve_request,
+    body: impl FnOnce(&CancelToken) -> Outcome<R>,
+) -> Outcome<R> {
+    with("request", handle.id, |object| match object {
+        Object::Request(token) => Some(body(token)),
         _ => None,
     })
 }
@@ -198,6 +235,10 @@ pub(crate) fn free_model(handle: modelserve_model) -> Outcome {
 
 pub(crate) fn free_outputs(handle: modelserve_outputs) -> Outcome {
     free("modelserve_outputs", 3, handle.id)
+}
+
+pub(crate) fn free_request(handle: modelserve_request) -> Outcome {
+    free("request", 4, handle.id)
 }
 
 /// How many handles are live.
