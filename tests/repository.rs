@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 enum Way {
     /// Copied in place, the model file last.
     InPlace,
-    /// Copied in place in any order, a manifest last.
+    /// Copied in place, a manifest first, the others in any order.
     Manifest,
+    /// Copied in place in any order, a manifest last; the repository wants one.
+    ManifestLast,
     /// Copied in any order beside, then renamed.
     Renamed,
 }
@@ -69,13 +71,15 @@ fn publish(model: &Path, version: u64, way: Way, random: &mut Random) -> Vec<Ste
         _ => end.clone(),
     };
     let mut files = files(version);
-    if way == Way::Manifest {
-        let lines = files.iter().map(|(name, bytes)| format!("{}  {name}\n", digest(bytes)));
-        let manifest: String = lines.collect();
+    let lines = files.iter().map(|(name, bytes)| format!("{}  {name}\n", digest(bytes)));
+    let manifest = ("manifest.sha256", lines.collect::<String>().into_bytes());
+    if way != Way::InPlace {
         files.rotate_left(random.below(3));
-        files.push(("manifest.sha256", manifest.into_bytes()));
-    } else if way == Way::Renamed {
-        files.rotate_left(random.below(3));
+    }
+    match way {
+        Way::Manifest => files.insert(0, manifest),
+        Way::ManifestLast => files.push(manifest),
+        Way::InPlace | Way::Renamed => {}
     }
     let mut steps = vec![Step::Folder(folder.clone())];
     for (name, bytes) in files {
@@ -109,9 +113,11 @@ struct Serving {
 }
 
 impl Serving {
-    fn new(root: &Path) -> Serving {
+    fn new(root: &Path, way: Way) -> Serving {
+        let mut options = RepositoryOptions::default();
+        options.require_manifest = way == Way::ManifestLast;
         Serving {
-            repository: Repository::open(root, RepositoryOptions::default()).unwrap(),
+            repository: Repository::open(root, options).unwrap(),
             policies: Policies::default(),
             states: States::new(),
             now: Instant::now(),
@@ -199,7 +205,7 @@ fn kill_publishers(way: Way, seed: u64) {
     let model = root.join("iris");
     std::fs::create_dir_all(&model).unwrap();
     let mut random = Random::new(seed);
-    let mut serving = Serving::new(&root);
+    let mut serving = Serving::new(&root, way);
     let mut whole = 0;
     for version in 1..=1_000 {
         let steps = publish(&model, version, way, &mut random);
@@ -246,6 +252,11 @@ fn killed_copies_with_a_manifest_are_never_even_tried() {
 }
 
 #[test]
+fn killed_copies_whose_manifest_comes_last_are_never_even_tried_where_one_is_required() {
+    kill_publishers(Way::ManifestLast, 4);
+}
+
+#[test]
 fn killed_copies_that_would_be_renamed_are_never_even_tried() {
     kill_publishers(Way::Renamed, 3);
 }
@@ -272,7 +283,7 @@ fn processes_killed_while_they_publish_leave_nothing_that_serves() {
     let root = common::scratch("repository-processes");
     let model = root.join("iris");
     std::fs::create_dir_all(&model).unwrap();
-    let mut serving = Serving::new(&root);
+    let mut serving = Serving::new(&root, Way::Manifest);
     let mut random = Random::new(11);
     for version in 1..=40 {
         let mut publisher = Command::new(std::env::current_exe().unwrap())
