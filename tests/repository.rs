@@ -1,6 +1,9 @@
 //! The promise of the repository: a version that is half there never serves, however and whenever
 //! its copy ends.
 
+#![cfg(all(unix, feature = "onnx"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 mod common;
 
 use common::random::Random;
@@ -55,7 +58,7 @@ fn digest(bytes: &[u8]) -> String {
 
 /// The files of a version whose labels tell which it is: `v<version>-0`, …
 fn files(version: u64) -> Vec<(&'static str, Vec<u8>)> {
-    let folder = common::data().join(if version % 2 == 0 { "iris_v2" } else { "iris_v1" });
+    let folder = common::data().join(if version.is_multiple_of(2) { "iris_v2" } else { "iris_v1" });
     let labels: String = (0..3).map(|i| format!("v{version}-{i}\n")).collect();
     vec![
         ("labels.txt", labels.into_bytes()),
@@ -166,7 +169,7 @@ impl Serving {
         }
         // The promise: what serves is all of one version.
         if let Some((version, label)) = &self.answer {
-            let class = self.classes[usize::from(version % 2 == 0)];
+            let class = self.classes[usize::from(version.is_multiple_of(2))];
             assert_eq!(*label, format!("v{version}-{class}"), "a bad load");
         }
     }
@@ -207,9 +210,9 @@ fn kill_publishers(way: Way, seed: u64) {
     let mut random = Random::new(seed);
     let mut serving = Serving::new(&root, way);
     let mut whole = 0;
-    for version in 1..=1_000 {
+    for version in 1u64..=1_000 {
         let steps = publish(&model, version, way, &mut random);
-        let lives = version % 10 == 0;
+        let lives = version.is_multiple_of(10);
         let until = if lives { steps.len() } else { random.below(steps.len()) };
         for step in &steps[..until] {
             step.run().unwrap();
@@ -285,14 +288,14 @@ fn processes_killed_while_they_publish_leave_nothing_that_serves() {
     std::fs::create_dir_all(&model).unwrap();
     let mut serving = Serving::new(&root, Way::Manifest);
     let mut random = Random::new(11);
-    for version in 1..=40 {
+    for version in 1u64..=40 {
         let mut publisher = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "publisher_process", "--nocapture"])
             .env(PUBLISH, format!("{version} {}", model.display()))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        if version % 4 == 0 {
+        if version.is_multiple_of(4) {
             assert!(publisher.wait().unwrap().success());
         } else {
             // Looked at while it works, then killed wherever it is.
@@ -305,7 +308,7 @@ fn processes_killed_while_they_publish_leave_nothing_that_serves() {
         for _ in 0..3 {
             serving.turn(Duration::from_millis(600));
         }
-        if version % 4 == 0 {
+        if version.is_multiple_of(4) {
             assert_eq!(serving.answer.as_ref().unwrap().0, version);
         }
     }
