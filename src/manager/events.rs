@@ -1,10 +1,7 @@
 //! What happens to models, told to whoever listens.
 
 use crate::error::ErrorKind;
-use crate::metrics::log::LogLevel;
-use crate::metrics::trace::to_sink;
 use parking_lot::Mutex;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -108,26 +105,6 @@ pub enum EventKind {
     Evicted,
 }
 
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EventKind::State { state, message, .. } if message.is_empty() => {
-                f.write_str(state.name())
-            }
-            EventKind::State { state, message, .. } => write!(f, "{}: {message}", state.name()),
-            EventKind::Serving { previous: Some(before) } => {
-                write!(f, "serves in place of version {before}")
-            }
-            EventKind::Serving { previous: None } => f.write_str("serves"),
-            EventKind::Label { label } => write!(f, "is '{label}' now"),
-            EventKind::Rejected { reason } => write!(f, "rejected: {reason}"),
-            EventKind::Traffic { verdict, reason } => write!(f, "{verdict}: {reason}"),
-            EventKind::Circuit { state, reason } => write!(f, "circuit {state}: {reason}"),
-            EventKind::Evicted => f.write_str("unloaded to make room"),
-        }
-    }
-}
-
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -213,15 +190,12 @@ fn trace(model: &Arc<str>, version: u64, kind: &EventKind) {
         EventKind::State { state, error: Some(error), message } => {
             tracing::warn!(target: "modelserve::lifecycle", model, version,
                 state = state.name(), error = error.name(), "{message}");
-            to_sink(LogLevel::Warn, model, version, format_args!("{}: {message}", state.name()));
         }
         EventKind::Rejected { reason } => {
             tracing::warn!(target: "modelserve::lifecycle", model, version, "rejected: {reason}");
-            to_sink(LogLevel::Warn, model, version, format_args!("rejected: {reason}"));
         }
         other => {
             tracing::info!(target: "modelserve::lifecycle", model, version, "{other:?}");
-            to_sink(LogLevel::Info, model, version, format_args!("{other}"));
         }
     }
 }

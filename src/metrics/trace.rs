@@ -44,13 +44,6 @@ fn hand_to_sink(level: LogLevel, model: &str, version: Option<u64>, message: fmt
     });
 }
 
-/// An event that `tracing` was told of already, for the log sink.
-pub(crate) fn to_sink(level: LogLevel, model: &str, version: u64, message: fmt::Arguments<'_>) {
-    if log::wanted(level) {
-        hand_to_sink(level, model, Some(version), message);
-    }
-}
-
 /// A version was loaded, probed and warmed.
 pub fn loaded(model: &str, version: u64, bytes: u64, took: Duration) {
     event!(Info, INFO, model, Some(version), "loaded {bytes} bytes in {took:?}");
