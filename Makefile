@@ -20,7 +20,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests
 
-.PHONY: help demo test lint bench wheel fuzz-smoke toolchain valgrind clean
+.PHONY: help demo test lint bench wheel loom fuzz-smoke toolchain valgrind clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
@@ -28,6 +28,7 @@ help:
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make bench       criterion, then the comparison with onnxruntime"
 	@echo "make wheel       a release wheel in dist/"
+	@echo "make loom        model checking of the concurrent protocols"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
 
 demo: $(VENV)/.demo
@@ -37,6 +38,8 @@ demo: $(VENV)/.demo
 # The Python crate is a module for an interpreter and cannot be linked as a program: pytest tests it.
 test: $(VENV)/.dev valgrind
 	$(CARGO) test --locked --workspace --exclude modelserve-python
+	$(CARGO) run --locked --quiet --example serving
+	cd tests/loom && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" $(CARGO) test --locked
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
 	$(CARGO) build --locked -p modelserve-c
@@ -56,13 +59,17 @@ lint: $(VENV)/.dev
 		benches/compare_onnxruntime.py
 
 bench: $(VENV)/.dev
-	$(CARGO) bench --locked -p modelserve --bench predict
+	$(CARGO) bench --locked -p modelserve --bench predict --bench policies
 	$(DEVELOP) --release
 	@mkdir -p build
 	"$(PYTHON)" benches/compare_onnxruntime.py --output build/compare_onnxruntime.md
 
 wheel: $(VENV)/.demo
 	PATH="$(BIN):$$PATH" "$(BIN)/maturin" build --locked --release --interpreter "$(PYTHON)" --out dist
+
+# Model checking of the concurrent protocols: the shipped files, against loom.
+loom: toolchain
+	cd tests/loom && $(CARGO) test --locked
 
 # libFuzzer's instrumentation is a compiler flag that stable accepts behind RUSTC_BOOTSTRAP.
 # Without a sanitizer: what is looked for here is a panic, an overflow, a hang or a memory bomb.

@@ -35,7 +35,7 @@ fn one_row(criterion: &mut Criterion, cases: &[Case]) {
             bencher.iter(|| model.predict_row(black_box(&row)).expect("an answer"));
         });
         // What a manager adds: the name, the lease on a version, the counters.
-        let manager = ModelManager::new(ManagerOptions { threads: 1 });
+        let manager = ModelManager::new(ManagerOptions { threads: 1, ..ManagerOptions::default() });
         manager.load(case.name, &case.path, &options()).expect("a model");
         group.bench_function(format!("{}/manager", case.name), |bencher| {
             bencher.iter(|| {

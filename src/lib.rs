@@ -53,6 +53,9 @@ pub use manager::{
     Policies, RefreshReport, ReloadOptions, RepositoryModel, RepositoryRules, ShadowRule, Snapshot,
     VersionState, VersionStats, VersionStatus, WorstRow,
 };
+pub use metrics::log::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set_log_sink};
+pub use metrics::{Metrics, MetricsOptions, TextFormat};
+pub use model::golden::{self, Golden};
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
     Format, GraphModel, LoadOptions, Model, ModelInfo, ModelMemory, OutputKind, Prediction,
@@ -63,4 +66,3 @@ pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};
 pub use plan::{PlanKind, PlanStep};
 pub use process::after_fork;
-pub use model::golden::{self, Golden};

@@ -14,6 +14,7 @@ use modelserve::policy::cache::CacheOptions;
 use modelserve::policy::deadline::DeadlineOptions;
 use modelserve::policy::fallback::Constant;
 use modelserve::policy::route::{PromotionOptions, PromotionState, RouterOptions, ShadowOptions};
+use modelserve::record::{RecordOptions, ReplayOptions};
 use modelserve::{
     Another, Answer, CacheUse, CanaryRule, Ctx, Done, Error, ErrorKind, EventKind, FallbackRule,
     FallbackTo, Features, FnModel, Gate, LoadOptions, Model, ModelManager, ModelSource, Policies,
@@ -464,4 +465,118 @@ fn golden_requests_beside_the_file_keep_a_wrong_model_out() {
     let e = manager.reload("m", None, &ReloadOptions::default()).unwrap_err();
     assert!(e.to_string().contains("golden request"), "{e}");
     assert_eq!(manager.info("m").unwrap().version, 1);
+}
+
+#[test]
+fn a_recording_is_replayed_against_another_version() {
+    let manager = two_versions(regressor(|x| Ok(2.0 * x)), regressor(|x| Ok(2.0 * x + 1.0)));
+    let file = common::scratch("recording").join("requests.jsonl");
+    let options = RecordOptions { sample: 1.0, ..RecordOptions::default() };
+    manager.record("m", &file, options.clone()).unwrap();
+    assert_eq!(manager.record("m", &file, options).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    for i in 0..50u16 {
+        ask(&manager, f32::from(i), &mut Ctx::default()).unwrap();
+        submit(&manager, f32::from(i), Ctx::default()).0.unwrap();
+        manager.predict_row("m", &[f32::from(i)]).unwrap();
+    }
+    let status = manager.stop_recording("m").unwrap().unwrap();
+    assert_eq!((status.written, status.dropped), (150, 0));
+    assert!(manager.recording("m").unwrap().is_none());
+    let replay = |version| {
+        let target = Target::Version(version);
+        manager.replay("m", &target, &file, &ReplayOptions::default()).unwrap()
+    };
+    let (same, other) = (replay(1), replay(2));
+    assert_eq!((same.requests, same.disagreements), (150, 0), "{same}");
+    assert_eq!((other.requests, other.disagreements), (150, 150), "{other}");
+}
+
+#[test]
+fn one_file_sets_up_a_manager() {
+    let folder = common::scratch("from_config");
+    let text = format!(
+        "[manager]\nthreads = 1\n\n[models.iris]\npath = {:?}\n\n[models.iris.cache]\n\
+         capacity = \"1MiB\"\n\n[models.iris.batching]\nmax_batch_size = 8\n\n\
+         [[models.iris.fallback]]\nmodel = \"spare\"\n\n[models.spare]\npath = {:?}\n",
+        common::model_path("iris_v1"),
+        common::model_path("iris_v2"),
+    );
+    let file = folder.join("modelserve.toml");
+    std::fs::write(&file, text).unwrap();
+    let manager = ModelManager::from_config(&file).unwrap();
+    let rows = Expected::of("iris_v1");
+    let first = manager.predict_row("iris", rows.row(0)).unwrap();
+    let again = manager.predict_row("iris", rows.row(0)).unwrap();
+    assert_eq!(first.answer, again.answer);
+    assert_eq!((first.receipt.cache, again.receipt.cache), (CacheUse::Miss, CacheUse::Hit));
+    std::fs::write(
+        &file,
+        "[models.iris]\npath = \"x.onnx\"\n[models.iris.cache]\nttl = 5\nsize = 3",
+    )
+    .unwrap();
+    let e = ModelManager::from_config(&file).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::InvalidArgument);
+    assert!(e.to_string().contains("size") && e.to_string().contains("line 5"), "{e}");
+}
+
+#[test]
+fn a_folder_of_models_is_served_and_followed() {
+    use modelserve::repo::{RepositoryOptions, VersionPolicy};
+    use modelserve::{RepositoryModel, RepositoryRules, VersionState};
+    let root = common::scratch("repository");
+    let publish = |version: u64, from: &str| {
+        let folder = root.join("iris").join(version.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(common::model_path(from), folder.join("model.onnx")).unwrap();
+    };
+    publish(1, "iris_v1");
+    let settle = Duration::from_millis(10);
+    let files = RepositoryOptions { settle, ..RepositoryOptions::default() };
+    let mut rules = RepositoryRules { files, ..RepositoryRules::default() };
+    let special = RepositoryModel {
+        version_policy: Some(VersionPolicy::Latest(2)),
+        labels: [("stable".to_string(), 1)].into(),
+        ..RepositoryModel::default()
+    };
+    rules.models.insert("iris".to_string(), special);
+    let manager = ModelManager::default();
+    let report = manager.serve_repository(&root, rules.clone()).unwrap();
+    assert_eq!(report.loaded, [("iris".to_string(), 1)], "{report:?}");
+    assert!(manager.serve_repository(&root, rules).is_err());
+    assert_eq!(manager.labels("iris").unwrap()["stable"], 1);
+    let rows = Expected::of("iris_v1");
+    manager.predict_row("iris", rows.row(0)).unwrap();
+
+    let refresh_until = |done: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < HANG, "{:?}", manager.versions("iris"));
+            manager.refresh().unwrap();
+            std::thread::sleep(settle);
+        }
+    };
+    // A newer version serves as soon as it is complete; a broken one takes nothing down.
+    publish(2, "iris_v2");
+    refresh_until(&|| manager.info("iris").unwrap().version == 2);
+    std::fs::create_dir_all(root.join("iris/3")).unwrap();
+    std::fs::write(root.join("iris/3/model.onnx"), b"cut off").unwrap();
+    let failed = || {
+        let versions = manager.versions("iris").unwrap();
+        versions.iter().any(|v| v.version == 3 && v.error.is_some())
+    };
+    refresh_until(&failed);
+    assert_eq!(manager.info("iris").unwrap().version, 2);
+    // The policy keeps two: the oldest leaves when a fourth is there.
+    publish(4, "iris_v1");
+    refresh_until(&|| manager.info("iris").unwrap().version == 4);
+    let gone = || {
+        let versions = manager.versions("iris").unwrap();
+        versions.iter().any(|v| v.version == 1 && v.state == VersionState::End)
+    };
+    refresh_until(&gone);
+    // An emptied folder takes nothing down.
+    std::fs::remove_dir_all(root.join("iris")).unwrap();
+    manager.refresh().unwrap();
+    manager.refresh().unwrap();
+    assert_eq!(manager.predict_row("iris", rows.row(0)).unwrap().model_version, 4);
 }

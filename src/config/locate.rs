@@ -155,6 +155,10 @@ fn entry<'t, 'a>(table: &'t DeTable<'a>, key: &str) -> Option<(usize, &'t Spanne
 fn path_at(table: &DeTable<'_>, offset: usize) -> Vec<Step> {
     let mut best = Vec::new();
     for (key, value) in table {
+        // Before the values: that of a table is its whole header.
+        if key.span().contains(&offset) {
+            return vec![Step::Key(key.get_ref().to_string())];
+        }
         let inner = match value.get_ref() {
             DeValue::Table(inner) => path_at(inner, offset),
             DeValue::Array(list) => list
@@ -172,7 +176,7 @@ fn path_at(table: &DeTable<'_>, offset: usize) -> Vec<Step> {
             _ => Vec::new(),
         };
         let deeper = !inner.is_empty();
-        if deeper || key.span().contains(&offset) || value.span().contains(&offset) {
+        if deeper || value.span().contains(&offset) {
             let path = [vec![Step::Key(key.get_ref().to_string())], inner].concat();
             if deeper {
                 return path;
@@ -208,6 +212,8 @@ fn mismatch(message: &str) -> Option<(String, String)> {
         "i64" => "a whole number",
         "f64" => "a number",
         "a boolean" => "true or false",
+        "path string" => "a path",
+        "a sequence" => "a list",
         other if other.starts_with("struct ") || other == "a map" => "a table",
         other => other,
     };
@@ -229,7 +235,9 @@ fn cut(message: &str) -> String {
 pub(super) fn suggestion(unknown: &str, known: &[String]) -> String {
     let nearest = known.iter().map(|k| (distance(unknown, k), k)).min();
     match nearest {
-        Some((far, name)) if far <= (name.len() / 3).max(1) => format!("; did you mean '{name}'?"),
+        Some((far, name)) if far <= (name.len() / 2).clamp(1, 3) => {
+            format!("; did you mean '{name}'?")
+        }
         _ if known.is_empty() => String::new(),
         _ => format!("; known are {}", known.join(", ")),
     }

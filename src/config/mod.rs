@@ -40,8 +40,8 @@ pub use model::{
 };
 pub use policy::{
     AdmissionConfig, BatchingConfig, BreakerConfig, CacheConfig, CanaryConfig, ConstantConfig,
-    DeadlineConfig, FallbackConfig, GateConfig, Label, PromoteConfig, RecordConfig, ShadowConfig,
-    TargetConfig,
+    DeadlineConfig, ErrorName, FallbackConfig, GateConfig, Label, PromoteConfig, RecordConfig,
+    ShadowConfig, TargetConfig,
 };
 pub use schema::schema;
 pub use value::VersionPolicyConfig;

@@ -45,12 +45,12 @@ pub struct ManagerConfig {
     /// Look for new versions in the repository while serving. Default: false.
     pub watch: bool,
     /// How often the repository is looked at where the system does not report changes. Default:
-    /// the repository's own.
+    /// 2 s.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub poll_interval: Option<Duration>,
-    /// How long a version's files must have been unchanged before it is loaded. Default: the
-    /// repository's own.
+    /// How long a version's files must have been unchanged before it is loaded. Default:
+    /// 500 ms.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub settle: Option<Duration>,

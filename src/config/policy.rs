@@ -1,6 +1,7 @@
 //! The sections of a model that turn policies on.
 
 use super::value::{self, SizeText, TimeText};
+use crate::error::ErrorKind;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -22,18 +23,20 @@ pub struct DeadlineConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct BatchingConfig {
-    /// Most rows of a batch that is made of several requests. Default: the batcher's own.
+    /// Most rows that run together; a larger request runs alone, whole. Default: 1, nothing is
+    /// batched.
     pub max_batch_size: Option<usize>,
-    /// How long a batch may wait for more rows while another runs. An idle model never waits.
-    /// Default: the batcher's own.
+    /// How long a batch that formed while the model was busy may wait for more rows. An idle
+    /// model never waits. Default: 0.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub max_queue_delay: Option<Duration>,
-    /// Sizes at which a batch is not kept waiting for more, ascending. Default: none.
+    /// Numbers of rows that the model likes best, ascending: a batch is cut to the largest that
+    /// can be filled. Default: any.
     pub preferred_batch_sizes: Vec<usize>,
-    /// Most requests that wait; one more is refused as overloaded. Default: the batcher's own.
+    /// Most requests that wait; one more is refused as overloaded. Default: 1024.
     pub max_queue_size: Option<usize>,
-    /// Batches that run side by side. Default: the batcher's own.
+    /// Most runs side by side. Default: 0, one where batches form, else the process's CPU quota.
     pub concurrency: Option<usize>,
     /// Only batch a model whose rows have the same bits alone and in a batch, which is probed
     /// when it is loaded. Default: false.
@@ -45,11 +48,11 @@ pub struct BatchingConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct CacheConfig {
-    /// Bytes of kept answers. Default: the cache's own.
+    /// Most bytes of kept answers and their keys. Default: 64 MiB.
     #[serde(deserialize_with = "value::size")]
     #[schemars(with = "Option<SizeText>")]
     pub capacity: Option<u64>,
-    /// How long an answer is kept at most. Default: as long as its version serves.
+    /// How long an answer is kept at most. Default: as long as its version is loaded.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub ttl: Option<Duration>,
@@ -60,7 +63,7 @@ pub struct CacheConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct AdmissionConfig {
-    /// Most requests of a version at once, waiting ones included. Default: no bound.
+    /// Most requests of a version at once, waiting ones included. Default: 1024.
     pub max_in_flight: Option<usize>,
     /// Refuse a request at once when its predicted wait passes its deadline. Default: true.
     pub shed_on_predicted_wait: Option<bool>,
@@ -71,29 +74,30 @@ pub struct AdmissionConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// How far back answers are judged. Default: the breaker's own, as for every key here.
+    /// How far back answers are judged. Default: 10 s.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub window: Option<Duration>,
-    /// Fewest requests in the window before it may open.
+    /// Fewest requests in the window before it may open. Default: 20.
     pub min_requests: Option<u64>,
-    /// The part of failed requests, 0 to 1, at which it opens.
+    /// The part of failed requests, above 0 to 1, at which it opens. Default: 0.5.
     pub failure_ratio: Option<f64>,
     /// An answer that takes longer is a slow one. Default: slowness is not judged.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub slow_call: Option<Duration>,
-    /// The part of slow answers, 0 to 1, at which it opens.
+    /// The part of slow answers, above 0 to 1, at which it opens. Default: 0.5.
     pub slow_ratio: Option<f64>,
-    /// How long it stays open before the first probe.
+    /// How long it stays open before the first probe; doubled each time that probes fail. Default:
+    /// 5 s.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub open_for: Option<Duration>,
-    /// The longest that repeated failures make it stay open.
+    /// The longest that repeated failures make it stay open. Default: 60 s.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub max_open_for: Option<Duration>,
-    /// Probes that have to succeed before it closes.
+    /// Probes that have to succeed before it closes. Default: 3.
     pub probes: Option<u32>,
 }
 
@@ -123,10 +127,59 @@ pub struct FallbackConfig {
     pub model: Option<String>,
     /// A fixed answer.
     pub constant: Option<ConstantConfig>,
-    /// The part of the deadline that is kept for this fallback. Default: none.
+    /// The errors on which this fallback is asked, by name. Default: `execution`, `internal`,
+    /// `deadline_exceeded`, `not_ready`, `overloaded`, `io`.
+    pub on: Option<Vec<ErrorName>>,
+    /// The time that is kept out of the deadline for this fallback; those of all fallbacks add
+    /// up. Default: none.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub reserve: Option<Duration>,
+}
+
+/// An error's kind, in snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the ErrorKind of its name, documented there")]
+pub enum ErrorName {
+    InvalidModel,
+    Unsupported,
+    LimitExceeded,
+    InvalidInput,
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    NotReady,
+    Overloaded,
+    DeadlineExceeded,
+    Cancelled,
+    PermissionDenied,
+    Io,
+    Execution,
+    Internal,
+}
+
+impl ErrorName {
+    /// The kind of that name.
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            ErrorName::InvalidModel => ErrorKind::InvalidModel,
+            ErrorName::Unsupported => ErrorKind::Unsupported,
+            ErrorName::LimitExceeded => ErrorKind::LimitExceeded,
+            ErrorName::InvalidInput => ErrorKind::InvalidInput,
+            ErrorName::InvalidArgument => ErrorKind::InvalidArgument,
+            ErrorName::NotFound => ErrorKind::NotFound,
+            ErrorName::AlreadyExists => ErrorKind::AlreadyExists,
+            ErrorName::NotReady => ErrorKind::NotReady,
+            ErrorName::Overloaded => ErrorKind::Overloaded,
+            ErrorName::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+            ErrorName::Cancelled => ErrorKind::Cancelled,
+            ErrorName::PermissionDenied => ErrorKind::PermissionDenied,
+            ErrorName::Io => ErrorKind::Io,
+            ErrorName::Execution => ErrorKind::Execution,
+            ErrorName::Internal => ErrorKind::Internal,
+        }
+    }
 }
 
 /// A fixed answer for each row: `label` with or without `probabilities`, or `value`.
@@ -182,16 +235,21 @@ pub struct CanaryConfig {
 pub struct PromoteConfig {
     /// The parts of the traffic, in percent, ascending to 100. Default: `[1, 5, 25, 100]`.
     pub steps: Option<Vec<f64>>,
-    /// Fewest requests of the canary in a step before it is judged. Default: the route's own, as
-    /// for every key below.
+    /// Fewest requests of the canary in a step. Default: 500.
     pub min_requests: Option<u64>,
-    /// The significance level of the test that compares the error rates, between 0 and 1.
+    /// How long a step takes at least. Default: 60 s.
+    #[serde(deserialize_with = "value::time")]
+    #[schemars(with = "Option<TimeText>")]
+    pub min_duration: Option<Duration>,
+    /// The probability, between 0 and 1, that a canary as good as the serving version is taken
+    /// back. Default: 0.01.
     pub alpha: Option<f64>,
     /// Most that the canary's latency may be of the serving version's, 1.2 for a fifth more.
+    /// Default: 1.5.
     pub max_latency_ratio: Option<f64>,
-    /// Most of the answers, 0 to 1, in which the two may differ.
+    /// Most of the answers, 0 to 1, in which the two may disagree. Default: 0.05.
     pub max_disagreement: Option<f64>,
-    /// Most that the error rate may rise, 0 to 1.
+    /// Most that the error rate may rise, 0 to 1. Default: 0.
     pub max_error_increase: Option<f64>,
 }
 
@@ -207,14 +265,18 @@ pub struct ShadowConfig {
     pub label: Option<String>,
     /// The model that is compared.
     pub model: Option<String>,
-    /// The part of the requests that is copied, 0 to 100. Default: 100.
+    /// The part of the requests that is copied, 0 to 100. Default: 10.
     pub percent: Option<f64>,
-    /// Most copies that wait; one more is dropped and counted. Default: the shadow's own.
+    /// Most copies that wait; one more is dropped and counted. Default: 64.
     pub max_pending: Option<usize>,
-    /// Most that a number may differ before the answers count as different. Default: the shadow's
-    /// own.
+    /// How long a copy may take, waiting included. Default: 5 s.
+    #[serde(deserialize_with = "value::time")]
+    #[schemars(with = "Option<TimeText>")]
+    pub timeout: Option<Duration>,
+    /// Most that a number may differ, in proportion to the larger one, before the answers
+    /// disagree. Default: 0.02.
     pub tolerance: Option<f64>,
-    /// How many of the worst differences are kept for a look. Default: the shadow's own.
+    /// How many of the worst differences are kept for a look. Default: 16.
     pub max_kept_examples: Option<usize>,
 }
 
@@ -229,7 +291,8 @@ pub struct GateConfig {
     /// How many of the last requests are asked again, of the new version and of the serving one.
     /// Default: 0, none.
     pub replay_last: usize,
-    /// Most that a number of the answers may drift. Default: the gate's own.
+    /// Most that a number of the answers may drift, in proportion to the larger one. Default:
+    /// 0.02.
     pub max_drift: Option<f64>,
     /// Most that the new version's latency may be of the serving one's. Default: not judged.
     pub max_latency_ratio: Option<f64>,
@@ -242,10 +305,10 @@ pub struct GateConfig {
 pub struct RecordConfig {
     /// The file, relative to the configuration's folder.
     pub path: PathBuf,
-    /// The part of the requests, 0 to 1, that is written. Default: the recorder's own.
+    /// The part of the requests, 0 to 1, that is written. Default: 0.01.
     #[serde(default)]
     pub sample: Option<f64>,
-    /// Most bytes of the file. Default: the recorder's own.
+    /// Most bytes of the file. Default: 1 GiB.
     #[serde(default, deserialize_with = "value::size")]
     #[schemars(with = "Option<SizeText>")]
     pub max_bytes: Option<u64>,

@@ -10,6 +10,8 @@ pub fn schema() -> String {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
     without_null(&mut schema);
+    // The text is the same whether serde_json keeps keys in order or sorts them.
+    schema.sort_all_objects();
     format!("{schema:#}\n")
 }
 
@@ -126,11 +128,8 @@ pub(super) mod table {
 
     fn kind(value: &Value) -> String {
         if let Some(choices) = value["enum"].as_array() {
-            return choices
-                .iter()
-                .map(|c| format!("`{}`", c.as_str().unwrap()))
-                .collect::<Vec<_>>()
-                .join(", ");
+            let names: Vec<String> = choices.iter().map(|c| format!("`{c}`")).collect();
+            return names.join(", ");
         }
         if let Some(choices) = value["oneOf"].as_array() {
             let name = |c: &Value| format!("`\"{}\"`", c["const"].as_str().unwrap());
@@ -146,7 +145,10 @@ pub(super) mod table {
             };
         }
         match &value["type"] {
-            Value::String(kind) => match kind.as_str() {
+            Value::String(name) => match name.as_str() {
+                "array" if value["items"]["enum"].is_array() => {
+                    format!("list of {}", kind(&value["items"]))
+                }
                 "array" => format!("list of {}", kind_of_items(&value["items"])),
                 "object" => format!("table of {}", kind_of_items(&value["additionalProperties"])),
                 "boolean" => "true, false".to_string(),

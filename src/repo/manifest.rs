@@ -19,6 +19,11 @@ pub(super) struct Manifest {
 pub(super) fn parse(bytes: &[u8]) -> Result<Manifest> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| err!(InvalidModel, "the manifest is not UTF-8 ({e})"))?;
+    ensure!(
+        text.ends_with('\n'),
+        InvalidModel,
+        "the manifest does not end with a line's end, as if its copy had been cut off"
+    );
     let mut digests = BTreeMap::new();
     for (i, line) in text.lines().enumerate() {
         if line.is_empty() || line.starts_with('#') {
@@ -96,8 +101,10 @@ mod tests {
             format!("{EMPTY}  a\n{EMPTY}  a\n"),
             "ä".repeat(64),
         ] {
-            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
+            assert!(parse(format!("{text}\n").as_bytes()).is_err(), "{text:?}");
         }
+        assert!(parse(format!("{EMPTY}  a\n").as_bytes()).is_ok());
+        assert!(parse(format!("{EMPTY}  a").as_bytes()).is_err(), "perhaps a part of a name");
         assert!(parse(b"\xff").is_err());
     }
 }

@@ -107,6 +107,14 @@ impl Checker<'_> {
         }
     }
 
+    /// A part above none.
+    fn part(&mut self, key: &str, value: Option<f64>) {
+        if let Some(v) = value {
+            let message = format_args!("expected a number above 0, at most 1, got {v}");
+            self.require(key, v > 0.0 && v <= 1.0, message);
+        }
+    }
+
     fn above(&mut self, key: &str, value: Option<f64>, low: f64) {
         if let Some(v) = value {
             let message = format_args!("expected a number above {low}, got {v}");

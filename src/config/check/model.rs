@@ -227,6 +227,7 @@ impl ModelCheck<'_> {
         self.target(c, shadow.target());
         c.between("percent", shadow.percent, 0.0, 100.0);
         c.at_least("max_pending", shadow.max_pending.map(wide));
+        c.positive_time("timeout", shadow.timeout);
         c.between("tolerance", shadow.tolerance, 0.0, f64::MAX);
     }
 }
@@ -252,8 +253,6 @@ fn check_promote(c: &mut Checker<'_>, promote: &PromoteConfig) {
 
 fn check_batching(c: &mut Checker<'_>, batching: &BatchingConfig) {
     c.at_least("max_batch_size", batching.max_batch_size.map(wide));
-    c.at_least("max_queue_size", batching.max_queue_size.map(wide));
-    c.at_least("concurrency", batching.concurrency.map(wide));
     let sizes = &batching.preferred_batch_sizes;
     let ascending = sizes.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
     let message = format_args!("expected sizes that ascend from 1 or more, got {sizes:?}");
@@ -267,9 +266,9 @@ fn check_batching(c: &mut Checker<'_>, batching: &BatchingConfig) {
 fn check_breaker(c: &mut Checker<'_>, breaker: &BreakerConfig) {
     c.positive_time("window", breaker.window);
     c.at_least("min_requests", breaker.min_requests);
-    c.between("failure_ratio", breaker.failure_ratio, 0.0, 1.0);
+    c.part("failure_ratio", breaker.failure_ratio);
     c.positive_time("slow_call", breaker.slow_call);
-    c.between("slow_ratio", breaker.slow_ratio, 0.0, 1.0);
+    c.part("slow_ratio", breaker.slow_ratio);
     let pointless = breaker.slow_ratio.is_some() && breaker.slow_call.is_none();
     c.require("slow_ratio", !pointless, "needs slow_call, which says what a slow answer is");
     c.positive_time("open_for", breaker.open_for);

@@ -5,7 +5,7 @@ use super::{Expected, GOLDEN_TOLERANCE, Golden};
 use crate::error::{Result, bail, ensure, err};
 use crate::model::request::convert;
 use crate::model::{Answer, Features, Request, Signature, Task};
-use crate::tensor::{Data, ElementType, Shape, Tensor, Value};
+use crate::tensor::{Data, ElementType, Shape, Tensor};
 use serde_json::{Map, Value as Json};
 
 const KEYS: [&str; 8] =
@@ -29,8 +29,9 @@ pub(super) fn golden(line: &[u8], signature: &Signature) -> Result<Golden> {
             Request::Row(features(signature, row, true)?)
         }
         (None, Some(rows), None) => {
-            let each = |j| items(j)?.into_iter().map(|j| answer(signature, j)).collect();
-            expected.answers = taken(&mut fields, "predictions", each)?;
+            expected.answers = taken(&mut fields, "predictions", |j| {
+                items(j)?.into_iter().map(|j| answer(signature, j)).collect()
+            })?;
             expected.probabilities =
                 taken(&mut fields, "probabilities", |j| items(j)?.iter().map(numbers).collect())?;
             Request::Batch(features(signature, rows, false)?)
@@ -218,7 +219,7 @@ fn whole<T>(json: &Json, read: fn(&Json) -> Option<T>, dtype: ElementType) -> Re
 }
 
 fn fits(x: f64, dtype: ElementType) -> bool {
-    let (low, high) = match dtype {
+    let (low, high): (f64, f64) = match dtype {
         ElementType::I8 => (i8::MIN.into(), i8::MAX.into()),
         ElementType::I16 => (i16::MIN.into(), i16::MAX.into()),
         ElementType::I32 => (i32::MIN.into(), i32::MAX.into()),

@@ -407,10 +407,10 @@ fn a_forked_child_does_not_wait_for_the_runs_of_its_parent() {
     bench.until_queued(1);
     // What a child finds: the lane as it was, under another process id.
     *bench.batch.shared.process.lock() += 1;
-    bench.go();
-    bench.go();
-    let mut ctx = Ctx::default();
-    assert_eq!(value(bench.batch.call(&row(2.0, 0.0), &mut ctx)), 2.0);
+    let child = bench.call(row(2.0, 0.0), Ctx::default());
+    assert_eq!(bench.seen().rows, 1, "it runs though the parent's run goes on");
+    (0..2).for_each(|_| bench.go());
+    assert_eq!(value(child.join().unwrap().0), 2.0);
     assert!(held.recv_timeout(GUARD).is_ok());
     assert!(waiting.try_recv().is_err(), "its caller lives in the parent");
     bench.finish();

@@ -43,13 +43,13 @@ impl Constant {
 }
 
 /// A constant that fits a model's signature: it answers one row, batches, and, where named
-/// outputs are given, `run`. It never looks at the features.
+/// outputs are given, `run`. It never looks at the features. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConstantAnswer {
     signature: Arc<Signature>,
     /// One row.
-    row: Predictions,
-    outputs: Vec<(String, Tensor)>,
+    row: Arc<Predictions>,
+    outputs: Arc<[(String, Tensor)]>,
     max_rows: usize,
 }
 
@@ -90,7 +90,7 @@ impl ConstantAnswer {
             receipt: Default::default(),
         };
         let max_rows = RequestLimits::default().rows;
-        Ok(ConstantAnswer { signature, row, outputs, max_rows })
+        Ok(ConstantAnswer { signature, row: row.into(), outputs: outputs.into(), max_rows })
     }
 
     /// The same constant, for a model of other limits than the default ones.
@@ -138,7 +138,7 @@ impl ConstantAnswer {
             Answers::Outputs(_) => Answers::Outputs(self.named(&[], rows)?),
         };
         let scores = self.row.scores.as_ref().map(|t| repeat(t, rows)).transpose()?;
-        Ok(Predictions { rows, answers, scores, ..self.row.clone() })
+        Ok(Predictions { rows, answers, scores, ..(*self.row).clone() })
     }
 
     /// The outputs of these names, all in the model's order when none is named.

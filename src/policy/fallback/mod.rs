@@ -14,9 +14,10 @@ use super::deadline::enforce;
 use crate::error::Result;
 use crate::model::{Ctx, Done, Features, Model, ModelInfo, Reply, Request, Signature, contain};
 use crate::tensor::Tensor;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
-use trail::{Next, Trail};
+use trail::Trail;
 
 /// Asks other models, or answers with a constant, when the first choice fails: each at most
 /// once, in order. The receipt says who answered and why. A fallback that has fallbacks of its
@@ -58,14 +59,14 @@ impl Fallback {
 
     /// Goes on after the first choice of a submitted request.
     fn go_on(self: Arc<Self>, mut trail: Trail, request: Request<'static>, done: Done) {
-        match trail.next(&self.choices, &request) {
-            Next::Finished(result) => done.call(result, trail.into_ctx()),
-            Next::Ask { model, by } => {
+        match trail.step(&self.choices, &request) {
+            ControlFlow::Break(result) => done.call(result, trail.into_ctx()),
+            ControlFlow::Continue(ask) => {
                 let ctx = trail.attempt();
-                let kept = request.clone();
-                let (asked, chain) = (model.clone(), self.clone());
+                let model = ask.model.clone();
+                let (chain, kept) = (self.clone(), request.clone());
                 let done = Done::new(move |result, answered| {
-                    match trail.settle(result, answered.receipt, &asked, by) {
+                    match trail.settle(result, answered.receipt, ask) {
                         Some(reply) => done.call(Ok(reply), trail.into_ctx()),
                         None => chain.go_on(trail, kept, done),
                     }
@@ -102,12 +103,12 @@ impl Model for Fallback {
         };
         let mut trail = Trail::new(ctx.clone(), error);
         let result = loop {
-            match trail.next(&self.choices, request) {
-                Next::Finished(result) => break result,
-                Next::Ask { model, by } => {
+            match trail.step(&self.choices, request) {
+                ControlFlow::Break(result) => break result,
+                ControlFlow::Continue(asked) => {
                     let mut attempt = trail.attempt();
-                    let result = ask(&model, &mut attempt);
-                    if let Some(reply) = trail.settle(result, attempt.receipt, &model, by) {
+                    let result = ask(&asked.model, &mut attempt);
+                    if let Some(reply) = trail.settle(result, attempt.receipt, asked) {
                         break Ok(reply);
                     }
                 }

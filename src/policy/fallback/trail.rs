@@ -3,6 +3,7 @@
 use super::{Choice, FallbackChoice};
 use crate::error::{Error, Result, err};
 use crate::model::{Ctx, FallbackReason, Model, Receipt, Reply, Request, Route, Target};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,10 @@ pub(super) struct Trail {
     next: usize,
 }
 
-/// What to do with the request.
-pub(super) enum Next {
-    /// Tell the caller.
-    Finished(Result<Reply>),
-    /// Ask this model.
-    Ask { model: Arc<dyn Model>, by: Arc<str> },
+/// A model to ask, and how the receipt names it.
+pub(super) struct Ask {
+    pub model: Arc<dyn Model>,
+    pub by: Arc<str>,
 }
 
 impl Trail {
@@ -32,23 +31,28 @@ impl Trail {
         Trail { ctx, error, tried: Vec::new(), next: 0 }
     }
 
-    /// The next step. Whether a choice is asked goes by the error of the first: that of another
-    /// fallback says nothing about the request.
-    pub(super) fn next(&mut self, choices: &[FallbackChoice], request: &Request<'_>) -> Next {
+    /// The next step: a model to ask, or what to tell the caller. Whether a choice is asked goes
+    /// by the error of the first: that of another fallback says nothing about the request.
+    pub(super) fn step(
+        &mut self,
+        choices: &[FallbackChoice],
+        request: &Request<'_>,
+    ) -> ControlFlow<Result<Reply>, Ask> {
         while let Some(choice) = choices.get(self.next) {
             self.next += 1;
             if !choice.on.contains(&self.error.kind()) {
                 continue;
             }
             if self.ctx.cancel.as_ref().is_some_and(|c| c.is_cancelled()) {
-                return Next::Finished(Err(err!(Cancelled, "the caller cancelled the request")));
+                let error = err!(Cancelled, "the caller cancelled the request");
+                return ControlFlow::Break(Err(error));
             }
             let by = choice.by.clone();
             match &choice.choice {
                 Choice::Constant(constant) => match constant.answer(request) {
                     Ok(reply) => {
                         self.sign(Receipt::default(), by);
-                        return Next::Finished(Ok(reply));
+                        return ControlFlow::Break(Ok(reply));
                     }
                     Err(error) => self.tried.push((by, error)),
                 },
@@ -57,12 +61,12 @@ impl Trail {
                     self.tried.push((by, err!(DeadlineExceeded, "{none}")));
                 }
                 Choice::Model(resolve) => match resolve() {
-                    Ok(model) => return Next::Ask { model, by },
+                    Ok(model) => return ControlFlow::Continue(Ask { model, by }),
                     Err(error) => self.tried.push((by, error)),
                 },
             }
         }
-        Next::Finished(Err(self.failure()))
+        ControlFlow::Break(Err(self.failure()))
     }
 
     /// A context for asking a fallback: the caller's, but no further fallback comes of it, and
@@ -76,14 +80,14 @@ impl Trail {
         }
     }
 
-    /// Takes what `model` answered: the reply, or nothing when it failed too.
+    /// Takes what a model answered: the reply, or nothing when it failed too.
     pub(super) fn settle(
         &mut self,
         result: Result<Reply>,
         mut receipt: Receipt,
-        model: &Arc<dyn Model>,
-        by: Arc<str>,
+        asked: Ask,
     ) -> Option<Reply> {
+        let Ask { model, by } = asked;
         match result {
             Ok(reply) => {
                 // Named here: whoever stands above knows only the name that was asked for.

@@ -15,8 +15,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Upper ends of the buckets of relative drift; one more bucket is above the last.
@@ -165,8 +165,12 @@ pub(super) struct Mirror {
     sequence: Sequence,
     lane: ArcSwap<Lane>,
     closed: AtomicBool,
+    listener: OnceLock<Listener>,
     pub(super) found: Found,
 }
+
+/// Hears of each comparison: the candidate's version, and whether the answers disagree.
+type Listener = Box<dyn Fn(u64, bool) + Send + Sync>;
 
 impl Mirror {
     /// # Errors
@@ -180,6 +184,7 @@ impl Mirror {
             sequence: Sequence::default(),
             lane: ArcSwap::new(Lane::new()),
             closed: AtomicBool::new(false),
+            listener: OnceLock::new(),
             found: Found::default(),
         };
         mirror.set_fraction(mirror.options.fraction)?;
@@ -227,6 +232,11 @@ impl Mirror {
             self.found.dropped.fetch_add(1, Relaxed);
         }
         Some(Place { mirror: self.clone(), permit: permit? })
+    }
+
+    /// Tells `listener` of each comparison; only the first one set is told.
+    pub(super) fn on_compared(&self, listener: impl Fn(u64, bool) + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
     }
 
     /// Asks for nothing more; what waits is dropped.
@@ -293,6 +303,9 @@ impl Mirror {
                 self.found.primary.record(answered.took);
                 self.found.candidate.record(took);
                 self.found.note(&difference);
+                if let Some(listener) = self.listener.get() {
+                    listener(ctx.receipt.version, !difference.agrees());
+                }
                 Some(difference)
             }
             Err(_) => {

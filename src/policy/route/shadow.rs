@@ -88,6 +88,13 @@ impl Shadow {
         self.mirror.set_fraction(fraction)
     }
 
+    /// Tells `listener` of each comparison: the candidate's version, and whether the answers
+    /// disagree. It is called aside, never on the way of a request; only the first one set is
+    /// told.
+    pub fn on_compared(&self, listener: impl Fn(u64, bool) + Send + Sync + 'static) {
+        self.mirror.on_compared(listener);
+    }
+
     /// What was found so far.
     pub fn report(&self) -> ShadowReport {
         ShadowReport::of(&self.mirror)

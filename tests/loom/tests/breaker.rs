@@ -117,7 +117,7 @@ fn half_open_lets_only_the_probes_through() {
 }
 
 #[test]
-#[should_panic(expected = "no panic")]
+#[should_panic(expected = "a second probe is inside")]
 fn mutant_that_looks_and_then_takes_is_caught() {
     model(|| lets_only_one_probe_through(LooksThenTakes { probes: 1, out: AtomicUsize::new(0) }));
 }
