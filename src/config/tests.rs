@@ -433,3 +433,21 @@ fn no_bytes_cause_a_panic() {
     }
     assert!(read > 100 && refused > 100, "{read} {refused}");
 }
+
+#[test]
+fn policies_of_a_loaded_model_are_read_without_its_name() {
+    let read = |text: &str| ModelConfig::policies_from_text("m", text);
+    let model = read("[batching]\nmax_batch_size = 8\n[[fallback]]\nmodel = \"small\"").unwrap();
+    assert_eq!(model.batching.unwrap().max_batch_size, Some(8));
+    assert_eq!(model.fallback.len(), 1);
+    for (text, says) in [
+        ("[cache]\n[batching]\nmax_batchsize = 2", "[batching] at line 3, column 1; did you mean"),
+        ("[canary]\nversion = 1\npercent = 500", "canary.percent at line 3, column 11: expected"),
+        ("task = \"regressor\"", "task at line 1, column 8: is no policy"),
+        ("[[fallback]]\nmodel = \"m\"", "expected another model than this one"),
+    ] {
+        let error = read(text).expect_err(text);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}");
+        assert!(error.to_string().contains(says), "{text}: {error}");
+    }
+}

@@ -4,7 +4,6 @@ use crate::error::{Error, ErrorKind};
 pub use crate::metrics::VersionState;
 use crate::metrics::trace;
 use parking_lot::Mutex;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -77,26 +76,6 @@ pub enum EventKind {
     },
     /// An idle model was unloaded to make room, and will be loaded again when it is asked.
     Evicted,
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EventKind::State { state, message, .. } if message.is_empty() => {
-                f.write_str(state.name())
-            }
-            EventKind::State { state, message, .. } => write!(f, "{}: {message}", state.name()),
-            EventKind::Serving { previous: Some(before) } => {
-                write!(f, "serves in place of version {before}")
-            }
-            EventKind::Serving { previous: None } => f.write_str("serves"),
-            EventKind::Label { label } => write!(f, "is '{label}' now"),
-            EventKind::Rejected { reason } => write!(f, "rejected: {reason}"),
-            EventKind::Traffic { verdict, reason } => write!(f, "{verdict}: {reason}"),
-            EventKind::Circuit { state, reason } => write!(f, "circuit {state}: {reason}"),
-            EventKind::Evicted => f.write_str("unloaded to make room"),
-        }
-    }
 }
 
 /// One event.

@@ -20,7 +20,7 @@ pub const MODELSERVE_EVENT_SERVING: i32 = 2;
 pub const MODELSERVE_EVENT_LABEL: i32 = 3;
 /// The version was not let in; `text` says what spoke against it.
 pub const MODELSERVE_EVENT_REJECTED: i32 = 4;
-/// A decision on a canary: `word` is `advance`, `promote` or `rollback`, `text` the figures.
+/// A decision on a canary: `word` is `advance`, `promote` or `roll back`, `text` the figures.
 pub const MODELSERVE_EVENT_TRAFFIC: i32 = 5;
 /// A circuit breaker changed: `word` is `closed`, `open` or `half_open`, `text` the figures.
 pub const MODELSERVE_EVENT_CIRCUIT: i32 = 6;

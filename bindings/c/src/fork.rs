@@ -1,5 +1,6 @@
 //! Noticing that the process has become a forked child.
 
+use crate::handle;
 use crate::status::*;
 
 /// Has the library told of every `fork` from now on. Does its work once.
@@ -12,15 +13,24 @@ pub(crate) fn watch() -> Outcome {
     unsafe extern "C" {
         fn pthread_atfork(prepare: Hook, parent: Hook, child: Hook) -> c_int;
     }
-    /// Runs in the child before `fork` returns there: one atomic addition, which is allowed where
-    /// only async-signal-safe functions are.
+    unsafe extern "C" fn before() {
+        handle::before_fork();
+    }
+    unsafe extern "C" fn in_parent() {
+        handle::after_fork();
+    }
     unsafe extern "C" fn in_child() {
+        handle::after_fork();
         modelserve::after_fork();
     }
 
     static ANSWER: OnceLock<c_int> = OnceLock::new();
-    // SAFETY: POSIX's signature, and a hook that may run at any `fork`.
-    match ANSWER.get_or_init(|| unsafe { pthread_atfork(None, None, Some(in_child)) }) {
+    let register = || {
+        // SAFETY: POSIX's signature, and hooks that may run at any `fork`: a lock that is held
+        // for moments only, and atomic operations.
+        unsafe { pthread_atfork(Some(before), Some(in_parent), Some(in_child)) }
+    };
+    match ANSWER.get_or_init(register) {
         0 => Ok(()),
         code => Err(Failure::new(
             MODELSERVE_STATUS_NOT_READY,

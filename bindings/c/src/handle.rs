@@ -2,8 +2,8 @@
 //!
 //! A number is `type | serial | slot`. A slot's entry knows its whole number, and serials are
 //! never used twice, so a stale, invented or mistyped handle matches no entry. Looking up takes
-//! no lock: calls on any number of threads do not wait for each other, and a child of a `fork`
-//! never finds the table locked by a thread that it does not have.
+//! no lock: calls on any number of threads do not wait for each other. A `fork` waits for a
+//! number that is being given out, so that the child finds the table whole and unlocked.
 
 use crate::fork;
 use crate::status::*;
@@ -11,8 +11,9 @@ use arc_swap::ArcSwapOption;
 use modelserve::tensor::Value;
 use modelserve::{CancelToken, Model, ModelHandle, ModelManager, RefreshReport};
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{self, Arc, OnceLock};
 
 /// A manager of named models. Made by `modelserve_manager_new`, freed by
 /// `modelserve_manager_free`. A small value: copy it freely.
@@ -102,7 +103,9 @@ type Slot = ArcSwapOption<Entry>;
 
 /// Slots come in blocks that are made when needed and never move.
 static TABLE: [OnceLock<Box<[Slot]>>; BLOCKS] = [const { OnceLock::new() }; BLOCKS];
-static ISSUE: Mutex<Issue> = Mutex::new(Issue { free: Vec::new(), fresh: 0, serial: 0 });
+/// Of the standard library, as a forked child may unlock it: its state is one word of its own.
+static ISSUE: sync::Mutex<Issue> =
+    sync::Mutex::new(Issue { free: Vec::new(), fresh: 0, serial: 0 });
 /// A figure to read only: it orders nothing.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -110,6 +113,29 @@ struct Issue {
     free: Vec<usize>,
     fresh: usize,
     serial: u64,
+}
+
+thread_local! {
+    /// The lock on `ISSUE` of a thread that forks, from before the fork until after it.
+    static FORKING: Cell<Option<sync::MutexGuard<'static, Issue>>> = const { Cell::new(None) };
+}
+
+fn issue() -> sync::MutexGuard<'static, Issue> {
+    // A panic while it is locked leaves at most a slot unused.
+    ISSUE.lock().unwrap_or_else(sync::PoisonError::into_inner)
+}
+
+/// Waits until no thread is giving out or taking back a number, and lets none begin: the child
+/// must not find that half done, nor locked by a thread that it does not have.
+pub(crate) fn before_fork() {
+    let locked = issue();
+    // A thread without locals is ending: it forks unlocked.
+    let _ = FORKING.try_with(|forking| forking.set(Some(locked)));
+}
+
+/// Undoes [`before_fork`], in the parent and in the child.
+pub(crate) fn after_fork() {
+    let _ = FORKING.try_with(Cell::take);
 }
 
 fn slot_of(index: usize) -> Option<&'static Slot> {
@@ -120,7 +146,7 @@ fn slot_of(index: usize) -> Option<&'static Slot> {
 pub(crate) fn insert(object: Object) -> Outcome<u64> {
     fork::watch()?;
     let full = || Failure::new(MODELSERVE_STATUS_LIMIT_EXCEEDED, "2^20 handles are live already");
-    let mut issue = ISSUE.lock();
+    let mut issue = issue();
     let index = match issue.free.pop() {
         Some(index) => index,
         None => {
@@ -211,7 +237,7 @@ fn free(what: &str, kind: u64, id: u64) -> Outcome {
         return Ok(());
     }
     let slot = slot_of(index_of(id)).ok_or_else(|| invalid(what, id))?;
-    let mut issue = ISSUE.lock();
+    let mut issue = issue();
     let live = slot.load().as_ref().is_some_and(|entry| entry.id == id);
     if !live || id >> KIND_SHIFT != kind {
         return Err(invalid(what, id));

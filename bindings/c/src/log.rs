@@ -5,7 +5,7 @@ use crate::guard::guard;
 use crate::json::unix_ns;
 use crate::pointer::c_string;
 use crate::status::*;
-use modelserve::metrics::log::{LogLevel, LogRecord, LogSink, flush_log, set_log_sink};
+use modelserve::{LogLevel, LogRecord, LogSink, flush_log, set_log_sink};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
