@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 /// Resident memory of this process in bytes; 0 where the system does not tell.
 pub fn resident() -> u64 {
-    let page = 4096;
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
-    pages.unwrap_or_default() * page
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
 }
 
 /// The largest number of waiting requests that a scrape saw, by name.
