@@ -574,6 +574,11 @@ fn a_folder_of_models_is_served_and_followed() {
         versions.iter().any(|v| v.version == 1 && v.state == VersionState::End)
     };
     refresh_until(&gone);
+    // The newest folder taken back: the one before serves again.
+    std::fs::remove_dir_all(root.join("iris/4")).unwrap();
+    refresh_until(&|| manager.info("iris").unwrap().version == 2);
+    publish(4, "iris_v1");
+    refresh_until(&|| manager.info("iris").unwrap().version == 4);
     // An emptied folder takes nothing down.
     std::fs::remove_dir_all(root.join("iris")).unwrap();
     manager.refresh().unwrap();

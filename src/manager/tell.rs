@@ -57,8 +57,9 @@ impl Slot {
         self.cell.with(|state| state.live.clone())
     }
 
-    pub(super) fn versions_available(&self) -> usize {
-        self.cell.with(|state| state.versions.len())
+    /// The numbers of the versions that can be asked.
+    pub(super) fn available(&self) -> Vec<u64> {
+        self.cell.with(|state| state.versions.keys().copied().collect())
     }
 
     pub(super) fn labels(&self) -> BTreeMap<Arc<str>, u64> {
