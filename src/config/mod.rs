@@ -113,6 +113,27 @@ impl Config {
     }
 }
 
+impl ModelConfig {
+    /// Reads the policies of the model `name` from what a file has in its section, without the
+    /// section's name: `[batching]` for `[models.<name>.batching]`, and so on.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming line, column and key, also for keys that say how a model is
+    /// loaded; `LimitExceeded` above [`MAX_CONFIG_BYTES`].
+    pub(crate) fn policies_from_text(name: &str, text: &str) -> Result<ModelConfig> {
+        ensure!(
+            text.len() <= MAX_CONFIG_BYTES,
+            LimitExceeded,
+            "the policies have {} bytes; at most {MAX_CONFIG_BYTES} are read",
+            text.len()
+        );
+        let document = Document::parse(text)?;
+        let model = toml::from_str(text).map_err(|e| document.explain(&e))?;
+        check::check_policies(name, &model, &document)?;
+        Ok(model)
+    }
+}
+
 impl std::str::FromStr for Config {
     type Err = crate::Error;
 

@@ -87,6 +87,19 @@ impl ModelManager {
         }
         Ok(manager)
     }
+
+    /// Sets the policies of a model from text in the words of the configuration file: what a file
+    /// has in the sections `[models.<name>.…]`, without that name in front (`[batching]`,
+    /// `[[fallback]]`). Policies that the text does not name are off from then on.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming line and key for the text, also for keys that say how a model is
+    /// loaded or tried; else as [`ModelManager::set_policies`]. Nothing is changed then.
+    pub fn configure(&self, name: &str, toml: &str) -> Result<()> {
+        self.slot(name)?;
+        let config = ModelConfig::policies_from_text(name, toml).map_err(|e| e.with_model(name))?;
+        self.set_policies(name, policies(&config))
+    }
 }
 
 fn manager_options(config: &Config) -> ManagerOptions {
@@ -224,6 +237,7 @@ fn policies(model: &ModelConfig) -> Policies {
     if let Some(gate) = &model.gate {
         policies.recent_inputs = policies.recent_inputs.max(gate.replay_last);
     }
+    set!(policies.recent_inputs => model.recent_inputs);
     policies
 }
 

@@ -133,10 +133,15 @@ impl Events {
 
     /// Waits up to `timeout` for the next event; `None` when none came.
     pub fn next_within(&self, timeout: Duration) -> Option<Event> {
-        match self.0.recv_timeout(timeout) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.recv_timeout(timeout).ok()
+    }
+
+    /// As [`Events::next_within`], for those who want to know why there is none.
+    ///
+    /// # Errors
+    /// `Timeout` when none came in time, `Disconnected` when none will come: the manager is gone.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        self.0.recv_timeout(timeout)
     }
 }
 

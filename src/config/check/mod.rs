@@ -3,11 +3,12 @@
 mod model;
 
 use super::locate::{Document, Position, Step, dotted};
-use super::model::Config;
+use super::model::{Config, ModelConfig};
 use crate::error::{Result, ensure};
 use crate::limits::MAX_MODELS;
 use model::ModelCheck;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most complaints of one error.
@@ -34,6 +35,28 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<()> {
             c.within(name, |c| ModelCheck { config, name, model }.check(c));
         }
     });
+    c.finish()
+}
+
+/// Checks the policies of a model that is loaded already.
+///
+/// # Errors
+/// As [`check`]; also for keys that say how a model is loaded.
+pub(super) fn check_policies(
+    name: &str,
+    model: &ModelConfig,
+    document: &Document<'_>,
+) -> Result<()> {
+    let mut c = Checker { document, path: Vec::new(), problems: Vec::new() };
+    for (key, given) in model.keys_of_loading() {
+        c.require(key, !given, "is no policy: give it where the model is loaded");
+    }
+    if c.problems.is_empty() {
+        // Which other models there are is seen when the policies are set.
+        let mut config = Config::default();
+        config.manager.model_repository = Some(PathBuf::new());
+        ModelCheck { config: &config, name, model }.check(&mut c);
+    }
     c.finish()
 }
 
