@@ -66,7 +66,7 @@ def resilience(manager: ms.ModelManager, rows: np.ndarray) -> None:
     manager.configure(
         "cancer",
         deadline={"default": "50ms"},
-        fallback=[{"constant": {"label": 1}}],
+        fallback=[{"constant": {"label": "malignant"}}],
         breaker={"window": "10s", "open_for": "1s"},
         admission={"max_in_flight": 64},
     )
