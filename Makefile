@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | wheel | fuzz-smoke
+# make demo | test | soak | lint | bench | wheel | fuzz-smoke
 #
 # Each target installs what it lacks: Python packages into .venv, and, as root on a machine with
 # apt, a C compiler, valgrind and Python's venv. Rust itself (1.95 or newer) must be there.
@@ -9,6 +9,8 @@ BIN := $(abspath $(VENV))/bin
 PYTHON := $(BIN)/python
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+SECONDS ?= 600
+SEED ?= 1
 FUZZ_DIR := tests/fuzz
 
 export CARGO_TERM_COLOR ?= never
@@ -20,11 +22,12 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests
 
-.PHONY: help demo test lint bench wheel loom fuzz-smoke toolchain valgrind clean
+.PHONY: help demo test soak lint bench wheel loom fuzz-smoke toolchain valgrind clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
 	@echo "make test        Rust, Python and C/C++ tests"
+	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make bench       criterion, then the comparison with onnxruntime"
 	@echo "make wheel       a release wheel in dist/"
@@ -38,10 +41,17 @@ demo: $(VENV)/.demo
 # The Python crate is a module for an interpreter and cannot be linked as a program: pytest tests it.
 test: $(VENV)/.dev valgrind
 	$(CARGO) test --locked --workspace --exclude modelserve-python
+	$(CARGO) run --locked --quiet --example serving
+	cd tests/loom && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" $(CARGO) test --locked
+	$(CARGO) run --locked --example soak -- --seconds 60 --seed $(SEED)
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
 	$(CARGO) build --locked -p modelserve-c
 	bash tests/ffi/run.sh "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug"
+
+# Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
+soak: toolchain
+	$(CARGO) run --locked --release --example soak -- --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(VENV)/.dev
 	$(CARGO) fmt --all --check

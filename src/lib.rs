@@ -53,9 +53,9 @@ pub use manager::{
     Policies, RefreshReport, ReloadOptions, RepositoryModel, RepositoryRules, ShadowRule, Snapshot,
     VersionState, VersionStats, VersionStatus, WorstRow,
 };
-pub use model::golden::{self, Golden};
 pub use metrics::log::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set_log_sink};
 pub use metrics::{Metrics, MetricsOptions, TextFormat};
+pub use model::golden::{self, Golden};
 pub use model::{
     Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
     Format, GraphModel, LoadOptions, Model, ModelInfo, ModelMemory, OutputKind, Prediction,

@@ -1,6 +1,7 @@
 //! Batching: answers never mix, one bad row fails alone, and trained models answer the same bits
 //! alone and in a batch.
 
+#![cfg(feature = "onnx")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use modelserve::policy::Load;

@@ -5,12 +5,11 @@
 
 mod common;
 
-use common::Expected;
+use common::iris::{Checker, version};
 use modelserve::{
-    Features, LoadOptions, Model, ModelHandle, ModelManager, Prediction, Predictions,
-    ReloadOptions, Result, load,
+    Features, Model, ModelHandle, ModelManager, Prediction, Predictions, ReloadOptions, Result,
+    load,
 };
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -18,55 +17,6 @@ use std::time::{Duration, Instant};
 const RELOADS: u64 = 1_000;
 const THREADS: usize = 8;
 const LIMIT: Duration = Duration::from_secs(600);
-
-/// What one version answers, precomputed: floats as bits.
-struct Truth {
-    answers: Vec<(String, Vec<u64>)>,
-}
-
-fn exact(prediction: &Prediction) -> (String, Vec<u64>) {
-    let scores = prediction.scores.as_deref().unwrap_or_default();
-    (format!("{:?}", prediction.answer), scores.iter().map(|x| x.to_bits()).collect())
-}
-
-/// Tells whether an answer is wholly that of the version it names: odd versions are `iris_v1`,
-/// even ones `iris_v2`.
-struct Checker {
-    rows: Expected,
-    truths: [Truth; 2],
-}
-
-impl Checker {
-    fn new() -> Checker {
-        let rows = Expected::of("iris_v1");
-        let truth = |name| {
-            let model = common::load_model(name);
-            let answers =
-                (0..rows.rows).map(|i| exact(&model.predict_row(rows.row(i)).unwrap())).collect();
-            Truth { answers }
-        };
-        let truths = [truth("iris_v2"), truth("iris_v1")];
-        for i in 0..rows.rows {
-            assert_ne!(truths[0].answers[i], truths[1].answers[i], "row {i} cannot tell");
-        }
-        Checker { rows, truths }
-    }
-
-    fn row(&self, i: usize, got: &Prediction) -> std::result::Result<(), String> {
-        let truth = &self.truths[(got.model_version % 2) as usize].answers[i];
-        if exact(got) == *truth {
-            return Ok(());
-        }
-        Err(format!("version {}, row {i}: {got:?}, not {truth:?}", got.model_version))
-    }
-
-    fn batch(&self, got: &Predictions) -> std::result::Result<(), String> {
-        if got.rows != self.rows.rows {
-            return Err(format!("{} rows of {}", got.rows, self.rows.rows));
-        }
-        (0..got.rows).try_for_each(|i| self.row(i, &got.row(i).map_err(|e| e.to_string())?))
-    }
-}
 
 /// Something that answers, however it swaps its models.
 trait Serve: Send + Sync {
@@ -175,13 +125,6 @@ fn under_load(served: Arc<dyn Serve>, swap: impl FnOnce(&Seen)) -> Seen {
         }
     });
     seen
-}
-
-/// The file and the options of version `number`.
-fn version(number: u64) -> (PathBuf, LoadOptions) {
-    let name = if number % 2 == 1 { "iris_v1" } else { "iris_v2" };
-    let options = LoadOptions { version: Some(number), ..LoadOptions::default() };
-    (common::model_path(name), options)
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The promise of the repository: a version that is half there never serves, however and whenever
 //! its copy ends.
 
+#![cfg(all(unix, feature = "onnx"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 mod common;
 
 use common::random::Random;
@@ -18,8 +21,10 @@ use std::time::{Duration, Instant};
 enum Way {
     /// Copied in place, the model file last.
     InPlace,
-    /// Copied in place in any order, a manifest last.
+    /// Copied in place, a manifest first, the others in any order.
     Manifest,
+    /// Copied in place in any order, a manifest last; the repository wants one.
+    ManifestLast,
     /// Copied in any order beside, then renamed.
     Renamed,
 }
@@ -53,7 +58,7 @@ fn digest(bytes: &[u8]) -> String {
 
 /// The files of a version whose labels tell which it is: `v<version>-0`, …
 fn files(version: u64) -> Vec<(&'static str, Vec<u8>)> {
-    let folder = common::data().join(if version % 2 == 0 { "iris_v2" } else { "iris_v1" });
+    let folder = common::data().join(if version.is_multiple_of(2) { "iris_v2" } else { "iris_v1" });
     let labels: String = (0..3).map(|i| format!("v{version}-{i}\n")).collect();
     vec![
         ("labels.txt", labels.into_bytes()),
@@ -69,13 +74,15 @@ fn publish(model: &Path, version: u64, way: Way, random: &mut Random) -> Vec<Ste
         _ => end.clone(),
     };
     let mut files = files(version);
-    if way == Way::Manifest {
-        let lines = files.iter().map(|(name, bytes)| format!("{}  {name}\n", digest(bytes)));
-        let manifest: String = lines.collect();
+    let lines = files.iter().map(|(name, bytes)| format!("{}  {name}\n", digest(bytes)));
+    let manifest = ("manifest.sha256", lines.collect::<String>().into_bytes());
+    if way != Way::InPlace {
         files.rotate_left(random.below(3));
-        files.push(("manifest.sha256", manifest.into_bytes()));
-    } else if way == Way::Renamed {
-        files.rotate_left(random.below(3));
+    }
+    match way {
+        Way::Manifest => files.insert(0, manifest),
+        Way::ManifestLast => files.push(manifest),
+        Way::InPlace | Way::Renamed => {}
     }
     let mut steps = vec![Step::Folder(folder.clone())];
     for (name, bytes) in files {
@@ -109,9 +116,11 @@ struct Serving {
 }
 
 impl Serving {
-    fn new(root: &Path) -> Serving {
+    fn new(root: &Path, way: Way) -> Serving {
+        let mut options = RepositoryOptions::default();
+        options.require_manifest = way == Way::ManifestLast;
         Serving {
-            repository: Repository::open(root, RepositoryOptions::default()).unwrap(),
+            repository: Repository::open(root, options).unwrap(),
             policies: Policies::default(),
             states: States::new(),
             now: Instant::now(),
@@ -160,7 +169,7 @@ impl Serving {
         }
         // The promise: what serves is all of one version.
         if let Some((version, label)) = &self.answer {
-            let class = self.classes[usize::from(version % 2 == 0)];
+            let class = self.classes[usize::from(version.is_multiple_of(2))];
             assert_eq!(*label, format!("v{version}-{class}"), "a bad load");
         }
     }
@@ -199,11 +208,11 @@ fn kill_publishers(way: Way, seed: u64) {
     let model = root.join("iris");
     std::fs::create_dir_all(&model).unwrap();
     let mut random = Random::new(seed);
-    let mut serving = Serving::new(&root);
+    let mut serving = Serving::new(&root, way);
     let mut whole = 0;
-    for version in 1..=1_000 {
+    for version in 1u64..=1_000 {
         let steps = publish(&model, version, way, &mut random);
-        let lives = version % 10 == 0;
+        let lives = version.is_multiple_of(10);
         let until = if lives { steps.len() } else { random.below(steps.len()) };
         for step in &steps[..until] {
             step.run().unwrap();
@@ -246,6 +255,11 @@ fn killed_copies_with_a_manifest_are_never_even_tried() {
 }
 
 #[test]
+fn killed_copies_whose_manifest_comes_last_are_never_even_tried_where_one_is_required() {
+    kill_publishers(Way::ManifestLast, 4);
+}
+
+#[test]
 fn killed_copies_that_would_be_renamed_are_never_even_tried() {
     kill_publishers(Way::Renamed, 3);
 }
@@ -272,16 +286,16 @@ fn processes_killed_while_they_publish_leave_nothing_that_serves() {
     let root = common::scratch("repository-processes");
     let model = root.join("iris");
     std::fs::create_dir_all(&model).unwrap();
-    let mut serving = Serving::new(&root);
+    let mut serving = Serving::new(&root, Way::Manifest);
     let mut random = Random::new(11);
-    for version in 1..=40 {
+    for version in 1u64..=40 {
         let mut publisher = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "publisher_process", "--nocapture"])
             .env(PUBLISH, format!("{version} {}", model.display()))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        if version % 4 == 0 {
+        if version.is_multiple_of(4) {
             assert!(publisher.wait().unwrap().success());
         } else {
             // Looked at while it works, then killed wherever it is.
@@ -294,7 +308,7 @@ fn processes_killed_while_they_publish_leave_nothing_that_serves() {
         for _ in 0..3 {
             serving.turn(Duration::from_millis(600));
         }
-        if version % 4 == 0 {
+        if version.is_multiple_of(4) {
             assert_eq!(serving.answer.as_ref().unwrap().0, version);
         }
     }

@@ -518,3 +518,70 @@ fn one_file_sets_up_a_manager() {
     assert_eq!(e.kind(), ErrorKind::InvalidArgument);
     assert!(e.to_string().contains("size") && e.to_string().contains("line 5"), "{e}");
 }
+
+#[test]
+fn a_folder_of_models_is_served_and_followed() {
+    use modelserve::repo::{RepositoryOptions, VersionPolicy};
+    use modelserve::{RepositoryModel, RepositoryRules, VersionState};
+    let root = common::scratch("repository");
+    let publish = |version: u64, from: &str| {
+        let folder = root.join("iris").join(version.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(common::model_path(from), folder.join("model.onnx")).unwrap();
+    };
+    publish(1, "iris_v1");
+    let settle = Duration::from_millis(10);
+    let files = RepositoryOptions { settle, ..RepositoryOptions::default() };
+    let mut rules = RepositoryRules { files, ..RepositoryRules::default() };
+    let special = RepositoryModel {
+        version_policy: Some(VersionPolicy::Latest(2)),
+        labels: [("stable".to_string(), 1)].into(),
+        ..RepositoryModel::default()
+    };
+    rules.models.insert("iris".to_string(), special);
+    let manager = ModelManager::default();
+    let report = manager.serve_repository(&root, rules.clone()).unwrap();
+    assert_eq!(report.loaded, [("iris".to_string(), 1)], "{report:?}");
+    assert!(manager.serve_repository(&root, rules).is_err());
+    assert_eq!(manager.labels("iris").unwrap()["stable"], 1);
+    let rows = Expected::of("iris_v1");
+    manager.predict_row("iris", rows.row(0)).unwrap();
+
+    let refresh_until = |done: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < HANG, "{:?}", manager.versions("iris"));
+            manager.refresh().unwrap();
+            std::thread::sleep(settle);
+        }
+    };
+    // A newer version serves as soon as it is complete; a broken one takes nothing down.
+    publish(2, "iris_v2");
+    refresh_until(&|| manager.info("iris").unwrap().version == 2);
+    std::fs::create_dir_all(root.join("iris/3")).unwrap();
+    std::fs::write(root.join("iris/3/model.onnx"), b"cut off").unwrap();
+    let failed = || {
+        let versions = manager.versions("iris").unwrap();
+        versions.iter().any(|v| v.version == 3 && v.error.is_some())
+    };
+    refresh_until(&failed);
+    assert_eq!(manager.info("iris").unwrap().version, 2);
+    // The policy keeps two: the oldest leaves when a fourth is there.
+    publish(4, "iris_v1");
+    refresh_until(&|| manager.info("iris").unwrap().version == 4);
+    let gone = || {
+        let versions = manager.versions("iris").unwrap();
+        versions.iter().any(|v| v.version == 1 && v.state == VersionState::End)
+    };
+    refresh_until(&gone);
+    // The newest folder taken back: the one before serves again.
+    std::fs::remove_dir_all(root.join("iris/4")).unwrap();
+    refresh_until(&|| manager.info("iris").unwrap().version == 2);
+    publish(4, "iris_v1");
+    refresh_until(&|| manager.info("iris").unwrap().version == 4);
+    // An emptied folder takes nothing down.
+    std::fs::remove_dir_all(root.join("iris")).unwrap();
+    manager.refresh().unwrap();
+    manager.refresh().unwrap();
+    assert_eq!(manager.predict_row("iris", rows.row(0)).unwrap().model_version, 4);
+}

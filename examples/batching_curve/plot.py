@@ -14,6 +14,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
+# As in main.rs.
+QUIET = 0.1
 STYLES = {
     "off": ("o-", "#b04020"),
     "batching": ("s-", "#2060b0"),
@@ -34,6 +36,12 @@ def read(path: str) -> dict[str, dict[str, list[dict[str, float]]]]:
 
 def main(source: str, target: str) -> None:
     models = read(source)
+    points = [p for modes in models.values() for points in modes.values() for p in points]
+    busy = sum(p["others_cpus"] >= QUIET for p in points)
+    if busy:
+        print(
+            f"{busy} of {len(points)} points were disturbed by other processes: not for publication"
+        )
     # The same bytes each time.
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "batching", "font.size": 9})
     figure, axes = plt.subplots(2, len(models), figsize=(4 * len(models), 6), squeeze=False)

@@ -285,15 +285,14 @@ pub struct ShadowConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct GateConfig {
-    /// Ask the golden requests in the version's folder, and refuse a version that answers
-    /// otherwise. Default: false.
-    pub golden: bool,
     /// How many of the last requests are asked again, of the new version and of the serving one.
-    /// Default: 0, none.
-    pub replay_last: usize,
-    /// Most that a number of the answers may drift, in proportion to the larger one. Default:
-    /// 0.02.
+    /// Default: 256.
+    pub replay_last: Option<usize>,
+    /// Most that a number of the answers may drift, in proportion to the larger one. Default: not
+    /// judged.
     pub max_drift: Option<f64>,
+    /// The part of the rows, 0 to 1, that may be answered otherwise. Default: not judged.
+    pub max_disagreement: Option<f64>,
     /// Most that the new version's latency may be of the serving one's. Default: not judged.
     pub max_latency_ratio: Option<f64>,
 }

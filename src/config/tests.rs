@@ -347,10 +347,9 @@ fn keys_that_do_not_agree_are_named_with_their_place() {
             "[models.a.breaker]\nfailure_ratio = 0",
             "models.a.breaker.failure_ratio at line 7, column 17: expected a number above 0, at",
         ),
-        ("[models.a.gate]", "models.a.gate at line 6, column 11: expected golden = true or"),
         (
-            "[models.a.gate]\ngolden = true\nmax_latency_ratio = 2",
-            "models.a.gate.max_latency_ratio at line 8, column 21: needs replay_last",
+            "[models.a.gate]\nreplay_last = 0\nmax_latency_ratio = 2",
+            "models.a.gate.replay_last at line 7, column 15: expected 1 or more",
         ),
         (
             "[models.a.record]\npath = \"r\"\nsample = 2",
@@ -433,4 +432,22 @@ fn no_bytes_cause_a_panic() {
         assert!(Config::from_bytes(hostile.as_bytes()).is_err());
     }
     assert!(read > 100 && refused > 100, "{read} {refused}");
+}
+
+#[test]
+fn policies_of_a_loaded_model_are_read_without_its_name() {
+    let read = |text: &str| ModelConfig::policies_from_text("m", text);
+    let model = read("[batching]\nmax_batch_size = 8\n[[fallback]]\nmodel = \"small\"").unwrap();
+    assert_eq!(model.batching.unwrap().max_batch_size, Some(8));
+    assert_eq!(model.fallback.len(), 1);
+    for (text, says) in [
+        ("[cache]\n[batching]\nmax_batchsize = 2", "[batching] at line 3, column 1; did you mean"),
+        ("[canary]\nversion = 1\npercent = 500", "canary.percent at line 3, column 11: expected"),
+        ("task = \"regressor\"", "task at line 1, column 8: is no policy"),
+        ("[[fallback]]\nmodel = \"m\"", "expected another model than this one"),
+    ] {
+        let error = read(text).expect_err(text);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}");
+        assert!(error.to_string().contains(says), "{text}: {error}");
+    }
 }

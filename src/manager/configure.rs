@@ -232,10 +232,10 @@ fn policies(model: &ModelConfig) -> Policies {
         batching: model.batching.as_ref().map(batching),
         ..Policies::default()
     };
-    // The chain keeps one share of the deadline: the longest that any choice asks for.
-    set!(policies.fallback_options.reserve => model.fallback.iter().filter_map(|f| f.reserve).max());
-    if let Some(gate) = &model.gate {
-        policies.recent_inputs = policies.recent_inputs.max(gate.replay_last);
+    // Each choice keeps a share of the deadline; the first one is left that much earlier.
+    policies.fallback_options.reserve = model.fallback.iter().filter_map(|f| f.reserve).sum();
+    if let Some(replayed) = model.gate.as_ref().and_then(|gate| gate.replay_last) {
+        policies.recent_inputs = policies.recent_inputs.max(replayed);
     }
     set!(policies.recent_inputs => model.recent_inputs);
     policies
@@ -286,7 +286,8 @@ fn fallback(config: &FallbackConfig) -> Option<FallbackRule> {
         TargetConfig::Constant(c) => FallbackTo::Constant(constant(c)),
         target => FallbackTo::Another(another(Some(target))?),
     };
-    Some(FallbackRule { to, on: None })
+    let on = config.on.as_ref().map(|kinds| kinds.iter().map(|kind| kind.kind()).collect());
+    Some(FallbackRule { to, on })
 }
 
 fn constant(config: &ConstantConfig) -> Constant {
@@ -320,6 +321,7 @@ fn promotion(config: &PromoteConfig) -> PromotionOptions {
     set!(
         options.steps => config.steps,
         options.min_requests => config.min_requests,
+        options.min_duration => config.min_duration,
         options.alpha => config.alpha,
         options.max_error_increase => config.max_error_increase,
     );
@@ -337,6 +339,7 @@ fn shadow(config: &ShadowConfig) -> Option<ShadowRule> {
     set!(
         options.fraction => config.percent.map(|percent| percent / 100.0),
         options.max_pending => config.max_pending,
+        options.timeout => config.timeout,
         options.max_kept_examples => config.max_kept_examples,
         options.tolerance => config.tolerance.map(tolerance),
     );
@@ -348,10 +351,12 @@ fn tolerance(relative: f64) -> Tolerance {
 }
 
 fn gate(config: &GateConfig) -> Gate {
-    Gate {
-        replay_last: config.replay_last,
+    let mut gate = Gate {
         max_drift: config.max_drift,
+        max_disagreement: config.max_disagreement,
         max_latency_ratio: config.max_latency_ratio,
         ..Gate::default()
-    }
+    };
+    set!(gate.replay_last => config.replay_last);
+    gate
 }

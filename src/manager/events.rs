@@ -1,6 +1,7 @@
 //! What happens to models, told to whoever listens.
 
 use crate::error::{Error, ErrorKind};
+pub use crate::metrics::VersionState;
 use crate::metrics::trace;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -10,35 +11,6 @@ use std::time::{Duration, SystemTime};
 
 /// Events that a listener may be behind before further ones are dropped for it.
 const QUEUE: usize = 4096;
-
-/// Where a version is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum VersionState {
-    /// Known, not yet being loaded.
-    Start,
-    /// Being read, compiled, probed and warmed.
-    Loading,
-    /// Can be asked.
-    Available,
-    /// Out of service; requests under way still hold it.
-    Unloading,
-    /// Gone, or never loaded.
-    End,
-}
-
-impl VersionState {
-    /// The state's name as TensorFlow Serving spells it: `START`, `LOADING`, `AVAILABLE`,
-    /// `UNLOADING` or `END`.
-    pub fn name(self) -> &'static str {
-        match self {
-            VersionState::Start => "START",
-            VersionState::Loading => "LOADING",
-            VersionState::Available => "AVAILABLE",
-            VersionState::Unloading => "UNLOADING",
-            VersionState::End => "END",
-        }
-    }
-}
 
 /// A version's state, and the error that ended it.
 #[derive(Debug, Clone, PartialEq)]

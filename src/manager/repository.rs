@@ -155,20 +155,18 @@ impl Driver {
 
     /// The first look: waits, within reason, for files to settle that are there already.
     fn refresh_until_settled(&self) -> RefreshReport {
-        let patience = self.rules.files.settle.saturating_mul(4);
+        const GRACE: Duration = Duration::from_millis(200);
+        let patience = self.rules.files.settle.saturating_mul(2).saturating_add(GRACE);
         let until = Instant::now().checked_add(patience);
         let mut states = self.states.lock();
         let mut report = RefreshReport::default();
         loop {
             let wake = self.step(&mut states, &mut report);
-            let now = Instant::now();
-            match (wake, until) {
-                (Some(wake), Some(until)) if wake <= until && report.loaded.is_empty() => {
-                    let pause = wake.saturating_duration_since(now);
-                    std::thread::sleep(pause.max(Duration::from_millis(1)));
-                }
-                _ => return report,
-            }
+            let Some(wake) = wake.filter(|wake| until.is_some_and(|until| *wake <= until)) else {
+                return report;
+            };
+            let pause = wake.saturating_duration_since(Instant::now());
+            std::thread::sleep(pause.max(Duration::from_millis(1)));
         }
     }
 
@@ -282,21 +280,11 @@ impl Driver {
         states: &mut States,
         report: &mut RefreshReport,
     ) {
-        if let Some(registry) = self.registry.upgrade() {
-            let slot = registry.slots.load().get(&**model).cloned();
-            let gone = match slot {
-                Some(slot) => {
-                    slot.unload_version(version).is_ok() || {
-                        // The last version of a model that is gone from the folder.
-                        let last = slot.versions_available() <= 1;
-                        last && registry.remove(model).is_ok()
-                    }
-                }
-                None => true,
-            };
-            if !gone {
-                return;
-            }
+        if let Some(registry) = self.registry.upgrade()
+            && let Some(slot) = registry.slots.load().get(&**model).cloned()
+            && !leave(&registry, &slot, version)
+        {
+            return;
         }
         report.unloaded.push((model.to_string(), version));
         if let Some(versions) = states.get_mut(model) {
@@ -305,6 +293,18 @@ impl Driver {
                 states.remove(model);
             }
         }
+    }
+}
+
+/// Takes a version of a repository out of service. Where it serves, the newest of the others
+/// serves in its place; where there is no other, the model goes.
+fn leave(registry: &Registry, slot: &Slot, version: u64) -> bool {
+    let others = slot.available().into_iter().filter(|other| *other != version).max();
+    let serves = slot.current().is_ok_and(|serving| serving.number() == version);
+    match (serves, others) {
+        (false, _) => slot.unload_version(version).is_ok(),
+        (true, Some(other)) => slot.serve(other).is_ok() && slot.unload_version(version).is_ok(),
+        (true, None) => registry.remove(slot.name()).is_ok(),
     }
 }
 

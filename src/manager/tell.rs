@@ -5,7 +5,6 @@ use super::slot::{Serving, Slot};
 use super::stats::{ModelStats, VersionStats};
 use super::{EventKind, VersionState, VersionStatus};
 use crate::error::Error;
-use crate::metrics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,13 +24,7 @@ impl Slot {
         // A version that never came to life has no series.
         let known = self.history.lock().iter().find(|c| c.version() == version).cloned();
         let Some(counts) = known else { return };
-        counts.metrics.set_state(match state {
-            VersionState::Start => metrics::VersionState::Start,
-            VersionState::Loading => metrics::VersionState::Loading,
-            VersionState::Available => metrics::VersionState::Available,
-            VersionState::Unloading => metrics::VersionState::Unloading,
-            VersionState::End => metrics::VersionState::End,
-        });
+        counts.metrics.set_state(state);
         if state == VersionState::End {
             counts.metrics.set_bytes(0);
             self.metrics.remove_version(&self.name, version);
@@ -64,8 +57,9 @@ impl Slot {
         self.cell.with(|state| state.live.clone())
     }
 
-    pub(super) fn versions_available(&self) -> usize {
-        self.cell.with(|state| state.versions.len())
+    /// The numbers of the versions that can be asked.
+    pub(super) fn available(&self) -> Vec<u64> {
+        self.cell.with(|state| state.versions.keys().copied().collect())
     }
 
     pub(super) fn labels(&self) -> BTreeMap<Arc<str>, u64> {

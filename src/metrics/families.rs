@@ -313,7 +313,7 @@ fn encode_version(
         Read::State => {
             for state in VersionState::ALL {
                 let value = f64::from(u8::from(state == reading.state));
-                gauge(m, &[model, version, ("state", state.name())], value)?;
+                gauge(m, &[model, version, ("state", state.label())], value)?;
             }
             Ok(())
         }

@@ -10,20 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// What a version is doing.
+/// Where a version is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 pub enum VersionState {
-    /// Known, not yet begun.
+    /// Known, not yet being loaded.
     #[default]
     Start,
-    /// Being read, probed and warmed.
+    /// Being read, compiled, probed and warmed.
     Loading,
-    /// Answers requests.
+    /// Can be asked.
     Available,
-    /// Answers its last requests.
+    /// Out of service; requests under way still hold it.
     Unloading,
-    /// Gone, or could not be loaded.
+    /// Gone, or never loaded.
     End,
 }
 
@@ -37,8 +36,20 @@ impl VersionState {
         VersionState::End,
     ];
 
-    /// `start`, `loading`, `available`, `unloading` or `end`.
+    /// The state's name as TensorFlow Serving spells it: `START`, `LOADING`, `AVAILABLE`,
+    /// `UNLOADING` or `END`.
     pub fn name(self) -> &'static str {
+        match self {
+            VersionState::Start => "START",
+            VersionState::Loading => "LOADING",
+            VersionState::Available => "AVAILABLE",
+            VersionState::Unloading => "UNLOADING",
+            VersionState::End => "END",
+        }
+    }
+
+    /// The state as a label of a metric: `start`, `loading`, `available`, `unloading` or `end`.
+    pub fn label(self) -> &'static str {
         match self {
             VersionState::Start => "start",
             VersionState::Loading => "loading",

@@ -1,7 +1,7 @@
 //! Writing a sample of requests and their answers to a file.
 
 use super::form::{FORMAT, Header, Outcome, Record, RequestForm};
-use crate::error::{Error, Result, ensure, err};
+use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::model::{Reply, Request};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -42,11 +42,12 @@ impl Default for RecordOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RecordStatus {
-    /// Records in the file.
+    /// Records in the file, or on the way to it in a buffer of 64 KiB: what is there is lost when
+    /// the disk fails.
     pub written: u64,
     /// Records that were sampled and dropped, since too many waited or the recording had ended.
     pub dropped: u64,
-    /// Bytes of the file.
+    /// Bytes of the file, those on the way to it counted.
     pub bytes: u64,
     /// Why the recording has ended: `LimitExceeded` at [`RecordOptions::max_bytes`], `Io` when
     /// the disk is full or broken. `None` while it goes on.
@@ -272,7 +273,11 @@ impl Shared {
     }
 
     fn write_all(&self, mut out: BufWriter<Box<dyn Write + Send>>) {
-        let ended = self.write_until_stopped(&mut out).err();
+        let mut ended = self.write_until_stopped(&mut out).err();
+        if ended.as_ref().is_some_and(|e| e.kind() != ErrorKind::Io) {
+            // The disk is well: what is in the buffer belongs to the recording.
+            ended = out.flush().err().map(io).or(ended);
+        }
         self.active.store(false, Relaxed);
         let left = {
             let mut queue = self.queue.lock();
@@ -286,7 +291,6 @@ impl Shared {
     }
 
     fn write_until_stopped(&self, out: &mut BufWriter<Box<dyn Write + Send>>) -> Result<()> {
-        let io = |e: std::io::Error| Error::io("the recording", &e);
         self.put(out, &Header { modelserve_record: FORMAT })?;
         let mut unflushed = true;
         loop {
@@ -336,10 +340,14 @@ impl Shared {
             "the recording is full ({} bytes, RecordOptions::max_bytes)",
             self.options.max_bytes
         );
-        out.write_all(&text).map_err(|e| Error::io("the recording", &e))?;
+        out.write_all(&text).map_err(io)?;
         self.bytes.store(bytes, Relaxed);
         Ok(())
     }
+}
+
+fn io(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("the recording: {error}"))
 }
 
 fn record(entry: Entry) -> Result<Record> {

@@ -23,6 +23,10 @@ pub struct RepositoryOptions {
     /// How long the files of a version without a manifest must have rested before it counts as
     /// complete (500 ms). Choose more where copies make longer pauses.
     pub settle: Duration,
+    /// Whether a version without a manifest is incomplete, however long its files have rested.
+    /// Off by default. With it a manifest may be copied last; without it, files whose manifest is
+    /// still to come look like a version that has none.
+    pub require_manifest: bool,
     /// Whether folders of models and versions may be links, and versions may publish through a
     /// link `..data` (Kubernetes), each followed once. Off by default: whoever may write into the
     /// repository could otherwise have files from elsewhere loaded. The repository's own path may
@@ -32,7 +36,11 @@ pub struct RepositoryOptions {
 
 impl Default for RepositoryOptions {
     fn default() -> Self {
-        RepositoryOptions { settle: Duration::from_millis(500), follow_links: false }
+        RepositoryOptions {
+            settle: Duration::from_millis(500),
+            require_manifest: false,
+            follow_links: false,
+        }
     }
 }
 
@@ -252,6 +260,10 @@ impl Repository {
                 Some(Err(why)) => return Ok(candidate(Readiness::Incomplete(why.clone()))),
                 None => return Ok(candidate(settling)),
             },
+            None if self.options.require_manifest => {
+                let why = "holds no manifest, and one is required (require_manifest)";
+                return Ok(candidate(Readiness::Incomplete(why.to_string())));
+            }
             None if seen.is_settled(self.options.settle, now) => None,
             None => return Ok(candidate(settling)),
         };

@@ -158,6 +158,18 @@ fn a_manifest_that_matches_makes_a_version_complete_at_once() {
 }
 
 #[test]
+fn where_a_manifest_is_required_rest_is_not_enough() {
+    let folder = Folder::new();
+    folder.file("iris/1/model.onnx", "model");
+    let options = RepositoryOptions { require_manifest: true, ..RepositoryOptions::default() };
+    let repository = folder.repository(options);
+    let (policies, now) = (Policies::default(), Instant::now());
+    assert!(incomplete(&settled(&repository, &policies, now), "iris", 1).contains("no manifest"));
+    folder.file("iris/1/SHA256SUMS", format!("{}  model.onnx\n", sha256(b"model")));
+    complete(&repository.scan(&policies, now + 2 * SETTLE), "iris", 1);
+}
+
+#[test]
 fn the_model_file_is_found_or_the_reason_said() {
     let folder = Folder::new();
     let cases: [(&[&str], Result<&str, &str>); 9] = [

@@ -188,6 +188,7 @@ mod system {
         .union(OFlags::NOCTTY)
         .union(OFlags::NOFOLLOW);
 
+    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between systems")]
     fn stamp_from(stat: &Stat) -> Stamp {
         let ns = |seconds: i128, ns: i128| seconds * 1_000_000_000 + ns;
         Stamp {

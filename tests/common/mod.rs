@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod iris;
+pub mod memory;
 pub mod onnx;
 pub mod proto;
 pub mod random;

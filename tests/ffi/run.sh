@@ -68,11 +68,17 @@ build() {
 build predict c examples/c/predict.c
 build api c tests/ffi/c/api.c
 build api-cpp c++ tests/ffi/cpp/api.cpp
+build serving-example c examples/c/serving.c
+build serving c tests/ffi/c/serving.c
+build serving-cpp c++ tests/ffi/cpp/serving.cpp
 
 for link in shared static; do
     t "predict: run, $link" "$out/predict-$link" "$v1" "$v2"
     t "api: run, $link" "$out/api-$link" "$v1" "$v2" "$strings" "$maps"
     t "api-cpp: run, $link" "$out/api-cpp-$link" "$v1" "$v2" "$strings"
+    t "serving-example: run, $link" "$out/serving-example-$link" "$v1" "$v2"
+    t "serving: run, $link" "$out/serving-$link" "$v1" "$v2"
+    t "serving-cpp: run, $link" "$out/serving-cpp-$link" "$v1" "$v2"
 done
 
 if ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
@@ -83,6 +89,9 @@ if command -v valgrind >/dev/null 2>&1; then
     memcheck="$memcheck --error-exitcode=9"
     t "predict: valgrind" $memcheck "$out/predict-shared" "$v1" "$v2"
     t "api: valgrind" $memcheck "$out/api-shared" "$v1" "$v2" "$strings" "$maps"
+    t "serving-example: valgrind" $memcheck "$out/serving-example-shared" "$v1" "$v2"
+    t "serving: valgrind" $memcheck "$out/serving-shared" "$v1" "$v2"
+    t "serving-cpp: valgrind" $memcheck "$out/serving-cpp-shared" "$v1" "$v2"
 else
     echo "skip  valgrind: not installed"
 fi

@@ -38,6 +38,18 @@ pub(crate) fn guard_value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Runs work of a callback's thread: a panic is a failure, and this thread's last error stays.
+pub(crate) fn contained<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let text = format!(
+            "defect in modelserve, please report it: panic: {}",
+            payload_text(payload.as_ref())
+        );
+        discard(payload);
+        Err(Failure::new(MODELSERVE_STATUS_INTERNAL, text))
+    })
+}
+
 /// The message of the last failure on this thread; empty after a success.
 pub(crate) fn with_last_error<R>(read: impl FnOnce(&str) -> R) -> R {
     let mut read = Some(read);

@@ -2,16 +2,18 @@
 //!
 //! A number is `type | serial | slot`. A slot's entry knows its whole number, and serials are
 //! never used twice, so a stale, invented or mistyped handle matches no entry. Looking up takes
-//! no lock: calls on any number of threads do not wait for each other, and a child of a `fork`
-//! never finds the table locked by a thread that it does not have.
+//! no lock: calls on any number of threads do not wait for each other. A `fork` waits for a
+//! number that is being given out, so that the child finds the table whole and unlocked.
 
+use crate::fork;
 use crate::status::*;
 use arc_swap::ArcSwapOption;
 use modelserve::tensor::Value;
-use modelserve::{Model, ModelHandle, ModelManager};
+use modelserve::{CancelToken, Model, ModelHandle, ModelManager, RefreshReport};
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{self, Arc, OnceLock};
 
 /// A manager of named models. Made by `modelserve_manager_new`, freed by
 /// `modelserve_manager_free`. A small value: copy it freely.
@@ -41,7 +43,17 @@ pub struct modelserve_outputs {
     pub id: u64,
 }
 
+/// A prediction that was asked for by `modelserve_predict_submit`. Freed by
+/// `modelserve_request_free`. A small value: copy it freely.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct modelserve_request {
+    /// A number of the library's; 0 is "none".
+    pub id: u64,
+}
+
 /// What a model handle stands for.
+#[derive(Clone)]
 pub(crate) enum Served {
     /// A name in a manager, or a pinned version of it.
     Named(ModelHandle),
@@ -52,10 +64,17 @@ pub(crate) enum Served {
 /// Named outputs, as `run` answers them.
 pub(crate) type Named = Vec<(String, Value)>;
 
+/// A manager, and what the last look at its repository did.
+pub(crate) struct Managed {
+    pub(crate) manager: ModelManager,
+    pub(crate) look: Mutex<Option<RefreshReport>>,
+}
+
 pub(crate) enum Object {
-    Manager(ModelManager),
+    Manager(Managed),
     Model(Served),
     Outputs(Named),
+    Request(CancelToken),
 }
 
 impl Object {
@@ -64,6 +83,7 @@ impl Object {
             Object::Manager(_) => 1,
             Object::Model(_) => 2,
             Object::Outputs(_) => 3,
+            Object::Request(_) => 4,
         }
     }
 }
@@ -83,7 +103,9 @@ type Slot = ArcSwapOption<Entry>;
 
 /// Slots come in blocks that are made when needed and never move.
 static TABLE: [OnceLock<Box<[Slot]>>; BLOCKS] = [const { OnceLock::new() }; BLOCKS];
-static ISSUE: Mutex<Issue> = Mutex::new(Issue { free: Vec::new(), fresh: 0, serial: 0 });
+/// Of the standard library, as a forked child may unlock it: its state is one word of its own.
+static ISSUE: sync::Mutex<Issue> =
+    sync::Mutex::new(Issue { free: Vec::new(), fresh: 0, serial: 0 });
 /// A figure to read only: it orders nothing.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -93,14 +115,38 @@ struct Issue {
     serial: u64,
 }
 
+thread_local! {
+    /// The lock on `ISSUE` of a thread that forks, from before the fork until after it.
+    static FORKING: Cell<Option<sync::MutexGuard<'static, Issue>>> = const { Cell::new(None) };
+}
+
+fn issue() -> sync::MutexGuard<'static, Issue> {
+    // A panic while it is locked leaves at most a slot unused.
+    ISSUE.lock().unwrap_or_else(sync::PoisonError::into_inner)
+}
+
+/// Waits until no thread is giving out or taking back a number, and lets none begin: the child
+/// must not find that half done, nor locked by a thread that it does not have.
+pub(crate) fn before_fork() {
+    let locked = issue();
+    // A thread without locals is ending: it forks unlocked.
+    let _ = FORKING.try_with(|forking| forking.set(Some(locked)));
+}
+
+/// Undoes [`before_fork`], in the parent and in the child.
+pub(crate) fn after_fork() {
+    let _ = FORKING.try_with(Cell::take);
+}
+
 fn slot_of(index: usize) -> Option<&'static Slot> {
     TABLE.get(index / BLOCK)?.get()?.get(index % BLOCK)
 }
 
 /// Gives `object` a number.
 pub(crate) fn insert(object: Object) -> Outcome<u64> {
+    fork::watch()?;
     let full = || Failure::new(MODELSERVE_STATUS_LIMIT_EXCEEDED, "2^20 handles are live already");
-    let mut issue = ISSUE.lock();
+    let mut issue = issue();
     let index = match issue.free.pop() {
         Some(index) => index,
         None => {
@@ -142,8 +188,15 @@ pub(crate) fn with_manager<R>(
     handle: modelserve_manager,
     body: impl FnOnce(&ModelManager) -> Outcome<R>,
 ) -> Outcome<R> {
+    with_managed(handle, |managed| body(&managed.manager))
+}
+
+pub(crate) fn with_managed<R>(
+    handle: modelserve_manager,
+    body: impl FnOnce(&Managed) -> Outcome<R>,
+) -> Outcome<R> {
     with("manager", handle.id, |object| match object {
-        Object::Manager(manager) => Some(body(manager)),
+        Object::Manager(managed) => Some(body(managed)),
         _ => None,
     })
 }
@@ -168,13 +221,23 @@ pub(crate) fn with_outputs<R>(
     })
 }
 
+pub(crate) fn with_request<R>(
+    handle: modelserve_request,
+    body: impl FnOnce(&CancelToken) -> Outcome<R>,
+) -> Outcome<R> {
+    with("request", handle.id, |object| match object {
+        Object::Request(token) => Some(body(token)),
+        _ => None,
+    })
+}
+
 /// Frees the handle `id` of the kind `kind` (0: nothing to free).
 fn free(what: &str, kind: u64, id: u64) -> Outcome {
     if id == 0 {
         return Ok(());
     }
     let slot = slot_of(index_of(id)).ok_or_else(|| invalid(what, id))?;
-    let mut issue = ISSUE.lock();
+    let mut issue = issue();
     let live = slot.load().as_ref().is_some_and(|entry| entry.id == id);
     if !live || id >> KIND_SHIFT != kind {
         return Err(invalid(what, id));
@@ -198,6 +261,10 @@ pub(crate) fn free_model(handle: modelserve_model) -> Outcome {
 
 pub(crate) fn free_outputs(handle: modelserve_outputs) -> Outcome {
     free("modelserve_outputs", 3, handle.id)
+}
+
+pub(crate) fn free_request(handle: modelserve_request) -> Outcome {
+    free("request", 4, handle.id)
 }
 
 /// How many handles are live.

@@ -4,7 +4,7 @@ use modelserve::graph::ValueType;
 use modelserve::tensor::{Data, Map, MapKey, Tensor, Value};
 use modelserve::{Classes, ModelInfo, ModelStats, Signature, TensorSpec, VersionStats};
 use serde_json::{Value as Json, json};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A model's description.
 pub(crate) fn info(info: &ModelInfo) -> Json {
@@ -16,7 +16,7 @@ pub(crate) fn info(info: &ModelInfo) -> Json {
         "task": info.signature.task.name(),
         "signature": signature(&info.signature),
         "weight_bytes": info.weight_bytes,
-        "digest": info.digest,
+        "digest": &*info.digest,
         "path": info.path.as_ref().map(|path| path.to_string_lossy()),
         "loaded_at_unix_seconds":
             info.loaded_at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
@@ -69,6 +69,11 @@ fn version_stats(stats: &VersionStats) -> Json {
         "p99_ns": nanoseconds(stats.p99),
         "serving": stats.serving,
     })
+}
+
+/// Nanoseconds since 1970; 0 before.
+pub(crate) fn unix_ns(time: SystemTime) -> u64 {
+    nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {

@@ -17,17 +17,26 @@
 #[cfg(panic = "abort")]
 compile_error!("modelserve-c needs panic = \"unwind\": a panic must end as a status, not the host");
 
+mod callback;
+mod events;
+mod fork;
 mod guard;
 mod handle;
 mod json;
 mod library;
+mod log;
 mod manager;
 mod model;
 #[allow(dead_code, reason = "constants for readers of the header")]
 mod options;
 mod outputs;
 mod pointer;
+mod policies;
 mod predict;
+mod repository;
+mod request;
 #[allow(dead_code, reason = "constants for readers of the header")]
 mod status;
+mod submit;
 mod tensor;
+mod versions;

@@ -1,16 +1,121 @@
 //! The manager: named models that are loaded, reloaded and unloaded while others predict.
 
 use crate::guard::guard;
-use crate::handle::{self, Object, Served, modelserve_manager, modelserve_model, with_manager};
+use crate::handle::{
+    self, Managed, Object, Served, modelserve_manager, modelserve_model, with_manager,
+};
 use crate::json;
 use crate::model::hand_out;
 use crate::options::{
-    load_options, modelserve_load_options, modelserve_reload_options, reload_options,
+    Versioned, defaults, load_options, modelserve_load_options, modelserve_reload_options, read,
+    reload_options,
 };
 use crate::pointer::{Out, TextOut, path, slice, text};
 use crate::status::*;
-use modelserve::{ManagerOptions, ModelManager};
+use modelserve::{ManagerOptions, MemoryPolicy, ModelManager};
+use parking_lot::Mutex;
 use std::ffi::c_char;
+
+/// A version that does not fit into the memory budget is refused.
+pub const MODELSERVE_MEMORY_REFUSE: i32 = 0;
+/// Idle models make room, the least recently used first, and are loaded again when asked.
+pub const MODELSERVE_MEMORY_EVICT: i32 = 1;
+
+/// How a manager is set up. Begin with `modelserve_manager_options_init`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct modelserve_manager_options {
+    /// `sizeof(modelserve_manager_options)`; set by `modelserve_manager_options_init`.
+    pub struct_size: usize,
+    /// Worker threads for large predictions; 0: the process's CPU quota.
+    pub threads: usize,
+    /// Versions of a model that stay available, the serving one included; 0 means 1. With 2,
+    /// going back to the version before needs no loading.
+    pub keep_versions: usize,
+    /// Bytes that all versions may hold together; 0: no bound.
+    pub memory_budget: u64,
+    /// One of `MODELSERVE_MEMORY_*`.
+    pub memory_policy: i32,
+    /// Always 0.
+    pub reserved: i32,
+}
+
+// SAFETY: integers; the first field is `struct_size`.
+unsafe impl Versioned for modelserve_manager_options {
+    const NAME: &'static str = "modelserve_manager_options";
+}
+
+/// Sets `*options` to the defaults.
+///
+/// Errors: NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_options_init(
+    options: *mut modelserve_manager_options,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let options = unsafe { Out::new(options, "options") }?;
+        options.write(defaults());
+        Ok(())
+    })
+}
+
+fn hand_out_manager(manager: ModelManager, out: Out<modelserve_manager>) -> Outcome {
+    let managed = Managed { manager, look: Mutex::default() };
+    out.write(modelserve_manager { id: handle::insert(Object::Manager(managed))? });
+    Ok(())
+}
+
+/// A manager without models. `options` may be NULL. `*manager` is to be freed with
+/// `modelserve_manager_free`.
+///
+/// Errors: INVALID_ARGUMENT for the options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_new_with(
+    options: *const modelserve_manager_options,
+    manager: *mut modelserve_manager,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { Out::new(manager, "manager") }?;
+        let mut all = ManagerOptions::default();
+        if !options.is_null() {
+            // SAFETY: the caller's promise (crate documentation).
+            let c = unsafe { read(options) }?;
+            all.threads = c.threads;
+            all.keep_versions = c.keep_versions.max(1);
+            all.memory_budget = (c.memory_budget != 0).then_some(c.memory_budget);
+            all.memory_policy = match (c.memory_policy, c.reserved) {
+                (MODELSERVE_MEMORY_REFUSE, 0) => MemoryPolicy::Refuse,
+                (MODELSERVE_MEMORY_EVICT, 0) => MemoryPolicy::Evict,
+                _ => {
+                    return Err(Failure::argument(
+                        "modelserve_manager_options: memory_policy is 0 or 1, reserved is 0",
+                    ));
+                }
+            };
+        }
+        hand_out_manager(ModelManager::new(all), out)
+    })
+}
+
+/// A manager as the TOML file at `path` describes it: its models are loaded, its repository is
+/// served, its policies are set. `*manager` is to be freed with `modelserve_manager_free`.
+///
+/// Errors: INVALID_ARGUMENT for the file's content, naming line and key; NOT_FOUND, IO,
+/// PERMISSION_DENIED for the file; as `modelserve_manager_load` for the models it names. Nothing
+/// is left running then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_from_config(
+    path: *const c_char,
+    manager: *mut modelserve_manager,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (path, out) = unsafe { (self::path(path, "path")?, Out::new(manager, "manager")?) };
+        hand_out_manager(ModelManager::from_config(path)?, out)
+    })
+}
 
 /// A manager without models. `threads` is the number of worker threads for large predictions,
 /// 0 the process's CPU quota. `*manager` is to be freed with `modelserve_manager_free`.
@@ -24,9 +129,8 @@ pub unsafe extern "C" fn modelserve_manager_new(
     guard(|| {
         // SAFETY: the caller's promise (crate documentation).
         let out = unsafe { Out::new(manager, "manager") }?;
-        let manager = ModelManager::new(ManagerOptions { threads });
-        out.write(modelserve_manager { id: handle::insert(Object::Manager(manager))? });
-        Ok(())
+        let options = ManagerOptions { threads, ..ManagerOptions::default() };
+        hand_out_manager(ModelManager::new(options), out)
     })
 }
 

@@ -18,7 +18,7 @@ impl Served {
         }
     }
 
-    fn version(&self) -> modelserve::Result<u64> {
+    pub(crate) fn version(&self) -> modelserve::Result<u64> {
         match self {
             Served::Named(model) => model.version(),
             Served::Alone(model) => Ok(model.info().version),

@@ -3,8 +3,10 @@
 use crate::guard::guard;
 use crate::pointer::{Out, optional_text, slice, texts};
 use crate::status::*;
-use modelserve::{Classes, Format, LoadOptions, OutputKind, PlanKind, ReloadOptions, Task};
+use modelserve::{Classes, Format, Gate, LoadOptions, OutputKind, PlanKind, ReloadOptions, Task};
 use std::ffi::c_char;
+use std::mem::offset_of;
+use std::ptr;
 
 /// Told from the file's name and first bytes.
 pub const MODELSERVE_FORMAT_AUTO: i32 = 0;
@@ -100,6 +102,49 @@ pub struct modelserve_reload_options {
     pub allow_signature_change: i32,
     /// Always 0.
     pub reserved: i32,
+    /// What the new version has to show before it serves, or NULL.
+    pub gate: *const modelserve_gate_options,
+}
+
+/// What a new version has to show before it serves. Begin with `modelserve_gate_options_init`.
+/// The golden requests beside a version's file are asked in any case.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct modelserve_gate_options {
+    /// `sizeof(modelserve_gate_options)`; set by `modelserve_gate_options_init`.
+    pub struct_size: usize,
+    /// How many of the last requests are asked again, of the new version and of the serving one;
+    /// 256 by default.
+    pub replay_last: usize,
+    /// The largest difference of a number from the serving version's, relative to the larger of
+    /// the two. NaN, the default: any.
+    pub max_drift: f64,
+    /// The share of replayed rows, 0 to 1, that may be answered otherwise. NaN, the default: any.
+    pub max_disagreement: f64,
+    /// How many times as long as the serving version's the new version's median time may be. NaN,
+    /// the default: any.
+    pub max_latency_ratio: f64,
+}
+
+/// Sets `*options` to the defaults.
+///
+/// Errors: NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_gate_options_init(
+    options: *mut modelserve_gate_options,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let options = unsafe { Out::new(options, "options") }?;
+        options.write(modelserve_gate_options {
+            struct_size: size_of::<modelserve_gate_options>(),
+            replay_last: Gate::default().replay_last,
+            max_drift: f64::NAN,
+            max_disagreement: f64::NAN,
+            max_latency_ratio: f64::NAN,
+        });
+        Ok(())
+    })
 }
 
 /// Sets `*options` to the defaults.
@@ -140,6 +185,8 @@ pub unsafe extern "C" fn modelserve_reload_options_init(
 pub(crate) unsafe trait Versioned: Copy {
     /// Its name, for messages.
     const NAME: &'static str;
+    /// Its size in the first header that had it: fields have been added behind that.
+    const FIRST_SIZE: usize = size_of::<Self>();
 }
 
 // SAFETY: integers and nullable pointers; the first field is `struct_size`.
@@ -150,6 +197,12 @@ unsafe impl Versioned for modelserve_load_options {
 // SAFETY: as above.
 unsafe impl Versioned for modelserve_reload_options {
     const NAME: &'static str = "modelserve_reload_options";
+    const FIRST_SIZE: usize = offset_of!(modelserve_reload_options, gate);
+}
+
+// SAFETY: as above.
+unsafe impl Versioned for modelserve_gate_options {
+    const NAME: &'static str = "modelserve_gate_options";
 }
 
 /// The defaults: everything 0 or NULL but `struct_size`.
@@ -161,12 +214,12 @@ pub(crate) fn defaults<T: Versioned>() -> T {
     value
 }
 
-/// Reads an option struct of this or a newer header: fields this library does not know have to
-/// be 0.
+/// Reads an option struct of this header, of an older one (the fields it lacks are 0) or of a
+/// newer one (the fields this library does not know have to be 0).
 ///
 /// # Safety
 /// `pointer` points to a struct of as many bytes as its first field says.
-unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
+pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
     let name = T::NAME;
     if !pointer.is_aligned() {
         return Err(Failure::argument(format!("{name} is not aligned for its type")));
@@ -174,20 +227,32 @@ unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
     // SAFETY: the first field is a `usize` (`Versioned`), aligned as just checked.
     let size = unsafe { pointer.cast::<usize>().read() };
     let known = size_of::<T>();
-    if !(known..=known + 4096).contains(&size) {
+    if !(T::FIRST_SIZE..=known + 4096).contains(&size) {
         return Err(Failure::argument(format!(
             "{name}.struct_size is {size}, expected {known}: call {name}_init first"
         )));
     }
-    // SAFETY: the struct has `size` bytes (promised by the caller), `known` of them ours.
-    let rest = unsafe { slice(pointer.cast::<u8>().add(known), size - known, name) }?;
-    if rest.iter().any(|byte| *byte != 0) {
+    // SAFETY: the struct has `size` bytes (promised by the caller).
+    let bytes = unsafe { slice(pointer.cast::<u8>(), size, name) }?;
+    if bytes.iter().skip(known).any(|byte| *byte != 0) {
         return Err(Failure::argument(format!(
             "{name} sets options that this version of the library does not know"
         )));
     }
-    // SAFETY: at least `known` bytes, aligned.
-    Ok(unsafe { pointer.read() })
+    let mut value: T = defaults();
+    // SAFETY: at most as many bytes as either has; they do not overlap.
+    unsafe {
+        ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast::<u8>(), size.min(known));
+    }
+    Ok(value)
+}
+
+/// A switch.
+pub(crate) fn flag(value: i32, name: &str) -> Outcome<bool> {
+    match value {
+        0 | 1 => Ok(value == 1),
+        _ => Err(Failure::argument(format!("'{name}' is {value}, expected 0 or 1"))),
+    }
 }
 
 /// # Safety
@@ -247,7 +312,32 @@ pub(crate) unsafe fn reload_options(
         // SAFETY: promised by the caller.
         false => Some(unsafe { load_options(c.load) }?),
     };
-    Ok(ReloadOptions { load, allow_signature_change: c.allow_signature_change == 1 })
+    let gate = match c.gate.is_null() {
+        true => None,
+        // SAFETY: promised by the caller.
+        false => Some(unsafe { gate_options(c.gate) }?),
+    };
+    let allow_signature_change = c.allow_signature_change == 1;
+    Ok(ReloadOptions { load, allow_signature_change, gate })
+}
+
+/// # Safety
+/// `pointer` points to options as their description says.
+unsafe fn gate_options(pointer: *const modelserve_gate_options) -> Outcome<Gate> {
+    // SAFETY: promised by the caller.
+    let c = unsafe { read(pointer) }?;
+    let bound = |value: f64, name: &str| match value {
+        v if v.is_nan() => Ok(None),
+        v if v < 0.0 => Err(Failure::argument(format!("'{name}' is {v}, expected 0 or more"))),
+        v => Ok(Some(v)),
+    };
+    Ok(Gate {
+        replay_last: c.replay_last,
+        max_drift: bound(c.max_drift, "max_drift")?,
+        max_disagreement: bound(c.max_disagreement, "max_disagreement")?,
+        max_latency_ratio: bound(c.max_latency_ratio, "max_latency_ratio")?,
+        ..Gate::default()
+    })
 }
 
 const OUTPUT_KINDS: [OutputKind; 4] =
@@ -299,6 +389,21 @@ mod tests {
         // SAFETY: a value of the right size.
         let read = unsafe { load_options(&raw const options) }.unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", LoadOptions::default()));
+    }
+
+    #[test]
+    fn options_of_an_older_header_are_read() {
+        let mut options: modelserve_reload_options = defaults();
+        options.allow_signature_change = 1;
+        options.struct_size = offset_of!(modelserve_reload_options, gate);
+        // What lies behind the older struct is not looked at.
+        options.gate = ptr::without_provenance(1);
+        // SAFETY: a value of at least the size it says.
+        let read = unsafe { reload_options(&raw const options) }.unwrap();
+        assert!(read.allow_signature_change && read.gate.is_none());
+        options.struct_size -= 1;
+        // SAFETY: refused by its size.
+        assert!(unsafe { reload_options(&raw const options) }.is_err());
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! The general call: named tensors in, named outputs out, read by accessors.
 
 use crate::guard::guard;
-use crate::handle::{self, Named, Object, Served, modelserve_model, modelserve_outputs};
+use crate::handle::{self, Named, Object, modelserve_model, modelserve_outputs};
 use crate::handle::{with_model, with_outputs};
 use crate::json;
 use crate::pointer::{Out, TextOut, buffer, fill, slice, texts};
+use crate::request::{
+    complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
+};
 use crate::status::*;
 use crate::tensor::{self, MODELSERVE_DTYPE_NONE, dtype_number, modelserve_tensor};
+use modelserve::Request;
 use modelserve::tensor::{Data, Tensor, Value};
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
+use std::ptr;
 
 /// Runs the model on named tensors, which are copied, and answers named outputs: those of the
 /// `n_outputs` names in `outputs`, in that order, or all in the model's order where `n_outputs`
@@ -27,30 +32,70 @@ pub unsafe extern "C" fn modelserve_run(
     n_outputs: usize,
     result: *mut modelserve_outputs,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (inputs, outputs, out) = unsafe {
-            (
-                slice(inputs, n_inputs, "inputs")?,
-                texts(outputs, n_outputs, "outputs")?,
-                Out::new(result, "result")?,
-            )
-        };
-        let inputs: Outcome<Named> = inputs
-            .iter()
-            // SAFETY: the caller's promise (crate documentation).
-            .map(|input| unsafe { tensor::read(input) }.map(|(name, t)| (name, t.into())))
-            .collect();
-        let inputs = inputs?;
-        let named = with_model(model, |model| {
-            Ok(match model {
-                Served::Named(model) => model.run(inputs, &outputs)?,
-                Served::Alone(model) => model.run(inputs, &outputs)?,
-            })
-        })?;
-        out.write(modelserve_outputs { id: handle::insert(Object::Outputs(named))? });
-        Ok(())
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe {
+        run(model, inputs, n_inputs, outputs, n_outputs, ptr::null(), result, ptr::null_mut())
     })
+}
+
+/// As `modelserve_run`, with options and a receipt; either may be NULL.
+///
+/// Errors: as `modelserve_predict_with` and `modelserve_run`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_run_with(
+    model: modelserve_model,
+    inputs: *const modelserve_tensor,
+    n_inputs: usize,
+    outputs: *const *const c_char,
+    n_outputs: usize,
+    options: *const modelserve_request_options,
+    result: *mut modelserve_outputs,
+    receipt: *mut modelserve_receipt,
+) -> modelserve_status {
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe { run(model, inputs, n_inputs, outputs, n_outputs, options, result, receipt) })
+}
+
+/// # Safety
+/// Every pointer is as `modelserve_run_with` says.
+#[allow(clippy::too_many_arguments, reason = "those of the exported function")]
+unsafe fn run(
+    model: modelserve_model,
+    inputs: *const modelserve_tensor,
+    n_inputs: usize,
+    outputs: *const *const c_char,
+    n_outputs: usize,
+    options: *const modelserve_request_options,
+    result: *mut modelserve_outputs,
+    receipt: *mut modelserve_receipt,
+) -> Outcome {
+    // SAFETY: promised by the caller.
+    let (inputs, outputs, mut ctx, out, receipt) = unsafe {
+        (
+            slice(inputs, n_inputs, "inputs")?,
+            texts(outputs, n_outputs, "outputs")?,
+            context(options)?,
+            Out::new(result, "result")?,
+            Out::optional(receipt, "receipt")?,
+        )
+    };
+    let inputs: Outcome<Named> = inputs
+        .iter()
+        // SAFETY: promised by the caller.
+        .map(|input| unsafe { tensor::read(input) }.map(|(name, t)| (name, t.into())))
+        .collect();
+    let outputs = outputs.into_iter().map(str::to_string).collect();
+    let request = Request::Run { inputs: inputs?, outputs };
+    let named = with_model(model, |model| {
+        let named = model.call(&request, &mut ctx)?.into_tensors()?;
+        complete(&mut ctx.receipt, model);
+        Ok(named)
+    })?;
+    out.write(modelserve_outputs { id: handle::insert(Object::Outputs(named))? });
+    if let Some(receipt) = receipt {
+        receipt.write(describe_receipt(&ctx.receipt));
+    }
+    Ok(())
 }
 
 /// Frees the outputs of a run. A handle of id 0 is fine.

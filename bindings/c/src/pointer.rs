@@ -1,7 +1,7 @@
 //! The caller's memory: every pointer passes one of these checks before it is used.
 
 use crate::status::*;
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 
 /// Longest text read from the caller: an unterminated one is refused instead of read on.
@@ -29,6 +29,18 @@ impl<T> Out<T> {
     pub(crate) unsafe fn new(pointer: *mut T, name: &str) -> Outcome<Self> {
         check(pointer, 1, name)?;
         Ok(Out(pointer))
+    }
+
+    /// A place for a result that is not wanted where `pointer` is NULL.
+    ///
+    /// # Safety
+    /// As [`Out::new`].
+    pub(crate) unsafe fn optional(pointer: *mut T, name: &str) -> Outcome<Option<Self>> {
+        if pointer.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: promised by the caller.
+        unsafe { Out::new(pointer, name) }.map(Some)
     }
 
     pub(crate) fn write(self, value: T) {
@@ -193,6 +205,21 @@ pub(crate) fn fitting(text: &str, room: usize) -> &str {
         end -= 1;
     }
     text.get(..end).unwrap_or_default()
+}
+
+/// `text` with its NUL in an array, cut between characters where it does not fit.
+pub(crate) fn chars<const N: usize>(text: &str) -> [c_char; N] {
+    let mut array = [0; N];
+    for (place, byte) in array.iter_mut().zip(fitting(text, N).bytes()) {
+        *place = byte as c_char;
+    }
+    array
+}
+
+/// `text` for a callback to read: up to its first NUL.
+pub(crate) fn c_string(text: &str) -> CString {
+    let end = text.find('\0').unwrap_or(text.len());
+    CString::new(text.get(..end).unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,11 +3,17 @@
 use crate::guard::guard;
 use crate::handle::{Served, modelserve_model, with_model};
 use crate::json::nanoseconds;
-use crate::pointer::{Out, buffer, fill, fitting, slice};
+use crate::pointer::{Out, buffer, chars, fill, slice};
+use crate::request::{
+    complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
+};
 use crate::status::*;
 use crate::tensor::Strided;
 use modelserve::tensor::Data;
-use modelserve::{Answer, Answers, Classes, Features, Prediction, Predictions, ScoreKind, Task};
+use modelserve::{
+    Answer, Answers, Classes, Features, Prediction, Predictions, Request, ScoreKind, Task,
+};
+use std::borrow::Cow;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 
@@ -181,8 +187,6 @@ pub unsafe extern "C" fn modelserve_predict_batch(
     batch: *mut modelserve_batch,
 ) -> modelserve_status {
     guard(|| {
-        let total = n_rows.checked_mul(width);
-        let total = total.ok_or_else(|| Failure::argument("n_rows * width overflows"))?;
         // SAFETY: the caller's promise (crate documentation).
         let (labels, scores, out) = unsafe {
             (
@@ -191,30 +195,125 @@ pub unsafe extern "C" fn modelserve_predict_batch(
                 Out::new(batch, "batch")?,
             )
         };
-        let dense = row_stride == 0
-            || n_rows <= 1
-            || usize::try_from(row_stride)
-                .is_ok_and(|stride| stride / 4 == width && stride % 4 == 0);
-        let gathered;
-        let data = if dense && (rows.is_aligned() || rows.is_null()) {
-            // SAFETY: the caller's promise (crate documentation).
-            unsafe { slice(rows, total, "rows") }?
-        } else {
-            let dims = [n_rows, width];
-            let dense = isize::try_from(width).ok().and_then(|w| w.checked_mul(4));
-            let row = if row_stride == 0 { dense } else { Some(row_stride) };
-            let row = row.ok_or_else(|| Failure::argument("'width' passes the address space"))?;
-            let strides = [row, 4];
-            let strided = Strided::new(rows.cast(), &dims, &strides, "rows")?;
-            // SAFETY: the caller's promise (crate documentation).
-            gathered = unsafe { strided.gather::<f32>() }?;
-            gathered.as_slice()
-        };
+        // SAFETY: the caller's promise (crate documentation).
+        let data = &*unsafe { gathered(rows, n_rows, width, row_stride) }?;
         let features = Features::F32 { data, rows: n_rows, width };
         let answers = with_model(model, |model| model.predict_batch(features))?;
         out.write(write_batch(&answers, labels, scores)?);
         Ok(())
     })
+}
+
+/// As `modelserve_predict`, with options and a receipt; either may be NULL.
+///
+/// Errors: INVALID_ARGUMENT for the options; NOT_FOUND for a version or label that is not there;
+/// DEADLINE_EXCEEDED; OVERLOADED and NOT_READY as the model's policies say; and as
+/// `modelserve_predict`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_predict_with(
+    model: modelserve_model,
+    row: *const f32,
+    width: usize,
+    options: *const modelserve_request_options,
+    prediction: *mut modelserve_prediction,
+    receipt: *mut modelserve_receipt,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (row, mut ctx, out, receipt) = unsafe {
+            (
+                slice(row, width, "row")?,
+                context(options)?,
+                Out::new(prediction, "prediction")?,
+                Out::optional(receipt, "receipt")?,
+            )
+        };
+        let answer = with_model(model, |model| {
+            let request = Request::Row(Features::F32 { data: row, rows: 1, width });
+            let answer = model.call(&request, &mut ctx)?.into_row()?;
+            complete(&mut ctx.receipt, model);
+            Ok(answer)
+        })?;
+        out.write(describe(&answer)?);
+        if let Some(receipt) = receipt {
+            receipt.write(describe_receipt(&ctx.receipt));
+        }
+        Ok(())
+    })
+}
+
+/// As `modelserve_predict_batch`, with options and a receipt; either may be NULL.
+///
+/// Errors: as `modelserve_predict_with` and `modelserve_predict_batch`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_predict_batch_with(
+    model: modelserve_model,
+    rows: *const f32,
+    n_rows: usize,
+    width: usize,
+    row_stride: isize,
+    options: *const modelserve_request_options,
+    labels: *mut i64,
+    labels_len: usize,
+    scores: *mut f64,
+    scores_len: usize,
+    batch: *mut modelserve_batch,
+    receipt: *mut modelserve_receipt,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (mut ctx, labels, scores, out, receipt) = unsafe {
+            (
+                context(options)?,
+                buffer(labels, labels_len, "labels")?,
+                buffer(scores, scores_len, "scores")?,
+                Out::new(batch, "batch")?,
+                Out::optional(receipt, "receipt")?,
+            )
+        };
+        // SAFETY: the caller's promise (crate documentation).
+        let data = &*unsafe { gathered(rows, n_rows, width, row_stride) }?;
+        let answers = with_model(model, |model| {
+            let request = Request::Batch(Features::F32 { data, rows: n_rows, width });
+            let answers = model.call(&request, &mut ctx)?.into_batch()?;
+            complete(&mut ctx.receipt, model);
+            Ok(answers)
+        })?;
+        out.write(write_batch(&answers, labels, scores)?);
+        if let Some(receipt) = receipt {
+            receipt.write(describe_receipt(&ctx.receipt));
+        }
+        Ok(())
+    })
+}
+
+/// The rows without gaps: the caller's own where they lie so, else a copy.
+///
+/// # Safety
+/// Every offset of the rows holds a number during `'a`.
+unsafe fn gathered<'a>(
+    rows: *const f32,
+    n_rows: usize,
+    width: usize,
+    row_stride: isize,
+) -> Outcome<Cow<'a, [f32]>> {
+    let total = n_rows.checked_mul(width);
+    let total = total.ok_or_else(|| Failure::argument("n_rows * width overflows"))?;
+    let dense = row_stride == 0
+        || n_rows <= 1
+        || usize::try_from(row_stride).is_ok_and(|stride| stride / 4 == width && stride % 4 == 0);
+    if dense && (rows.is_aligned() || rows.is_null()) {
+        // SAFETY: promised by the caller.
+        return unsafe { slice(rows, total, "rows") }.map(Cow::Borrowed);
+    }
+    let dims = [n_rows, width];
+    let dense = isize::try_from(width).ok().and_then(|w| w.checked_mul(4));
+    let row = if row_stride == 0 { dense } else { Some(row_stride) };
+    let row = row.ok_or_else(|| Failure::argument("'width' passes the address space"))?;
+    let strides = [row, 4];
+    let strided = Strided::new(rows.cast(), &dims, &strides, "rows")?;
+    // SAFETY: promised by the caller.
+    unsafe { strided.gather::<f32>() }.map(Cow::Owned)
 }
 
 fn named_outputs() -> Failure {
@@ -250,7 +349,7 @@ fn index(position: Option<usize>) -> i64 {
     position.and_then(|i| i64::try_from(i).ok()).unwrap_or(-1)
 }
 
-fn describe(prediction: &Prediction) -> Outcome<modelserve_prediction> {
+pub(crate) fn describe(prediction: &Prediction) -> Outcome<modelserve_prediction> {
     let mut c = modelserve_prediction {
         answer: MODELSERVE_ANSWER_INT,
         scores_kind: scores_kind(prediction.scores.is_some(), prediction.scores_kind),
@@ -275,10 +374,7 @@ fn describe(prediction: &Prediction) -> Outcome<modelserve_prediction> {
             c.answer = MODELSERVE_ANSWER_TEXT;
             c.class_index = text_index(classes, label);
             c.label = c.class_index;
-            let cut = fitting(label, MODELSERVE_LABEL_TEXT_SIZE);
-            for (place, byte) in c.label_text.iter_mut().zip(cut.bytes()) {
-                *place = byte as c_char;
-            }
+            c.label_text = chars(label);
         }
         Answer::Value(value) => {
             c.answer = MODELSERVE_ANSWER_VALUE;

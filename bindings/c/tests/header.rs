@@ -6,8 +6,25 @@
 use std::path::Path;
 
 /// The sources in the order in which a reader of the header meets them.
-const SOURCES: [&str; 9] =
-    ["library", "status", "handle", "options", "manager", "model", "predict", "tensor", "outputs"];
+const SOURCES: [&str; 17] = [
+    "library",
+    "status",
+    "handle",
+    "callback",
+    "options",
+    "request",
+    "manager",
+    "versions",
+    "policies",
+    "events",
+    "log",
+    "repository",
+    "model",
+    "predict",
+    "submit",
+    "tensor",
+    "outputs",
+];
 
 #[test]
 fn the_committed_header_is_up_to_date() {

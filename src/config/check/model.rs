@@ -282,13 +282,12 @@ fn check_breaker(c: &mut Checker<'_>, breaker: &BreakerConfig) {
 
 fn check_gate(c: &mut Checker<'_>, gate: &GateConfig) {
     c.between("max_drift", gate.max_drift, 0.0, f64::MAX);
+    c.between("max_disagreement", gate.max_disagreement, 0.0, 1.0);
     c.above("max_latency_ratio", gate.max_latency_ratio, 0.0);
-    let replays = gate.replay_last > 0;
-    let message = "needs replay_last, the requests by which it is measured";
-    c.require("max_latency_ratio", replays || gate.max_latency_ratio.is_none(), message);
-    if !gate.golden && !replays {
-        c.complain("expected golden = true or replay_last above 0: this gate asks nothing");
-    }
+    let judges = [gate.max_drift, gate.max_disagreement, gate.max_latency_ratio];
+    let replays = gate.replay_last != Some(0);
+    let message = "expected 1 or more, by which the gate is measured, got 0";
+    c.require("replay_last", replays || judges.iter().all(Option::is_none), message);
 }
 
 fn check_record(c: &mut Checker<'_>, record: &RecordConfig) {

@@ -1,0 +1,156 @@
+//! Predicting on the library's threads: the answer comes to a callback.
+
+use crate::callback::UserData;
+use crate::guard::{contained, guard};
+use crate::handle::{self, Object, modelserve_model, modelserve_request, with_model, with_request};
+use crate::pointer::{Out, c_string, slice};
+use crate::predict::{describe, modelserve_prediction};
+use crate::request::{
+    complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
+};
+use crate::status::*;
+use modelserve::{CancelToken, Done, Features, Request};
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+/// What a submitted prediction came to. With MODELSERVE_STATUS_OK `prediction` and `receipt` are
+/// there and `error` is NULL; with any other status it is the other way round. All three are
+/// valid during the call only.
+///
+/// Must neither block for long nor leave by an exception or a jump. It may call any function of
+/// this library.
+pub type modelserve_predict_callback = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        status: modelserve_status,
+        prediction: *const modelserve_prediction,
+        receipt: *const modelserve_receipt,
+        error: *const c_char,
+    ),
+>;
+
+/// Asks for the prediction of one row of `width` features, which are copied, and returns. The
+/// model never runs on the calling thread. `options` may be NULL.
+///
+/// On MODELSERVE_STATUS_OK `callback` is called exactly once with `user_data`: on a thread of the
+/// library, or, where no model has to run (a request refused at once, an answer in the cache),
+/// on the calling thread before this returns. On any other status it is never called. Callbacks
+/// of requests that a forked child finds under way stay the parent's.
+///
+/// `*request` is for cancelling, to be freed with `modelserve_request_free` at any time; it is
+/// set before `callback` can be called. `request` may be NULL.
+///
+/// Errors: INVALID_HANDLE; INVALID_ARGUMENT for the options; NULL_ARGUMENT. To the callback: as
+/// `modelserve_predict_with`, and CANCELLED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_predict_submit(
+    model: modelserve_model,
+    row: *const f32,
+    width: usize,
+    options: *const modelserve_request_options,
+    callback: modelserve_predict_callback,
+    user_data: *mut c_void,
+    request: *mut modelserve_request,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (row, mut ctx, out) = unsafe {
+            (slice(row, width, "row")?, context(options)?, Out::optional(request, "request")?)
+        };
+        let callback = callback.ok_or_else(|| Failure::null("callback"))?;
+        let served = with_model(model, |model| Ok(model.clone()))?;
+        let features = Features::F32 { data: row, rows: 1, width };
+        let row = Request::Row(features).into_owned()?;
+        if let Some(out) = out {
+            let token = CancelToken::default();
+            let id = handle::insert(Object::Request(token.clone()))?;
+            ctx.cancel = Some(token);
+            out.write(modelserve_request { id });
+        }
+        // Nothing fails from here on but by way of the callback.
+        let caller = Caller { callback, user_data: UserData::new(user_data, None) };
+        if let Err(refused) = served.check_target(&ctx.target) {
+            caller.tell(Err(refused));
+            return Ok(());
+        }
+        let asked = served.clone();
+        let done = Done::new(move |reply, mut ctx| {
+            let told = contained(|| {
+                let prediction = reply?.into_row()?;
+                complete(&mut ctx.receipt, &asked);
+                Ok((describe(&prediction)?, describe_receipt(&ctx.receipt)))
+            });
+            // The lease on the model ends before the caller hears of the answer.
+            drop(asked);
+            caller.tell(told);
+        });
+        served.submit(row, ctx, done);
+        Ok(())
+    })
+}
+
+struct Caller {
+    callback: unsafe extern "C" fn(
+        *mut c_void,
+        modelserve_status,
+        *const modelserve_prediction,
+        *const modelserve_receipt,
+        *const c_char,
+    ),
+    user_data: UserData,
+}
+
+impl Caller {
+    fn tell(self, told: Outcome<(modelserve_prediction, modelserve_receipt)>) {
+        let user_data = self.user_data.pointer();
+        match told {
+            // SAFETY: the caller's function with the caller's data, and pointers to values that
+            // outlive the call.
+            Ok((prediction, receipt)) => unsafe {
+                (self.callback)(
+                    user_data,
+                    MODELSERVE_STATUS_OK,
+                    &raw const prediction,
+                    &raw const receipt,
+                    ptr::null(),
+                );
+            },
+            Err(failure) => {
+                let error = c_string(&failure.message);
+                // SAFETY: as above.
+                unsafe {
+                    (self.callback)(
+                        user_data,
+                        failure.status,
+                        ptr::null(),
+                        ptr::null(),
+                        error.as_ptr(),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Asks for a submitted prediction to end. One that still waits is answered CANCELLED, a running
+/// one ends at its next step, one that was answered already stays as it is. The callback is
+/// called in any case.
+///
+/// Errors: INVALID_HANDLE.
+#[unsafe(no_mangle)]
+pub extern "C" fn modelserve_request_cancel(request: modelserve_request) -> modelserve_status {
+    guard(|| {
+        with_request(request, |token| {
+            token.cancel();
+            Ok(())
+        })
+    })
+}
+
+/// Frees the handle of a submitted prediction, which goes on. A handle of id 0 is fine.
+///
+/// Errors: INVALID_HANDLE (a second free, too).
+#[unsafe(no_mangle)]
+pub extern "C" fn modelserve_request_free(request: modelserve_request) -> modelserve_status {
+    guard(|| handle::free_request(request))
+}

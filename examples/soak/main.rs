@@ -1,0 +1,158 @@
+//! A soak: eight threads predict while everything happens that may happen to a server. Every
+//! answer is held, bit for bit, against a table that was computed before.
+//!
+//! ```sh
+//! cargo run --release --example soak -- --seconds 600 --seed 1
+//! ```
+//!
+//! Meanwhile versions are reloaded every few milliseconds, broken and wrong files are offered,
+//! versions are rolled back, labels and policies change, canaries climb or get worse and are taken
+//! back, a slow model overruns its deadline and its queue, callers send rows that do not fit and
+//! drop their futures.
+//!
+//! It ends with a report, and in failure if an answer was wrong, a good request failed, a bad one
+//! did not fail as it should, a queue passed its bound, resident memory at the end is more than a
+//! quarter and 32 MiB above what it was after the warm-up, or something was not tried at all.
+
+#![allow(clippy::expect_used, clippy::panic, missing_docs)]
+
+mod ask;
+mod canary;
+mod fleet;
+mod operate;
+mod random;
+mod report;
+mod tally;
+mod truth;
+mod watch;
+
+use ask::Asker;
+use fleet::{Fleet, INJECTED};
+use operate::{Done, Operator};
+use report::{Memory, Report};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+use tally::{Shared, Tally};
+use watch::{Queues, Told, resident};
+
+const THREADS: u64 = 8;
+/// How often queues and memory are looked at, and how often progress is told.
+const LOOK: Duration = Duration::from_millis(100);
+const TELL: Duration = Duration::from_secs(5);
+
+struct Arguments {
+    seconds: u64,
+    seed: u64,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut parsed = Arguments { seconds: 60, seed: 1 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().and_then(|v| v.parse().ok());
+        let value = value.ok_or_else(|| format!("{word} takes a number"))?;
+        match word.as_str() {
+            "--seconds" => parsed.seconds = value,
+            "--seed" => parsed.seed = value,
+            _ => return Err(format!("unknown argument {word}: --seconds N, --seed N")),
+        }
+    }
+    Ok(parsed)
+}
+
+/// Panics that are made on purpose are told by the report, not by a backtrace each.
+fn quiet_panics() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload().downcast_ref::<&str>() != Some(&INJECTED) {
+            told(info);
+        }
+    }));
+}
+
+/// Looks and tells until the time is over. Answers the queues, and memory after the warm-up.
+fn watch(fleet: &Fleet, shared: &Shared, length: Duration) -> (Queues, u64) {
+    let warm_up = (length / 4).min(Duration::from_secs(30));
+    let (began, mut told) = (Instant::now(), Instant::now());
+    let (mut queues, mut warm) = (Queues::default(), 0);
+    while began.elapsed() < length {
+        queues.look(&fleet.manager);
+        if began.elapsed() <= warm_up {
+            warm = warm.max(resident());
+        }
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            println!(
+                "{:>5.0} s  {:>10} requests  {:>6.1} MiB  {} problems",
+                began.elapsed().as_secs_f64(),
+                shared.requests.load(SeqCst),
+                resident() as f64 / f64::from(1 << 20),
+                shared.problems()
+            );
+        }
+        std::thread::sleep(LOOK);
+    }
+    (queues, warm)
+}
+
+fn main() -> ExitCode {
+    let Arguments { seconds, seed } = match arguments() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    quiet_panics();
+    let start = resident();
+    let fleet = Fleet::new().expect("the test models load");
+    for truth in &fleet.truths {
+        // Without this a mixed answer could pass for a right one.
+        assert_eq!(truth.tells_apart(), truth.rows.count, "rows that two versions answer alike");
+    }
+    let shared = Shared::default();
+    let events = fleet.manager.events();
+    let listener = std::thread::spawn(move || Told::listen(events));
+    let began = Instant::now();
+    let (mut tally, mut done) = (Tally::default(), Done::default());
+    let (queues, warm, canaries) = std::thread::scope(|scope| {
+        let (fleet, shared) = (&fleet, &shared);
+        let askers: Vec<_> = (0..THREADS)
+            .map(|i| scope.spawn(move || Asker::new(fleet, shared, seed * 1000 + i).run()))
+            .collect();
+        let operator = move |i| Operator::new(fleet, shared, seed * 1000 + THREADS + i);
+        let operators =
+            [scope.spawn(move || operator(0).iris()), scope.spawn(move || operator(1).others())];
+        let canaries = scope.spawn(move || canary::run(fleet, shared));
+        let (queues, warm) = watch(fleet, shared, Duration::from_secs(seconds));
+        shared.stop.store(true, SeqCst);
+        for asker in askers {
+            tally.add(asker.join().expect("an asking thread"));
+        }
+        for operator in operators {
+            done.add(&operator.join().expect("an operating thread"));
+        }
+        (queues, warm, canaries.join().expect("the canaries' thread"))
+    });
+    let seconds = began.elapsed();
+    let memory = Memory { start, warm, end: resident() };
+    let shadow = fleet.manager.shadow(fleet::NAMES[fleet::WINE]).ok().flatten();
+    let events_dropped = fleet.manager.events_dropped();
+    // The events end with the manager.
+    drop(fleet);
+    let told = listener.join().expect("the listening thread");
+    let report = Report {
+        seconds,
+        seed,
+        tally,
+        done,
+        canaries,
+        queues,
+        told,
+        events_dropped,
+        memory,
+        shadow,
+    };
+    if report.print(&shared) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

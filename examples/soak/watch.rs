@@ -1,0 +1,71 @@
+//! What is watched from outside: queues, memory, events.
+
+use crate::fleet::NAMES;
+use modelserve::{EventKind, Events, ModelManager};
+use std::collections::BTreeMap;
+
+/// Resident memory of this process in bytes; 0 where the system does not tell.
+pub fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+/// The largest number of waiting requests that a scrape saw, by name.
+#[derive(Default)]
+pub struct Queues {
+    pub scrapes: u64,
+    pub largest: [u64; NAMES.len()],
+}
+
+impl Queues {
+    /// Scrapes the metrics once.
+    pub fn look(&mut self, manager: &ModelManager) {
+        self.scrapes += 1;
+        for line in manager.metrics_text().lines() {
+            let Some(rest) = line.strip_prefix("modelserve_queue_depth{") else { continue };
+            let depth = rest.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok());
+            for (name, largest) in NAMES.iter().zip(&mut self.largest) {
+                if rest.contains(&format!("model=\"{name}\"")) {
+                    *largest = (*largest).max(depth.unwrap_or(f64::INFINITY) as u64);
+                }
+            }
+        }
+    }
+}
+
+/// What the events told, and every decision among them in words.
+#[derive(Default)]
+pub struct Told {
+    pub kinds: BTreeMap<&'static str, u64>,
+    pub decisions: Vec<String>,
+}
+
+impl Told {
+    /// Listens until the manager is gone.
+    pub fn listen(events: Events) -> Told {
+        let mut told = Told::default();
+        for event in events {
+            let (model, version) = (&event.model, event.version);
+            let kind = match event.kind {
+                EventKind::State { error: None, .. } => "states",
+                EventKind::State { .. } => "failed loads",
+                EventKind::Serving { .. } => "changes of the serving version",
+                EventKind::Label { .. } => "labels moved",
+                EventKind::Rejected { .. } => "versions rejected by a gate",
+                EventKind::Traffic { verdict, reason } => {
+                    told.decisions.push(format!("{model} version {version}: {verdict}: {reason}"));
+                    "decisions on canaries"
+                }
+                EventKind::Circuit { state, reason } => {
+                    told.decisions.push(format!("{model} version {version}: {state}: {reason}"));
+                    "changes of circuits"
+                }
+                _ => "others",
+            };
+            *told.kinds.entry(kind).or_default() += 1;
+        }
+        told
+    }
+}
