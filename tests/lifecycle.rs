@@ -241,10 +241,11 @@ fn a_manager_dropped_while_its_repository_loads_ends_at_once() {
             publish(1);
             let mut rules = RepositoryRules::default();
             rules.files.settle = Duration::ZERO;
-            let mut watch = WatchOptions::default();
-            watch.poll_interval = Duration::from_micros(200);
-            watch.quiet = Duration::ZERO;
-            rules.watch = Some(watch);
+            rules.watch = Some(WatchOptions {
+                poll_interval: Duration::from_micros(200),
+                quiet: Duration::ZERO,
+                ..WatchOptions::default()
+            });
             let manager = ModelManager::default();
             manager.serve_repository(&root, rules).unwrap();
             let handle = manager.model("iris").unwrap();

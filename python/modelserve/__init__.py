@@ -7,17 +7,26 @@
 0
 """
 
+import atexit
+import os
+
+from . import _native, policies
 from ._native import (
+    Events,
+    FallbackReason,
     Info,
     Model,
     ModelManager,
     Prediction,
     Predictions,
+    Receipt,
     Signature,
+    Snapshot,
     Stats,
     TensorSpec,
     VersionStats,
     load,
+    replay,
 )
 from .convert import convert
 from .errors import (
@@ -39,6 +48,9 @@ from .errors import (
     PermissionDeniedError,
     UnsupportedError,
 )
+from .gate import Gate
+from .logs import disable_logging, enable_logging
+from .reports import Event, GateReport, MemoryUse, Report, VersionStatus, WorstRow
 
 __version__ = "0.1.0"
 
@@ -47,7 +59,12 @@ __all__ = [
     "CancelledError",
     "ConversionError",
     "DeadlineExceededError",
+    "Event",
+    "Events",
     "ExecutionError",
+    "FallbackReason",
+    "Gate",
+    "GateReport",
     "Info",
     "InternalError",
     "InvalidArgumentError",
@@ -55,6 +72,7 @@ __all__ = [
     "InvalidModelError",
     "IoError",
     "LimitExceededError",
+    "MemoryUse",
     "Model",
     "ModelManager",
     "ModelServeError",
@@ -64,11 +82,26 @@ __all__ = [
     "PermissionDeniedError",
     "Prediction",
     "Predictions",
+    "Receipt",
+    "Report",
     "Signature",
+    "Snapshot",
     "Stats",
     "TensorSpec",
     "UnsupportedError",
     "VersionStats",
+    "VersionStatus",
+    "WorstRow",
     "convert",
+    "disable_logging",
+    "enable_logging",
     "load",
+    "policies",
+    "replay",
 ]
+
+# Threads and locks of the parent mean nothing in a forked child.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_native.after_fork)
+# No thread of the library enters Python while it ends.
+atexit.register(_native.before_exit)

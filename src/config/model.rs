@@ -145,6 +145,9 @@ pub struct ModelConfig {
     pub gate: Option<GateConfig>,
     /// A sample of requests and answers, written to a file.
     pub record: Option<RecordConfig>,
+    /// How many recent requests stay in memory for `gate.replay_last` and gates asked for in
+    /// code; 0 keeps none. Default: 256, or `gate.replay_last` where that is more.
+    pub recent_inputs: Option<usize>,
 }
 
 impl ModelConfig {

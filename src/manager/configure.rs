@@ -237,6 +237,7 @@ fn policies(model: &ModelConfig) -> Policies {
     if let Some(replayed) = model.gate.as_ref().and_then(|gate| gate.replay_last) {
         policies.recent_inputs = policies.recent_inputs.max(replayed);
     }
+    set!(policies.recent_inputs => model.recent_inputs);
     policies
 }
 

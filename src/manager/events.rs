@@ -6,7 +6,7 @@ use crate::metrics::trace;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 /// Events that a listener may be behind before further ones are dropped for it.
@@ -105,7 +105,15 @@ impl Events {
 
     /// Waits up to `timeout` for the next event; `None` when none came.
     pub fn next_within(&self, timeout: Duration) -> Option<Event> {
-        self.0.recv_timeout(timeout).ok()
+        self.recv_timeout(timeout).ok()
+    }
+
+    /// As [`Events::next_within`], for those who want to know why there is none.
+    ///
+    /// # Errors
+    /// `Timeout` when none came in time, `Disconnected` when none will come: the manager is gone.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        self.0.recv_timeout(timeout)
     }
 }
 

@@ -174,6 +174,24 @@ impl ModelHandle {
         }
     }
 
+    /// The signature of the version that answers, where it can be told at once; `None` when
+    /// [`ModelHandle::signature`] would have to load a version first, or fails.
+    pub fn ready_signature(&self) -> Option<Arc<Signature>> {
+        match &self.pinned {
+            Some(version) => Some(version.info().signature.clone()),
+            None => self.slot.ready_signature(),
+        }
+    }
+
+    /// As [`ModelHandle::estimated_ns`] for a call that does nothing but run the model; `None`
+    /// when it may wait: behind policies, for a version to be loaded again, or for its error.
+    pub fn expected_ns(&self, rows: usize) -> Option<u64> {
+        match &self.pinned {
+            Some(version) => version.expected_ns(rows),
+            None => self.slot.expected_ns(rows),
+        }
+    }
+
     /// See [`Model::estimated_ns`]; 0 after unload.
     pub fn estimated_ns(&self, rows: usize) -> u64 {
         match &self.pinned {

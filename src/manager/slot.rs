@@ -207,6 +207,19 @@ impl Slot {
         }
     }
 
+    /// The signature of the serving version, unless that has to be loaded first.
+    pub(super) fn ready_signature(&self) -> Option<Arc<Signature>> {
+        self.cell.with(|state| match &state.serving {
+            Serving::Version(version) => Some(version.info().signature.clone()),
+            Serving::Parked(_) | Serving::Nobody => None,
+        })
+    }
+
+    /// What a call costs that goes straight to the serving version; `None` where it does not.
+    pub(super) fn expected_ns(&self, rows: usize) -> Option<u64> {
+        self.cell.with(|state| Slot::plain(state).and_then(|version| version.expected_ns(rows)))
+    }
+
     pub(super) fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
         let features = || Features::F32 { data: row, rows: 1, width: row.len() };
         if self.recorder.load().is_some() {

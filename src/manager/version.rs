@@ -93,6 +93,11 @@ impl Version {
         &self.core.counts
     }
 
+    /// What a call costs that meets no policy; `None` where it meets one.
+    pub(super) fn expected_ns(&self, rows: usize) -> Option<u64> {
+        self.parts.stack.is_none().then(|| self.estimated_ns(rows))
+    }
+
     /// Requests under way.
     pub(super) fn in_flight(&self) -> u64 {
         self.core.counts.metrics.totals().in_flight

@@ -87,6 +87,17 @@ impl<'py> Input<'py> {
         Ok(Input::Owned(Features::Tensor(tensor_in(array)?)))
     }
 
+    /// The rows as the library takes them.
+    pub(crate) fn features(&self) -> PyResult<Features<'_>> {
+        Ok(match self {
+            Input::Row(row) => Features::F32 { data: row, rows: 1, width: row.len() },
+            Input::Matrix(array, rows, width) => {
+                Features::F32 { data: array.as_slice()?, rows: *rows, width: *width }
+            }
+            Input::Owned(features) => features.clone(),
+        })
+    }
+
     /// How many rows there are, as far as can be told; for estimates.
     pub(crate) fn rows(&self) -> usize {
         let first = |t: &Tensor| t.dims().first().copied().unwrap_or(1);

@@ -2,16 +2,27 @@
 
 #![deny(unsafe_code)]
 
+mod aio;
 mod array;
+mod asked;
+mod attach;
 mod error;
+mod events;
+mod gate;
 mod gil;
 mod info;
 mod input;
+mod logs;
 mod manager;
 mod model;
 mod options;
+mod policies;
 mod prediction;
+mod receipt;
+mod record;
+mod reports;
 mod signature;
+mod snapshot;
 
 use pyo3::prelude::*;
 
@@ -19,7 +30,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::attach::{after_fork, before_exit};
+    #[pymodule_export]
+    use crate::events::Events;
+    #[pymodule_export]
     use crate::info::{Info, Stats, VersionStats};
+    #[pymodule_export]
+    use crate::logs::{flush_logs, set_log_sink};
     #[pymodule_export]
     use crate::manager::ModelManager;
     #[pymodule_export]
@@ -27,5 +44,11 @@ mod _native {
     #[pymodule_export]
     use crate::prediction::{Prediction, Predictions};
     #[pymodule_export]
+    use crate::receipt::{FallbackReason, Receipt};
+    #[pymodule_export]
+    use crate::record::replay;
+    #[pymodule_export]
     use crate::signature::{Signature, TensorSpec};
+    #[pymodule_export]
+    use crate::snapshot::Snapshot;
 }

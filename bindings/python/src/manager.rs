@@ -1,28 +1,97 @@
 //! `ModelManager`: named models behind one object.
 
-use crate::error::OrRaise;
+use crate::asked::seconds;
+use crate::error::{OrRaise, raise};
+use crate::events::{Events, callback};
+use crate::gate::Gate;
 use crate::gil::{LONG, enter};
 use crate::info::{Info, Stats};
 use crate::model::Model;
 use crate::options::{Source, load_options};
+use crate::policies::{as_toml, without_places};
 use crate::prediction::{Prediction, Predictions};
-use modelserve::{ManagerOptions, ReloadOptions};
+use crate::record::{self, record_options};
+use crate::reports::{
+    cache_out, circuit_out, gate_out, memory_out, refresh_out, report, status_out,
+};
+use crate::snapshot::Snapshot;
+use modelserve::repo::WatchOptions;
+use modelserve::{
+    ErrorKind, ManagerOptions, MemoryPolicy, ModelSource, ReloadOptions, RepositoryRules, Target,
+};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Loads, serves, reloads and unloads models by name. May be used from any number of threads at
 /// once; a reload never disturbs predictions.
 #[pyclass(frozen, module = "modelserve")]
 pub(crate) struct ModelManager(modelserve::ModelManager);
 
+impl Drop for ModelManager {
+    fn drop(&mut self) {
+        // May wait for the repository's watcher, and frees the models.
+        let last = std::mem::take(&mut self.0);
+        let _ = Python::try_attach(|py| py.detach(move || drop(last)));
+    }
+}
+
+impl ModelManager {
+    fn reload_options(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        allow_signature_change: bool,
+        gate: Option<Gate<'_>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<ReloadOptions> {
+        let load = match options {
+            Some(given) if !given.is_empty() => Some(load_options(Some(given))?),
+            _ => None,
+        };
+        let gate = match gate {
+            Some(gate) => Some(gate.build(py, self.model(py, name)?.interface(py)?.as_ref())?),
+            None => None,
+        };
+        Ok(ReloadOptions { load, allow_signature_change, gate })
+    }
+}
+
 #[pymethods]
 impl ModelManager {
     #[new]
-    #[pyo3(signature = (*, threads=0))]
-    fn new(py: Python<'_>, threads: usize) -> PyResult<Self> {
-        enter(py, LONG, || Ok(modelserve::ModelManager::new(ManagerOptions { threads })))
-            .map(ModelManager)
+    #[pyo3(signature = (*, threads=0, keep_versions=1, memory_budget=None, memory_policy="refuse"))]
+    fn new(
+        py: Python<'_>,
+        threads: usize,
+        keep_versions: usize,
+        memory_budget: Option<u64>,
+        memory_policy: &str,
+    ) -> PyResult<Self> {
+        let memory_policy = match memory_policy {
+            "refuse" => MemoryPolicy::Refuse,
+            "evict" => MemoryPolicy::Evict,
+            other => {
+                let message = format!("memory_policy = '{other}': expected 'refuse' or 'evict'");
+                return Err(raise(py, ErrorKind::InvalidArgument, message));
+            }
+        };
+        let options = ManagerOptions {
+            threads,
+            keep_versions,
+            memory_budget,
+            memory_policy,
+            ..ManagerOptions::default()
+        };
+        enter(py, LONG, || Ok(modelserve::ModelManager::new(options))).map(ModelManager)
+    }
+
+    /// A manager as a TOML file describes it: models loaded, repository served, policies set.
+    #[staticmethod]
+    fn from_config(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        enter(py, LONG, || modelserve::ModelManager::from_config(path)).map(ModelManager)
     }
 
     /// Loads a model from a path or from bytes and serves it as `name`.
@@ -35,35 +104,221 @@ impl ModelManager {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Model> {
         let options = load_options(options)?;
-        let handle = enter(py, LONG, || match source {
-            Source::Path(path) => self.0.load(name, path, &options),
-            Source::Bytes(bytes) => self.0.load_bytes(name, bytes, &options),
-        })?;
-        Ok(Model::managed(handle))
+        let load = || self.0.load_from(name, ModelSource::from(source), &options);
+        Ok(Model::managed(enter(py, LONG, load)?))
     }
 
     /// Replaces a model by a new version: from the same path again, another one, or bytes. The
-    /// old version serves until the new one is ready, and goes on if it cannot be loaded.
-    #[pyo3(signature = (name, source=None, *, allow_signature_change=false, **options))]
+    /// old version serves until the new one is ready, and goes on if it cannot be loaded or does
+    /// not pass the gate.
+    #[pyo3(signature = (name, source=None, *, allow_signature_change=false, gate=None, **options))]
     fn reload(
         &self,
         py: Python<'_>,
         name: &str,
         source: Option<Source>,
         allow_signature_change: bool,
+        gate: Option<Gate<'_>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Info> {
-        let load = match options {
-            Some(given) if !given.is_empty() => Some(load_options(Some(given))?),
-            _ => None,
-        };
-        let options = ReloadOptions { load, allow_signature_change };
+        let options = self.reload_options(py, name, allow_signature_change, gate, options)?;
         let info = enter(py, LONG, || match source {
-            Some(Source::Bytes(bytes)) => self.0.reload_bytes(name, bytes, &options),
-            Some(Source::Path(path)) => self.0.reload(name, Some(&path), &options),
+            Some(source) => self.0.reload_from(name, ModelSource::from(source), &options),
             None => self.0.reload(name, None, &options),
         })?;
         Ok(Info(info))
+    }
+
+    /// Loads another version beside the serving one: it is asked by its number or a label.
+    #[pyo3(signature = (name, source, *, allow_signature_change=false, gate=None, **options))]
+    fn load_version(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        source: Source,
+        allow_signature_change: bool,
+        gate: Option<Gate<'_>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Info> {
+        let options = self.reload_options(py, name, allow_signature_change, gate, options)?;
+        let source = ModelSource::from(source);
+        Ok(Info(enter(py, LONG, || self.0.load_version(name, source, &options))?))
+    }
+
+    /// What the last gate of `name` found; None before the first.
+    fn gate_report<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let found = enter(py, LONG, || self.0.gate_report(name))?;
+        found.map(|found| gate_out(py, &found)).transpose()
+    }
+
+    /// Lets an available version answer the requests that name none.
+    fn serve(&self, py: Python<'_>, name: &str, version: u64) -> PyResult<()> {
+        enter(py, LONG, || self.0.serve(name, version))
+    }
+
+    /// Lets the version serve again that served before the present one.
+    fn rollback(&self, py: Python<'_>, name: &str) -> PyResult<Info> {
+        enter(py, LONG, || self.0.rollback(name)).map(Info)
+    }
+
+    /// Takes one version that does not serve out of service.
+    fn unload_version(&self, py: Python<'_>, name: &str, version: u64) -> PyResult<()> {
+        enter(py, LONG, || self.0.unload_version(name, version))
+    }
+
+    /// The versions of a model and where each is in its life, failed ones with their error.
+    fn versions<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let all = enter(py, LONG, || self.0.versions(name))?;
+        all.into_iter().map(|status| status_out(py, status)).collect()
+    }
+
+    /// Points a label to an available version.
+    fn set_label(&self, py: Python<'_>, name: &str, label: &str, version: u64) -> PyResult<()> {
+        enter(py, LONG, || self.0.set_label(name, label, version))
+    }
+
+    /// Removes a label; the version stays.
+    fn remove_label(&self, py: Python<'_>, name: &str, label: &str) -> PyResult<()> {
+        enter(py, LONG, || self.0.remove_label(name, label))
+    }
+
+    /// The labels of a model and the versions they point to.
+    fn labels(&self, py: Python<'_>, name: &str) -> PyResult<BTreeMap<String, u64>> {
+        let labels = self.0.labels(name).or_raise(py)?;
+        Ok(labels.into_iter().map(|(label, version)| (label.to_string(), version)).collect())
+    }
+
+    /// One consistent set of versions of several models, as a context manager.
+    #[pyo3(signature = (*names))]
+    fn pin(&self, py: Python<'_>, names: &Bound<'_, PyTuple>) -> PyResult<Snapshot> {
+        let names: Vec<String> = names.extract()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        enter(py, LONG, || self.0.pin(&names)).map(Snapshot::new)
+    }
+
+    /// Sets the policies of a model, in the words of the configuration file; True means with the
+    /// defaults. Policies that are not named are off.
+    #[pyo3(signature = (name, **policies))]
+    fn configure(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        policies: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let text = as_toml(py, policies)?;
+        enter(py, LONG, || self.0.configure(name, &text).map_err(|e| without_places(&e)))
+    }
+
+    /// What each arm of a model's canary did; None without a canary.
+    fn traffic(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        let found = enter(py, LONG, || self.0.traffic(name))?;
+        found.map(|r| report(py, r.to_json(), &r)).transpose()
+    }
+
+    /// Where a canary's promotion stands, with every decision; None without one.
+    fn promotion(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        let found = enter(py, LONG, || self.0.promotion(name))?;
+        found.map(|r| report(py, r.to_json(), &r)).transpose()
+    }
+
+    /// What a model's shadow found; None without a shadow.
+    fn shadow(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        let found = enter(py, LONG, || self.0.shadow(name))?;
+        found.map(|r| report(py, r.to_json(), &r)).transpose()
+    }
+
+    /// What a model's response cache did; None without a cache.
+    fn cache(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        self.0.cache(name).or_raise(py)?.map(|stats| cache_out(py, &stats)).transpose()
+    }
+
+    /// Where the circuit breaker of a version stands; None without one.
+    #[pyo3(signature = (name, version=None))]
+    fn circuit(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        version: Option<u64>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let target = version.map_or(Target::Serving, Target::Version);
+        let found = enter(py, LONG, || self.0.circuit(name, &target))?;
+        found.map(|circuit| circuit_out(py, &circuit)).transpose()
+    }
+
+    /// Sets a canary's share of the requests, in percent. A promotion ends with it.
+    fn set_canary_percent(&self, py: Python<'_>, name: &str, percent: f64) -> PyResult<()> {
+        enter(py, LONG, || self.0.set_canary_percent(name, percent))
+    }
+
+    /// Records a sample (0 to 1) of a model's requests with their answers in a new file.
+    #[pyo3(signature = (name, path, *, sample=0.01, max_bytes=None))]
+    fn record(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        path: PathBuf,
+        sample: f64,
+        max_bytes: Option<u64>,
+    ) -> PyResult<()> {
+        enter(py, LONG, || self.0.record(name, path, record_options(sample, max_bytes)))
+    }
+
+    /// How the recording of a model stands; None when it is not recorded.
+    fn recording(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        let status = self.0.recording(name).or_raise(py)?;
+        status.map(|status| record::status_out(py, &status)).transpose()
+    }
+
+    /// Ends the recording of a model, and says how it stood; None when it was not recorded.
+    fn stop_recording(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        let status = enter(py, LONG, || self.0.stop_recording(name))?;
+        status.map(|status| record::status_out(py, &status)).transpose()
+    }
+
+    /// What happens to models from now on, as an iterator.
+    fn events(&self) -> Events {
+        Events::new(self.0.events())
+    }
+
+    /// Calls `callback(event)` with each event from now on, on a thread of the library, until the
+    /// manager is gone. What it raises is logged.
+    fn on_event(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
+        self.0.on_event(self::callback(callback)).or_raise(py)
+    }
+
+    /// Serves a folder of models, `<root>/<model>/<version>/<files>`, and follows its changes.
+    #[pyo3(signature = (root, *, version_policy="latest(1)", watch=true, poll_interval=2.0,
+                        settle=None, unload_missing=false))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of one Python method")]
+    fn serve_repository(
+        &self,
+        py: Python<'_>,
+        root: PathBuf,
+        version_policy: &str,
+        watch: bool,
+        poll_interval: f64,
+        settle: Option<f64>,
+        unload_missing: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let mut rules = RepositoryRules { unload_missing, ..RepositoryRules::default() };
+        rules.version_policy = version_policy.parse().or_raise(py)?;
+        if let Some(settle) = settle {
+            rules.files.settle = seconds(py, "settle", settle)?;
+        }
+        let mut options = WatchOptions::default();
+        options.poll_interval = seconds(py, "poll_interval", poll_interval)?;
+        rules.watch = watch.then_some(options);
+        refresh_out(py, enter(py, LONG, || self.0.serve_repository(root, rules))?)
+    }
+
+    /// Looks at the repository now, and does what there is to do.
+    fn refresh(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        refresh_out(py, enter(py, LONG, || self.0.refresh())?)
+    }
+
+    /// What each available version holds in memory.
+    fn memory<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.0.memory().into_iter().map(|held| memory_out(py, held)).collect()
     }
 
     /// Stops serving a model; predictions under way finish.
@@ -82,35 +337,90 @@ impl ModelManager {
     }
 
     /// Predicts one row with the model `name`.
-    fn predict(&self, name: &str, row: &Bound<'_, PyAny>) -> PyResult<Prediction> {
-        self.model(row.py(), name)?.predict(row)
+    #[pyo3(signature = (name, row, **asked))]
+    fn predict(
+        &self,
+        name: &str,
+        row: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Prediction> {
+        self.model(row.py(), name)?.predict(row, asked)
     }
 
     /// Predicts many rows at once with the model `name`.
-    fn predict_batch(&self, name: &str, rows: &Bound<'_, PyAny>) -> PyResult<Predictions> {
-        self.model(rows.py(), name)?.predict_batch(rows)
+    #[pyo3(signature = (name, rows, **asked))]
+    fn predict_batch(
+        &self,
+        name: &str,
+        rows: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Predictions> {
+        self.model(rows.py(), name)?.predict_batch(rows, asked)
     }
 
     /// The probabilities `[rows, classes]` of many rows by the model `name`.
-    fn predict_proba(&self, name: &str, rows: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.model(rows.py(), name)?.predict_proba(rows)
+    #[pyo3(signature = (name, rows, **asked))]
+    fn predict_proba(
+        &self,
+        name: &str,
+        rows: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.model(rows.py(), name)?.predict_proba(rows, asked)
     }
 
     /// Runs the model `name` on named inputs; all outputs, or the wanted ones, by name.
-    #[pyo3(signature = (name, inputs, outputs=None))]
+    #[pyo3(signature = (name, inputs, outputs=None, **asked))]
     fn run(
         &self,
         py: Python<'_>,
         name: &str,
         inputs: &Bound<'_, PyDict>,
         outputs: Option<Vec<String>>,
+        asked: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
-        self.model(py, name)?.run(py, inputs, outputs)
+        self.model(py, name)?.run(py, inputs, outputs, asked)
+    }
+
+    /// As `predict`, to be awaited. The model runs on another thread; cancelling the task cancels
+    /// the request.
+    #[pyo3(signature = (name, row, **asked))]
+    fn predict_async<'py>(
+        &self,
+        name: &str,
+        row: &Bound<'py, PyAny>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.model(row.py(), name)?.predict_async(row, asked)
+    }
+
+    /// As `predict_batch`, to be awaited.
+    #[pyo3(signature = (name, rows, **asked))]
+    fn predict_batch_async<'py>(
+        &self,
+        name: &str,
+        rows: &Bound<'py, PyAny>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.model(rows.py(), name)?.predict_batch_async(rows, asked)
+    }
+
+    /// As `run`, to be awaited.
+    #[pyo3(signature = (name, inputs, outputs=None, **asked))]
+    fn run_async<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        inputs: &Bound<'py, PyDict>,
+        outputs: Option<Vec<String>>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.model(py, name)?.run_async(py, inputs, outputs, asked)
     }
 
     /// What is known of the version of `name` serving now.
     fn info(&self, py: Python<'_>, name: &str) -> PyResult<Info> {
-        Ok(Info(self.0.info(name).or_raise(py)?))
+        enter(py, LONG, || self.0.info(name)).map(Info)
     }
 
     /// Counts and latencies of `name` by version.
@@ -118,7 +428,7 @@ impl ModelManager {
         Ok(Stats(self.0.stats(name).or_raise(py)?))
     }
 
-    /// All counters in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     fn metrics_text(&self) -> String {
         self.0.metrics_text()
     }

@@ -1,6 +1,8 @@
 //! `Model`: a model served by a manager, or one loaded alone.
 
+use crate::aio::{Question, coroutine};
 use crate::array::{outputs_out, tensor_out, value_in};
+use crate::asked::context;
 use crate::error::{OrRaise, raise};
 use crate::gil::{LONG, enter};
 use crate::info::{Info, Stats};
@@ -8,7 +10,10 @@ use crate::input::Input;
 use crate::options::{Source, load_options};
 use crate::prediction::{Prediction, Predictions};
 use crate::signature::Signature;
-use modelserve::{ErrorKind, Features, GraphModel, Model as _, ModelHandle};
+use modelserve::{
+    Ctx, Done, ErrorKind, Features, GraphModel, Model as _, ModelHandle, Receipt, Reply, Request,
+    Target,
+};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -55,68 +60,171 @@ impl Model {
         Model(Serving::Managed(handle))
     }
 
-    fn interface(&self, py: Python<'_>) -> PyResult<Arc<modelserve::Signature>> {
+    /// Whether it can be asked without being loaded first.
+    pub(crate) fn is_ready(&self) -> bool {
         match &self.0 {
-            Serving::Managed(handle) => handle.signature().or_raise(py),
-            Serving::Alone(model) => Ok(model.info().signature),
+            Serving::Managed(handle) => handle.ready_signature().is_some(),
+            Serving::Alone(_) => true,
+        }
+    }
+
+    pub(crate) fn interface(&self, py: Python<'_>) -> PyResult<Arc<modelserve::Signature>> {
+        match &self.0 {
+            Serving::Managed(handle) => match handle.ready_signature() {
+                Some(signature) => Ok(signature),
+                None => enter(py, LONG, || handle.signature()),
+            },
+            Serving::Alone(model) => Ok(model.signature()),
         }
     }
 
     fn information(&self, py: Python<'_>) -> PyResult<modelserve::ModelInfo> {
         match &self.0 {
-            Serving::Managed(handle) => handle.info().or_raise(py),
+            Serving::Managed(handle) => enter(py, LONG, || handle.info()),
             Serving::Alone(model) => Ok(model.info()),
         }
     }
 
-    fn batch(&self, rows: &Bound<'_, PyAny>) -> PyResult<modelserve::Predictions> {
+    /// What a call for so many rows is expected to take; [`LONG`] when it may wait.
+    fn cost(&self, rows: usize) -> u64 {
+        match &self.0 {
+            Serving::Managed(handle) => handle.expected_ns(rows).unwrap_or(LONG),
+            Serving::Alone(model) => model.estimated_ns(rows),
+        }
+    }
+
+    /// Refuses a version or label where there is only one version to ask.
+    pub(crate) fn check_target(&self, py: Python<'_>, ctx: &Ctx) -> PyResult<()> {
+        if ctx.target == Target::Serving || !self.pinned() {
+            return Ok(());
+        }
+        let message = "it keeps to one version: ask the manager for another version or a label";
+        Err(raise(py, ErrorKind::InvalidArgument, message))
+    }
+
+    /// Answers a request that asks for more than the model alone.
+    fn ask(
+        &self,
+        py: Python<'_>,
+        request: &Request<'_>,
+        mut ctx: Ctx,
+    ) -> PyResult<(Reply, Receipt)> {
+        self.check_target(py, &ctx)?;
+        let cost = if ctx.deadline.is_some() { LONG } else { self.cost(request.rows()) };
+        enter(py, cost, move || {
+            let reply = each!(self, m => m.call(request, &mut ctx))?;
+            Ok((reply, ctx.receipt))
+        })
+    }
+
+    /// Submits a request; `done` is called on another thread, or here where no model has to run.
+    pub(crate) fn submit(&self, request: Request<'static>, ctx: Ctx, done: Done) {
+        match &self.0 {
+            Serving::Managed(handle) => handle.submit(request, ctx, done),
+            Serving::Alone(model) => Arc::clone(model).submit(request, ctx, done),
+        }
+    }
+
+    /// What answers, as the library has it.
+    pub(crate) fn shared(&self) -> Arc<dyn modelserve::Model> {
+        match &self.0 {
+            Serving::Managed(handle) => handle.model(),
+            Serving::Alone(model) => Arc::clone(model) as _,
+        }
+    }
+
+    fn another(&self) -> Model {
+        Model(match &self.0 {
+            Serving::Managed(handle) => Serving::Managed(handle.clone()),
+            Serving::Alone(model) => Serving::Alone(Arc::clone(model)),
+        })
+    }
+
+    fn batch(
+        &self,
+        rows: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<modelserve::Predictions> {
         let py = rows.py();
-        let input = match &self.0 {
-            Serving::Managed(_) => Input::many(rows, self.interface(py)?.as_ref())?,
-            Serving::Alone(model) => Input::many(rows, &model.signature())?,
-        };
-        let cost = each!(self, m => m.estimated_ns(input.rows()));
+        let input = Input::many(rows, self.interface(py)?.as_ref())?;
+        if let Some(ctx) = context(py, asked)? {
+            let (reply, receipt) = self.ask(py, &Request::Batch(input.features()?), ctx)?;
+            let mut predictions = reply.into_batch().or_raise(py)?;
+            predictions.receipt = receipt;
+            return Ok(predictions);
+        }
+        let cost = self.cost(input.rows());
         let call = |features: Features<'_>| {
             enter(py, cost, || each!(self, m => m.predict_batch(features)))
         };
         match input {
-            Input::Matrix(array, rows, width) => {
-                call(Features::F32 { data: array.as_slice()?, rows, width })
-            }
-            Input::Row(row) => call(Features::F32 { data: &row, rows: 1, width: row.len() }),
             Input::Owned(features) => call(features),
+            borrowed => call(borrowed.features()?),
         }
     }
+}
+
+/// A run of named inputs as a request.
+pub(crate) fn run_request(
+    inputs: &Bound<'_, PyDict>,
+    outputs: Option<&[String]>,
+    signature: &modelserve::Signature,
+) -> PyResult<Request<'static>> {
+    let mut named = Vec::with_capacity(inputs.len());
+    for (name, value) in inputs.iter() {
+        let name: String = name.extract()?;
+        let spec = signature.inputs.iter().find(|i| i.name == name);
+        named.push((name, value_in(&value, spec.and_then(|s| s.ty.as_ref()))?));
+    }
+    Ok(Request::Run { inputs: named, outputs: outputs.unwrap_or_default().into() })
 }
 
 #[pymethods]
 impl Model {
     /// Predicts one row.
-    pub(crate) fn predict(&self, row: &Bound<'_, PyAny>) -> PyResult<Prediction> {
+    #[pyo3(signature = (row, **asked))]
+    pub(crate) fn predict(
+        &self,
+        row: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Prediction> {
         let py = row.py();
-        let input = match &self.0 {
-            Serving::Managed(_) => Input::one(row, self.interface(py)?.as_ref())?,
-            Serving::Alone(model) => Input::one(row, &model.signature())?,
-        };
-        let cost = each!(self, m => m.estimated_ns(input.rows()));
+        let input = Input::one(row, self.interface(py)?.as_ref())?;
+        if let Some(ctx) = context(py, asked)? {
+            let (reply, receipt) = self.ask(py, &Request::Row(input.features()?), ctx)?;
+            let mut prediction = reply.into_row().or_raise(py)?;
+            prediction.receipt = receipt;
+            return Ok(Prediction::new(prediction));
+        }
+        let cost = self.cost(input.rows());
         let prediction = match input {
             Input::Row(row) => enter(py, cost, || each!(self, m => m.predict_row(&row))),
-            Input::Matrix(array, rows, width) => {
-                let data = array.as_slice()?;
-                enter(py, cost, || each!(self, m => m.predict(Features::F32 { data, rows, width })))
-            }
             Input::Owned(features) => enter(py, cost, || each!(self, m => m.predict(features))),
+            borrowed => {
+                let features = borrowed.features()?;
+                enter(py, cost, || each!(self, m => m.predict(features)))
+            }
         };
         prediction.map(Prediction::new)
     }
 
     /// Predicts many rows at once; the answers are columns.
-    pub(crate) fn predict_batch(&self, rows: &Bound<'_, PyAny>) -> PyResult<Predictions> {
-        self.batch(rows).map(Predictions::new)
+    #[pyo3(signature = (rows, **asked))]
+    pub(crate) fn predict_batch(
+        &self,
+        rows: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Predictions> {
+        self.batch(rows, asked).map(Predictions::new)
     }
 
     /// The probabilities `[rows, classes]` of many rows.
-    pub(crate) fn predict_proba(&self, rows: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    #[pyo3(signature = (rows, **asked))]
+    pub(crate) fn predict_proba(
+        &self,
+        rows: &Bound<'_, PyAny>,
+        asked: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = rows.py();
         let none = || {
             let message = "the model has no probabilities: predict_batch gives its scores; load it \
@@ -126,7 +234,7 @@ impl Model {
         if !self.interface(py)?.has_probabilities {
             return Err(none());
         }
-        let predictions = self.batch(rows)?;
+        let predictions = self.batch(rows, asked)?;
         if predictions.probabilities().is_none() {
             return Err(none());
         }
@@ -134,31 +242,57 @@ impl Model {
     }
 
     /// Runs the model on named inputs; all outputs, or the wanted ones, by name.
-    #[pyo3(signature = (inputs, outputs=None))]
+    #[pyo3(signature = (inputs, outputs=None, **asked))]
     pub(crate) fn run(
         &self,
         py: Python<'_>,
         inputs: &Bound<'_, PyDict>,
         outputs: Option<Vec<String>>,
+        asked: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
-        let signature = self.interface(py)?;
-        let mut named = Vec::with_capacity(inputs.len());
-        for (name, value) in inputs.iter() {
-            let name: String = name.extract()?;
-            let spec = signature.inputs.iter().find(|i| i.name == name);
-            named.push((name, value_in(&value, spec.and_then(|s| s.ty.as_ref()))?));
-        }
-        let rows = named.iter().find_map(|(_, v)| v.as_tensor().ok()?.dims().first().copied());
-        let cost = each!(self, m => m.estimated_ns(rows.unwrap_or(1)));
-        let wanted = outputs.unwrap_or_default();
-        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        outputs_out(py, enter(py, cost, || each!(self, m => m.run(named, &wanted)))?)
+        let ctx = context(py, asked)?.unwrap_or_default();
+        let request = run_request(inputs, outputs.as_deref(), self.interface(py)?.as_ref())?;
+        let (reply, _) = self.ask(py, &request, ctx)?;
+        outputs_out(py, reply.into_tensors().or_raise(py)?)
+    }
+
+    /// As `predict`, to be awaited. The model runs on another thread; cancelling the task cancels
+    /// the request.
+    #[pyo3(signature = (row, **asked))]
+    pub(crate) fn predict_async<'py>(
+        &self,
+        row: &Bound<'py, PyAny>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        coroutine(row.py(), self.another(), Question::Row(row.clone().unbind()), asked)
+    }
+
+    /// As `predict_batch`, to be awaited.
+    #[pyo3(signature = (rows, **asked))]
+    pub(crate) fn predict_batch_async<'py>(
+        &self,
+        rows: &Bound<'py, PyAny>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        coroutine(rows.py(), self.another(), Question::Batch(rows.clone().unbind()), asked)
+    }
+
+    /// As `run`, to be awaited.
+    #[pyo3(signature = (inputs, outputs=None, **asked))]
+    pub(crate) fn run_async<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyDict>,
+        outputs: Option<Vec<String>>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        coroutine(py, self.another(), Question::Run(inputs.clone().unbind(), outputs), asked)
     }
 
     /// A model that keeps answering with the version serving now.
     fn pin(&self, py: Python<'_>) -> PyResult<Model> {
         Ok(Model(match &self.0 {
-            Serving::Managed(handle) => Serving::Managed(handle.pin().or_raise(py)?),
+            Serving::Managed(handle) => Serving::Managed(enter(py, LONG, || handle.pin())?),
             Serving::Alone(model) => Serving::Alone(Arc::clone(model)),
         }))
     }

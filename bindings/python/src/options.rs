@@ -1,7 +1,9 @@
 //! Load options from keyword arguments.
 
 use crate::error::raise;
-use modelserve::{Classes, ErrorKind, Format, LoadOptions, OutputKind, PlanKind, Task};
+use modelserve::{
+    Classes, ErrorKind, Format, LoadOptions, ModelSource, OutputKind, PlanKind, Task,
+};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -14,6 +16,15 @@ pub(crate) enum Source {
     Path(PathBuf),
     /// The file's content.
     Bytes(Vec<u8>),
+}
+
+impl From<Source> for ModelSource {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Path(path) => ModelSource::from(path),
+            Source::Bytes(bytes) => ModelSource::from(bytes),
+        }
+    }
 }
 
 impl<'py> FromPyObject<'_, 'py> for Source {

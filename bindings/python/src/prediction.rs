@@ -2,6 +2,7 @@
 
 use crate::array::{outputs_out, tensor_out};
 use crate::error::OrRaise;
+use crate::receipt::Receipt;
 use crate::signature::classes_out;
 use modelserve::{Answer, Answers, Task};
 use pyo3::exceptions::PyIndexError;
@@ -70,6 +71,12 @@ impl Prediction {
     #[getter]
     fn latency_ms(&self) -> f64 {
         self.0.latency.as_secs_f64() * 1e3
+    }
+
+    /// How the answer came about.
+    #[getter]
+    fn receipt(&self) -> Receipt {
+        Receipt(self.0.receipt.clone())
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -152,6 +159,12 @@ impl Predictions {
     #[getter]
     fn latency_ms(&self) -> f64 {
         self.rust.latency.as_secs_f64() * 1e3
+    }
+
+    /// How the answers came about.
+    #[getter]
+    fn receipt(&self) -> Receipt {
+        Receipt(self.rust.receipt.clone())
     }
 
     fn __len__(&self) -> usize {

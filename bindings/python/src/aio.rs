@@ -1,0 +1,192 @@
+//! `await model.predict_async(row)`: requests that run on the library's threads, and answers that
+//! come back to the event loop.
+//!
+//! No thread that runs models ever waits for the interpreter lock: it hands its answer to one
+//! courier thread, which carries all answers that are there to their loops
+//! (`call_soon_threadsafe`), and the loop sets the futures.
+
+use crate::array::outputs_out;
+use crate::asked::context;
+use crate::attach::attach;
+use crate::error::{exception, raise};
+use crate::input::Input;
+use crate::model::{Model, run_request};
+use crate::prediction::{Prediction, Predictions};
+use modelserve::{CancelToken, Ctx, Done, ErrorKind, Receipt, Reply, Request};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+/// What is asked: one row, a batch, or a run of named inputs.
+pub(crate) enum Question {
+    Row(Py<PyAny>),
+    Batch(Py<PyAny>),
+    Run(Py<PyDict>, Option<Vec<String>>),
+}
+
+/// One request to be submitted from within a running event loop.
+#[pyclass(frozen, module = "modelserve")]
+pub(crate) struct Submission {
+    model: Model,
+    question: Question,
+    asked: Option<Py<PyDict>>,
+    cancel: CancelToken,
+}
+
+/// An answer on its way to the loop that waits for it.
+struct Answered {
+    event_loop: Py<PyAny>,
+    future: Py<PyAny>,
+    result: modelserve::Result<Reply>,
+    receipt: Receipt,
+}
+
+/// The coroutine that submits and awaits: `modelserve.aio.answer(submission)`.
+pub(crate) fn coroutine<'py>(
+    py: Python<'py>,
+    model: Model,
+    question: Question,
+    asked: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let asked = asked.map(|a| a.clone().unbind());
+    let submission = Submission { model, question, asked, cancel: CancelToken::default() };
+    py.import("modelserve.aio")?.call_method1("answer", (submission,))
+}
+
+impl Submission {
+    fn request(&self, py: Python<'_>) -> PyResult<Request<'static>> {
+        let signature = self.model.interface(py)?;
+        let owned = |input: Input<'_>| -> PyResult<_> {
+            input.features()?.into_owned().map_err(|e| exception(py, &e))
+        };
+        Ok(match &self.question {
+            Question::Row(row) => Request::Row(owned(Input::one(row.bind(py), &signature)?)?),
+            Question::Batch(rows) => {
+                Request::Batch(owned(Input::many(rows.bind(py), &signature)?)?)
+            }
+            Question::Run(inputs, outputs) => {
+                run_request(inputs.bind(py), outputs.as_deref(), &signature)?
+            }
+        })
+    }
+}
+
+#[pymethods]
+impl Submission {
+    /// Submits, and answers the loop's future; None when the model has to be loaded first.
+    fn submit(&self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        if !self.model.is_ready() {
+            return Ok(None);
+        }
+        let mut ctx = context(py, self.asked.as_ref().map(|a| a.bind(py)))?.unwrap_or_default();
+        self.model.check_target(py, &ctx)?;
+        let request = self.request(py)?;
+        let future = event_loop.call_method0("create_future")?;
+        ctx.cancel = Some(self.cancel.clone());
+        let courier = courier(py)?;
+        let (event_loop, waiting) = (event_loop.clone().unbind(), future.clone().unbind());
+        let done = Done::new(move |result, ctx: Ctx| {
+            let answered = Answered { event_loop, future: waiting, result, receipt: ctx.receipt };
+            // Without a courier there is no interpreter any more, and nobody who waits.
+            let _ = courier.send(answered);
+        });
+        self.model.submit(request, ctx, done);
+        Ok(Some(future.unbind()))
+    }
+
+    /// Loads the model if that is needed; blocks.
+    fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        self.model.interface(py).map(drop)
+    }
+
+    /// Cancels the request; of no effect once it is answered.
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Answers to set on the futures of one loop, called by that loop.
+#[pyclass(frozen, module = "modelserve")]
+struct Delivery(Mutex<Vec<Answered>>);
+
+#[pymethods]
+impl Delivery {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for answered in all {
+            let future = answered.future.into_bound(py);
+            // Cancelled meanwhile.
+            if future.call_method0("done")?.is_truthy()? {
+                continue;
+            }
+            match reply_out(py, answered.result, answered.receipt) {
+                Ok(reply) => future.call_method1("set_result", (reply,))?,
+                Err(raised) => future.call_method1("set_exception", (raised,))?,
+            };
+        }
+        Ok(())
+    }
+}
+
+fn reply_out(
+    py: Python<'_>,
+    result: modelserve::Result<Reply>,
+    receipt: Receipt,
+) -> PyResult<Py<PyAny>> {
+    match result.map_err(|e| exception(py, &e))? {
+        Reply::Row(mut prediction) => {
+            prediction.receipt = receipt;
+            Ok(Py::new(py, Prediction::new(prediction))?.into_any())
+        }
+        Reply::Batch(mut predictions) => {
+            predictions.receipt = receipt;
+            Ok(Py::new(py, Predictions::new(predictions))?.into_any())
+        }
+        Reply::Tensors(outputs) => outputs_out(py, outputs),
+        _ => Err(raise(py, ErrorKind::Internal, "an answer of an unknown kind")),
+    }
+}
+
+/// The way to this process's courier. Its lock is only taken while attached, so that no other
+/// thread holds it at the moment of a fork.
+fn courier(py: Python<'_>) -> PyResult<Sender<Answered>> {
+    static COURIER: Mutex<Option<(u32, Sender<Answered>)>> = Mutex::new(None);
+    let pid = std::process::id();
+    let started = {
+        let mut courier = COURIER.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*courier {
+            Some((of, way)) if *of == pid => return Ok(way.clone()),
+            _ => {}
+        }
+        let (way, answers) = channel();
+        let thread = std::thread::Builder::new().name("modelserve-aio".to_string());
+        thread.spawn(move || carry(&answers)).map(|_| {
+            // The parent's channel may be in use by a thread that is not there: it is forgotten.
+            std::mem::forget(courier.replace((pid, way.clone())));
+            way
+        })
+    };
+    started
+        .map_err(|e| raise(py, ErrorKind::NotReady, format!("no thread to carry answers on: {e}")))
+}
+
+fn carry(answers: &Receiver<Answered>) {
+    while let Ok(first) = answers.recv() {
+        attach(|py| {
+            // What came while this thread waited for the interpreter goes along.
+            let mut deliveries: Vec<(Py<PyAny>, Vec<Answered>)> = Vec::new();
+            for answered in std::iter::once(first).chain(answers.try_iter()) {
+                match deliveries.iter_mut().find(|(l, _)| l.is(&answered.event_loop)) {
+                    Some((_, all)) => all.push(answered),
+                    None => deliveries.push((answered.event_loop.clone_ref(py), vec![answered])),
+                }
+            }
+            for (event_loop, all) in deliveries {
+                let delivery = Delivery(Mutex::new(all));
+                // A loop that is closed has nobody who waits.
+                let _ = event_loop.call_method1(py, "call_soon_threadsafe", (delivery,));
+            }
+        });
+    }
+}

@@ -1,0 +1,62 @@
+"""A forked child serves on: the queues, lanes and threads of its parent are not its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from conftest import case
+
+import modelserve as ms
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def in_a_child(work: Callable[[], bool]) -> int:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            os._exit(0 if work() else 1)
+        except BaseException:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        {"batching": {"max_batch_size": 8, "concurrency": 1}},
+        {"cache": True, "admission": {"max_in_flight": 64}, "breaker": True, "batching": True},
+        {"deadline": {"default": "1m"}, "fallback": [{"constant": {"label": 0}}]},
+    ],
+    ids=["batching", "version", "above"],
+)
+def test_a_forked_child_predicts_behind_policies(
+    manager: ms.ModelManager, policies: ms.policies.Policies
+) -> None:
+    c = case("iris_v1")
+    model = manager.load("iris", c.path)
+    manager.configure("iris", **policies)
+
+    async def ask() -> list[int]:
+        answers = await asyncio.gather(*(model.predict_async(row) for row in c.rows))
+        return [a.prediction for a in answers]
+
+    def serves() -> bool:
+        labels = c.expected["labels"]
+        same = asyncio.run(ask()) == labels
+        same &= [model.predict(row).prediction for row in c.rows] == labels
+        same &= model.predict(c.rows[0], timeout=60).prediction == labels[0]
+        manager.reload("iris", c.path)
+        return same and model.predict(c.rows[0]).prediction == labels[0]
+
+    assert serves()
+    assert in_a_child(serves) == 0
+    assert serves()
+    # A child of a child.
+    assert in_a_child(lambda: in_a_child(serves) == 0 and serves()) == 0
