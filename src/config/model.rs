@@ -177,33 +177,6 @@ impl ModelConfig {
     }
 }
 
-impl ModelConfig {
-    /// The keys that say where a version comes from and how it is loaded, and whether each is
-    /// given.
-    pub(super) fn keys_of_loading(&self) -> [(&'static str, bool); 18] {
-        [
-            ("path", self.path.is_some()),
-            ("format", self.format.is_some()),
-            ("version", self.version.is_some()),
-            ("display_version", self.display_version.is_some()),
-            ("version_policy", self.version_policy.is_some()),
-            ("labels", !self.labels.is_empty()),
-            ("task", self.task.is_some()),
-            ("classes", self.classes.is_some()),
-            ("output_kind", self.output_kind.is_some()),
-            ("label_output", self.label_output.is_some()),
-            ("scores_output", self.scores_output.is_some()),
-            ("feature_names", self.feature_names.is_some()),
-            ("threads", self.threads.is_some()),
-            ("plan", self.plan.is_some()),
-            ("max_rows", self.max_rows.is_some()),
-            ("max_request_bytes", self.max_request_bytes.is_some()),
-            ("gate", self.gate.is_some()),
-            ("record", self.record.is_some()),
-        ]
-    }
-}
-
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
