@@ -131,6 +131,137 @@
 #define MODELSERVE_PLAN_PLAIN 2
 
 /**
+ * From the version that serves, or the one that was asked for.
+ */
+#define MODELSERVE_ROUTE_STABLE 0
+
+/**
+ * From a canary.
+ */
+#define MODELSERVE_ROUTE_CANARY 1
+
+/**
+ * From a fallback.
+ */
+#define MODELSERVE_ROUTE_FALLBACK 2
+
+/**
+ * The cache had nothing to do with the answer.
+ */
+#define MODELSERVE_CACHE_OFF 0
+
+/**
+ * Not found: the model ran, and the answer is kept now.
+ */
+#define MODELSERVE_CACHE_MISS 1
+
+/**
+ * All of the answer was found.
+ */
+#define MODELSERVE_CACHE_HIT 2
+
+/**
+ * Some rows of the batch were found.
+ */
+#define MODELSERVE_CACHE_PARTIAL 3
+
+/**
+ * Another caller was computing the same; its answer was shared.
+ */
+#define MODELSERVE_CACHE_SHARED 4
+
+/**
+ * Bytes of `modelserve_receipt.model`: the longest name and its NUL.
+ */
+#define MODELSERVE_NAME_SIZE 129
+
+/**
+ * Bytes of `modelserve_receipt.digest`.
+ */
+#define MODELSERVE_DIGEST_SIZE 65
+
+/**
+ * Bytes of `modelserve_receipt.fallback_by`.
+ */
+#define MODELSERVE_FALLBACK_BY_SIZE 160
+
+/**
+ * A version that does not fit into the memory budget is refused.
+ */
+#define MODELSERVE_MEMORY_REFUSE 0
+
+/**
+ * Idle models make room, the least recently used first, and are loaded again when asked.
+ */
+#define MODELSERVE_MEMORY_EVICT 1
+
+/**
+ * Something that this header has no number for.
+ */
+#define MODELSERVE_EVENT_OTHER 0
+
+/**
+ * A version changed its state: `word` is the new one (`START`, `LOADING`, `AVAILABLE`,
+ * `UNLOADING` or `END`); for one that failed `error` and `text` say why.
+ */
+#define MODELSERVE_EVENT_STATE 1
+
+/**
+ * The version serves from now on, in place of `previous` (0: none served).
+ */
+#define MODELSERVE_EVENT_SERVING 2
+
+/**
+ * The label in `word` points to the version from now on.
+ */
+#define MODELSERVE_EVENT_LABEL 3
+
+/**
+ * The version was not let in; `text` says what spoke against it.
+ */
+#define MODELSERVE_EVENT_REJECTED 4
+
+/**
+ * A decision on a canary: `word` is `advance`, `promote` or `roll back`, `text` the figures.
+ */
+#define MODELSERVE_EVENT_TRAFFIC 5
+
+/**
+ * A circuit breaker changed: `word` is `closed`, `open` or `half_open`, `text` the figures.
+ */
+#define MODELSERVE_EVENT_CIRCUIT 6
+
+/**
+ * An idle model was unloaded to make room, and is loaded again when it is asked.
+ */
+#define MODELSERVE_EVENT_EVICTED 7
+
+/**
+ * Something failed, and a request or an operator notices.
+ */
+#define MODELSERVE_LOG_ERROR 1
+
+/**
+ * Something was refused or given up; what served before serves on.
+ */
+#define MODELSERVE_LOG_WARN 2
+
+/**
+ * Something changed as it was asked for.
+ */
+#define MODELSERVE_LOG_INFO 3
+
+/**
+ * For those who look for a cause.
+ */
+#define MODELSERVE_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define MODELSERVE_LOG_TRACE 5
+
+/**
  * An integer label, in `label`.
  */
 #define MODELSERVE_ANSWER_INT 1
@@ -257,6 +388,36 @@
 typedef int32_t modelserve_status;
 
 /**
+ * What a new version has to show before it serves. Begin with `modelserve_gate_options_init`.
+ * The golden requests beside a version's file are asked in any case.
+ */
+typedef struct modelserve_gate_options {
+    /**
+     * `sizeof(modelserve_gate_options)`; set by `modelserve_gate_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * How many of the last requests are asked again, of the new version and of the serving one;
+     * 256 by default.
+     */
+    size_t replay_last;
+    /**
+     * The largest difference of a number from the serving version's, relative to the larger of
+     * the two. NaN, the default: any.
+     */
+    double max_drift;
+    /**
+     * The share of replayed rows, 0 to 1, that may be answered otherwise. NaN, the default: any.
+     */
+    double max_disagreement;
+    /**
+     * How many times as long as the serving version's the new version's median time may be. NaN,
+     * the default: any.
+     */
+    double max_latency_ratio;
+} modelserve_gate_options;
+
+/**
  * How to load a model. Begin with `modelserve_load_options_init`, then set what differs from
  * the defaults; everything that is left 0 or NULL is told from the model. What it points to
  * has to live during the call only.
@@ -348,7 +509,79 @@ typedef struct modelserve_reload_options {
      * Always 0.
      */
     int32_t reserved;
+    /**
+     * What the new version has to show before it serves, or NULL.
+     */
+    const struct modelserve_gate_options *gate;
 } modelserve_reload_options;
+
+/**
+ * What accompanies a request. Begin with `modelserve_request_options_init`. What it points to
+ * has to live during the call only.
+ */
+typedef struct modelserve_request_options {
+    /**
+     * `sizeof(modelserve_request_options)`; set by `modelserve_request_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The version that is to answer, past any canary; 0: whatever serves.
+     */
+    uint64_t version;
+    /**
+     * The label whose version is to answer, past any canary, or NULL; not together with
+     * `version`.
+     */
+    const char *label;
+    /**
+     * What sticky routing goes by (the id of a user or a session), or NULL.
+     */
+    const char *key;
+    /**
+     * Nanoseconds from the call on after which the answer is of no use any more: one deadline
+     * for waiting and running. 0: none but the model's own.
+     */
+    uint64_t timeout_ns;
+    /**
+     * Higher ones are taken from queues first, from -128 to 127; 0 is normal.
+     */
+    int32_t priority;
+    /**
+     * 1: neither look into the response cache nor keep the answer there; else 0.
+     */
+    int32_t no_cache;
+} modelserve_request_options;
+
+/**
+ * How a manager is set up. Begin with `modelserve_manager_options_init`.
+ */
+typedef struct modelserve_manager_options {
+    /**
+     * `sizeof(modelserve_manager_options)`; set by `modelserve_manager_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * Worker threads for large predictions; 0: the process's CPU quota.
+     */
+    size_t threads;
+    /**
+     * Versions of a model that stay available, the serving one included; 0 means 1. With 2,
+     * going back to the version before needs no loading.
+     */
+    size_t keep_versions;
+    /**
+     * Bytes that all versions may hold together; 0: no bound.
+     */
+    uint64_t memory_budget;
+    /**
+     * One of `MODELSERVE_MEMORY_*`.
+     */
+    int32_t memory_policy;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+} modelserve_manager_options;
 
 /**
  * A manager of named models. Made by `modelserve_manager_new`, freed by
@@ -372,6 +605,129 @@ typedef struct modelserve_model {
      */
     uint64_t id;
 } modelserve_model;
+
+/**
+ * Something that happened to a model. Valid, with all texts, during the call of the callback
+ * only.
+ */
+typedef struct modelserve_event {
+    /**
+     * One of `MODELSERVE_EVENT_*`.
+     */
+    int32_t kind;
+    /**
+     * The status that a version failed with; else 0.
+     */
+    modelserve_status error;
+    /**
+     * The version.
+     */
+    uint64_t version;
+    /**
+     * The version that served until now; 0 where the kind has none.
+     */
+    uint64_t previous;
+    /**
+     * When it happened, in nanoseconds since 1970.
+     */
+    uint64_t at_unix_ns;
+    /**
+     * The model's name.
+     */
+    const char *model;
+    /**
+     * The state, label or verdict; empty where the kind has none.
+     */
+    const char *word;
+    /**
+     * The reason; empty where there is none.
+     */
+    const char *text;
+} modelserve_event;
+
+/**
+ * Told of an event. Must not leave by an exception or a jump. It may call any function of this
+ * library, and may block: events that it is too slow for are dropped.
+ */
+typedef void (*modelserve_event_callback)(void *user_data, const struct modelserve_event *event);
+
+/**
+ * Called once when the library needs `user_data` no more, on any thread. It may free it.
+ */
+typedef void (*modelserve_release_callback)(void *user_data);
+
+/**
+ * A record of the log. Valid, with all texts, during the call of the callback only.
+ */
+typedef struct modelserve_log_record {
+    /**
+     * One of `MODELSERVE_LOG_*`.
+     */
+    int32_t level;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+    /**
+     * The version concerned; 0: none.
+     */
+    uint64_t version;
+    /**
+     * When it happened, in nanoseconds since 1970.
+     */
+    uint64_t at_unix_ns;
+    /**
+     * What part of the library says it.
+     */
+    const char *target;
+    /**
+     * The model concerned; empty for none.
+     */
+    const char *model;
+    /**
+     * What happened.
+     */
+    const char *message;
+} modelserve_log_record;
+
+/**
+ * Told of a record. Must not leave by an exception or a jump. Records that it is too slow for
+ * are dropped; nobody waits for it.
+ */
+typedef void (*modelserve_log_callback)(void *user_data, const struct modelserve_log_record *record);
+
+/**
+ * How a folder of models is served. Begin with `modelserve_repository_options_init`.
+ */
+typedef struct modelserve_repository_options {
+    /**
+     * `sizeof(modelserve_repository_options)`; set by `modelserve_repository_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * Which versions of a model are served: `latest(n)`, `all`, or `specific(7, 8)`. NULL:
+     * `latest(1)`.
+     */
+    const char *version_policy;
+    /**
+     * How often the folder is looked at where the system reports no changes, in nanoseconds; 0:
+     * every 2 seconds.
+     */
+    uint64_t poll_interval_ns;
+    /**
+     * How long the files of a version must have rested before it is loaded, in nanoseconds; 0:
+     * half a second.
+     */
+    uint64_t settle_ns;
+    /**
+     * 1: follow changes of the folder; 0: look only when `modelserve_manager_refresh` is called.
+     */
+    int32_t watch;
+    /**
+     * 1: unload a model whose folder is gone; 0: it goes on serving.
+     */
+    int32_t unload_missing;
+} modelserve_repository_options;
 
 /**
  * The prediction for one row. Holds no pointers: nothing to free.
@@ -449,6 +805,79 @@ typedef struct modelserve_batch {
      */
     uint64_t latency_ns;
 } modelserve_batch;
+
+/**
+ * How an answer came about. Holds no pointers: nothing to free.
+ */
+typedef struct modelserve_receipt {
+    /**
+     * The version that answered.
+     */
+    uint64_t version;
+    /**
+     * Nanoseconds spent waiting for a turn.
+     */
+    uint64_t queue_ns;
+    /**
+     * Nanoseconds the model ran (the whole batch's); 0 where none ran.
+     */
+    uint64_t run_ns;
+    /**
+     * Rows of the batch that the request ran in, the rows of others included; 0 where no model
+     * ran.
+     */
+    uint32_t batch_rows;
+    /**
+     * One of `MODELSERVE_ROUTE_*`: which way the answer came.
+     */
+    int32_t route;
+    /**
+     * One of `MODELSERVE_CACHE_*`: what the response cache had to do with it.
+     */
+    int32_t cache;
+    /**
+     * Where a fallback answered: the status that the first choice failed with; else 0.
+     */
+    modelserve_status fallback;
+    /**
+     * The model that answered, with a NUL; empty for a model without a manager.
+     */
+    char model[MODELSERVE_NAME_SIZE];
+    /**
+     * SHA-256 of the model file in hexadecimal, with a NUL; empty where it is not known.
+     */
+    char digest[MODELSERVE_DIGEST_SIZE];
+    /**
+     * Where a fallback answered: `version 7`, `label small`, `model small` or `constant`, with a
+     * NUL; else empty.
+     */
+    char fallback_by[MODELSERVE_FALLBACK_BY_SIZE];
+} modelserve_receipt;
+
+/**
+ * What a submitted prediction came to. With MODELSERVE_STATUS_OK `prediction` and `receipt` are
+ * there and `error` is NULL; with any other status it is the other way round. All three are
+ * valid during the call only.
+ *
+ * Must neither block for long nor leave by an exception or a jump. It may call any function of
+ * this library.
+ */
+typedef void (*modelserve_predict_callback)(void *user_data,
+                                            modelserve_status status,
+                                            const struct modelserve_prediction *prediction,
+                                            const struct modelserve_receipt *receipt,
+                                            const char *error);
+
+/**
+ * A prediction that was asked for by `modelserve_predict_submit`. Freed by
+ * `modelserve_request_free`. A small value: copy it freely.
+ */
+typedef struct modelserve_request {
+    /**
+     * A number of the library's; 0 is "none".
+     */
+    uint64_t id;
+} modelserve_request;
 
 /**
  * A named tensor to read from. It points into the caller's memory, which has to live during the
@@ -625,6 +1054,13 @@ size_t modelserve_last_error(char *buf, size_t len);
  *
  * Errors: NULL_ARGUMENT.
  */
+modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
 modelserve_status modelserve_load_options_init(struct modelserve_load_options *options);
 
 /**
@@ -633,6 +1069,40 @@ modelserve_status modelserve_load_options_init(struct modelserve_load_options *o
  * Errors: NULL_ARGUMENT.
  */
 modelserve_status modelserve_reload_options_init(struct modelserve_reload_options *options);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
+modelserve_status modelserve_request_options_init(struct modelserve_request_options *options);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
+modelserve_status modelserve_manager_options_init(struct modelserve_manager_options *options);
+
+/**
+ * A manager without models. `options` may be NULL. `*manager` is to be freed with
+ * `modelserve_manager_free`.
+ *
+ * Errors: INVALID_ARGUMENT for the options.
+ */
+modelserve_status modelserve_manager_new_with(const struct modelserve_manager_options *options,
+                                              struct modelserve_manager *manager);
+
+/**
+ * A manager as the TOML file at `path` describes it: its models are loaded, its repository is
+ * served, its policies are set. `*manager` is to be freed with `modelserve_manager_free`.
+ *
+ * Errors: INVALID_ARGUMENT for the file's content, naming line and key; NOT_FOUND, IO,
+ * PERMISSION_DENIED for the file; as `modelserve_manager_load` for the models it names. Nothing
+ * is left running then.
+ */
+modelserve_status modelserve_manager_from_config(const char *path,
+                                                 struct modelserve_manager *manager);
 
 /**
  * A manager without models. `threads` is the number of worker threads for large predictions,
@@ -753,6 +1223,306 @@ modelserve_status modelserve_manager_metrics(struct modelserve_manager manager,
                                              char *buf,
                                              size_t len,
                                              size_t *needed);
+
+/**
+ * Loads another version of `name` beside the serving one. It can be asked by its number, and by
+ * a label or policy that points to it; `modelserve_manager_serve` makes it serve.
+ *
+ * `options` NULL means as before. `*version` is the new version's number.
+ *
+ * Errors: as `modelserve_manager_reload`.
+ */
+modelserve_status modelserve_manager_load_version(struct modelserve_manager manager,
+                                                  const char *name,
+                                                  const char *path,
+                                                  const struct modelserve_reload_options *options,
+                                                  uint64_t *version);
+
+/**
+ * Lets an available version of `name` answer the requests that name none, at once.
+ *
+ * Errors: NOT_FOUND for the name or the version; for a version that could not be loaded, the
+ * error it ended with.
+ */
+modelserve_status modelserve_manager_serve(struct modelserve_manager manager,
+                                           const char *name,
+                                           uint64_t version);
+
+/**
+ * Lets the version of `name` serve again that served before the present one: at once where it is
+ * still available (`modelserve_manager_options.keep_versions`), else its file is loaded again,
+ * if it is still the same. `*version` is the number of the version that serves now.
+ *
+ * Errors: NOT_FOUND for the name; NOT_READY when no version served before, or it cannot be
+ * loaded again.
+ */
+modelserve_status modelserve_manager_rollback(struct modelserve_manager manager,
+                                              const char *name,
+                                              uint64_t *version);
+
+/**
+ * Takes one version of `name` that does not serve out of service.
+ *
+ * Errors: NOT_FOUND for the name or the version; INVALID_ARGUMENT for the serving one.
+ */
+modelserve_status modelserve_manager_unload_version(struct modelserve_manager manager,
+                                                    const char *name,
+                                                    uint64_t version);
+
+/**
+ * The versions of `name` as a JSON array, oldest first, of objects: `version`, `state` (`START`,
+ * `LOADING`, `AVAILABLE`, `UNLOADING` or `END`), `serving`, `labels`, `since_unix_ns`, and
+ * `error` (a kind, or null) with its `message` for one that could not be loaded.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_versions(struct modelserve_manager manager,
+                                              const char *name,
+                                              char *buf,
+                                              size_t len,
+                                              size_t *needed);
+
+/**
+ * Points `label` (a word like `stable` or `canary`) to an available version of `name`, at once.
+ *
+ * Errors: NOT_FOUND for the name or a version that is not available; INVALID_ARGUMENT for a
+ * label that has not the form of a model's name.
+ */
+modelserve_status modelserve_manager_set_label(struct modelserve_manager manager,
+                                               const char *name,
+                                               const char *label,
+                                               uint64_t version);
+
+/**
+ * Removes a label of `name`; the version that it points to stays.
+ *
+ * Errors: NOT_FOUND for the name or the label.
+ */
+modelserve_status modelserve_manager_remove_label(struct modelserve_manager manager,
+                                                  const char *name,
+                                                  const char *label);
+
+/**
+ * The labels of `name` as a JSON object: each label with the version it points to.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_labels(struct modelserve_manager manager,
+                                            const char *name,
+                                            char *buf,
+                                            size_t len,
+                                            size_t *needed);
+
+/**
+ * What the last gate of `name` found, let in or not, as a JSON object: `accepted`, `version`,
+ * `serving`, `golden`, `golden_failed`, `replayed`, `failed`, `rows`, `disagreed`, `max_drift`,
+ * `p50_serving_ns`, `p50_candidate_ns`, `latency_ratio`, `reasons` (what speaks against the
+ * version), and `text`, the same to read. `null` where nothing was tried yet.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_gate_report(struct modelserve_manager manager,
+                                                 const char *name,
+                                                 char *buf,
+                                                 size_t len,
+                                                 size_t *needed);
+
+/**
+ * One consistent set of versions over the `n` models in `names`: versions that all served at one
+ * and the same moment. Writes `n` handles to `models`, in the order of the names; each keeps
+ * answering with its version, whatever is reloaded or unloaded later, and is to be freed with
+ * `modelserve_model_free`.
+ *
+ * Errors: NOT_FOUND for a name. Then nothing is written.
+ */
+modelserve_status modelserve_manager_pin(struct modelserve_manager manager,
+                                         const char *const *names,
+                                         size_t n,
+                                         struct modelserve_model *models);
+
+/**
+ * Sets the policies of `name` from text in the words of the configuration file
+ * (docs/configuration.md): what a file has in `[models.<name>.…]`, without that in front, such as
+ * `"[batching]\nmax_batch_size = 32\n[[fallback]]\nversion = 1"`.
+ *
+ * Policies that the text does not name are off from then on: empty text ends all of them.
+ * Requests under way finish under the old ones.
+ *
+ * Errors: INVALID_ARGUMENT naming line and key, also for policies that contradict themselves or
+ * the model; NOT_FOUND for the name, or another version or model that the text names. Nothing
+ * is changed then.
+ */
+modelserve_status modelserve_manager_configure(struct modelserve_manager manager,
+                                               const char *name,
+                                               const char *toml);
+
+/**
+ * Sets the share of the requests that the canary of `name` gets, from 0 to 100. A promotion
+ * ends with it.
+ *
+ * Errors: NOT_FOUND for the name or where there is no canary; INVALID_ARGUMENT for another
+ * share.
+ */
+modelserve_status modelserve_manager_set_canary_percent(struct modelserve_manager manager,
+                                                        const char *name,
+                                                        double percent);
+
+/**
+ * What each arm of the canary of `name` did, as a JSON object: `route`, `arms` and `all`, each
+ * with `name`, `percent`, `requests`, `rows`, `errors`, `fell_back`, `refused`, `error_rate`
+ * with its interval, latencies in seconds, `compared` and `disagreement`. `null` without a
+ * canary.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_traffic(struct modelserve_manager manager,
+                                             const char *name,
+                                             char *buf,
+                                             size_t len,
+                                             size_t *needed);
+
+/**
+ * Where the promotion of the canary of `name` stands, as a JSON object: `arm`, `state`, `step`,
+ * `steps`, and `decisions` with the figures each rests on. `null` without a promotion.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_promotion(struct modelserve_manager manager,
+                                               const char *name,
+                                               char *buf,
+                                               size_t len,
+                                               size_t *needed);
+
+/**
+ * What the shadow of `name` found so far, as a JSON object: `sampled`, `compared`, `disagreed`,
+ * `disagreement` with its interval, `drift`, latencies in seconds, `examples`, and more. `null`
+ * without a shadow.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_shadow(struct modelserve_manager manager,
+                                            const char *name,
+                                            char *buf,
+                                            size_t len,
+                                            size_t *needed);
+
+/**
+ * What the response cache of `name` did so far, as a JSON object: `hits`, `misses`, `shared`,
+ * `inserts`, `evictions`, `entries`, `bytes`. `null` without a cache.
+ *
+ * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_cache(struct modelserve_manager manager,
+                                           const char *name,
+                                           char *buf,
+                                           size_t len,
+                                           size_t *needed);
+
+/**
+ * Where the circuit breaker of a version of `name` stands (`version` 0: the serving one), as a
+ * JSON object: `state` (`closed`, `open` or `half_open`), `calls`, `failures` and `slow` in its
+ * window, `openings` in a row, calls `refused`, and `retry_in_ns` (null unless open). `null`
+ * without a breaker.
+ *
+ * Errors: NOT_FOUND for the name or the version; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_circuit(struct modelserve_manager manager,
+                                             const char *name,
+                                             uint64_t version,
+                                             char *buf,
+                                             size_t len,
+                                             size_t *needed);
+
+/**
+ * What each available version holds in memory, as a JSON array of objects: `model`, `version`,
+ * and bytes of `weights`, of `packed` copies, of `scratch` space.
+ *
+ * Errors: BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_memory(struct modelserve_manager manager,
+                                            char *buf,
+                                            size_t len,
+                                            size_t *needed);
+
+/**
+ * Calls `callback` with each event of the manager from now on, one after the other on a thread
+ * of its own, until the manager and the handles of its models are freed and idle.
+ *
+ * `release`, which may be NULL, is called exactly once with `user_data`, after the last call of
+ * `callback`, on any thread; also when this function fails.
+ *
+ * Errors: INVALID_HANDLE; NULL_ARGUMENT; NOT_READY when no thread can be started.
+ */
+modelserve_status modelserve_manager_on_event(struct modelserve_manager manager,
+                                              modelserve_event_callback callback,
+                                              void *user_data,
+                                              modelserve_release_callback release);
+
+/**
+ * Hands what the library logs at `level` and at more important ones to `callback`, one record
+ * after the other on a thread of the library, in place of the callback before; NULL ends it.
+ * There is one for the process.
+ *
+ * `release`, which may be NULL, is called exactly once with `user_data`, after the last call of
+ * `callback`, on any thread; also when this function fails.
+ *
+ * Errors: INVALID_ARGUMENT for the level.
+ */
+modelserve_status modelserve_log_set(modelserve_log_callback callback,
+                                     void *user_data,
+                                     modelserve_release_callback release,
+                                     int32_t level);
+
+/**
+ * Waits until every record so far was handed to the callback, at most `timeout_ns` nanoseconds.
+ * Not to be called from the callback.
+ *
+ * Errors: DEADLINE_EXCEEDED.
+ */
+modelserve_status modelserve_log_flush(uint64_t timeout_ns);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
+modelserve_status modelserve_repository_options_init(struct modelserve_repository_options *options);
+
+/**
+ * Serves the folder `root`, laid out as `<root>/<model>/<version>/model.onnx` (or
+ * `model.safetensors` with `config.json`). Versions that are there and complete are loaded before
+ * this returns; what could not be loaded is in `modelserve_manager_repository_report`, and is
+ * tried again. `options` may be NULL.
+ *
+ * Errors: ALREADY_EXISTS when the manager serves a folder already; NOT_FOUND, PERMISSION_DENIED,
+ * IO for the folder; INVALID_ARGUMENT for the options.
+ */
+modelserve_status modelserve_manager_serve_repository(struct modelserve_manager manager,
+                                                      const char *root,
+                                                      const struct modelserve_repository_options *options);
+
+/**
+ * Looks at the folder now, and does what there is to do; what it was is in
+ * `modelserve_manager_repository_report`. A version whose files changed of late is left for a
+ * later look: they may still be being copied.
+ *
+ * Errors: NOT_FOUND when the manager serves no folder.
+ */
+modelserve_status modelserve_manager_refresh(struct modelserve_manager manager);
+
+/**
+ * What the last look at the folder that was asked for did
+ * (`modelserve_manager_serve_repository`, `modelserve_manager_refresh`), as a JSON object:
+ * `loaded`, `unloaded` and `changed` (lists of `{"model", "version"}`), `failed` (with `error`
+ * too), `ignored` (lists of `{"name", "reason"}`), and `error` (null, or why the folder could
+ * not be read). `null` before the first look.
+ *
+ * Errors: BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_repository_report(struct modelserve_manager manager,
+                                                       char *buf,
+                                                       size_t len,
+                                                       size_t *needed);
 
 /**
  * Loads the model file at `path` without a manager: it has no name and cannot be reloaded.
@@ -894,6 +1664,77 @@ modelserve_status modelserve_predict_batch(struct modelserve_model model,
                                            struct modelserve_batch *batch);
 
 /**
+ * As `modelserve_predict`, with options and a receipt; either may be NULL.
+ *
+ * Errors: INVALID_ARGUMENT for the options; NOT_FOUND for a version or label that is not there;
+ * DEADLINE_EXCEEDED; OVERLOADED and NOT_READY as the model's policies say; and as
+ * `modelserve_predict`.
+ */
+modelserve_status modelserve_predict_with(struct modelserve_model model,
+                                          const float *row,
+                                          size_t width,
+                                          const struct modelserve_request_options *options,
+                                          struct modelserve_prediction *prediction,
+                                          struct modelserve_receipt *receipt);
+
+/**
+ * As `modelserve_predict_batch`, with options and a receipt; either may be NULL.
+ *
+ * Errors: as `modelserve_predict_with` and `modelserve_predict_batch`.
+ */
+modelserve_status modelserve_predict_batch_with(struct modelserve_model model,
+                                                const float *rows,
+                                                size_t n_rows,
+                                                size_t width,
+                                                ptrdiff_t row_stride,
+                                                const struct modelserve_request_options *options,
+                                                int64_t *labels,
+                                                size_t labels_len,
+                                                double *scores,
+                                                size_t scores_len,
+                                                struct modelserve_batch *batch,
+                                                struct modelserve_receipt *receipt);
+
+/**
+ * Asks for the prediction of one row of `width` features, which are copied, and returns. The
+ * model never runs on the calling thread. `options` may be NULL.
+ *
+ * On MODELSERVE_STATUS_OK `callback` is called exactly once with `user_data`: on a thread of the
+ * library, or, where no model has to run (a request refused at once, an answer in the cache),
+ * on the calling thread before this returns. On any other status it is never called. Callbacks
+ * of requests that a forked child finds under way stay the parent's.
+ *
+ * `*request` is for cancelling, to be freed with `modelserve_request_free` at any time; it is
+ * set before `callback` can be called. `request` may be NULL.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for the options; NULL_ARGUMENT. To the callback: as
+ * `modelserve_predict_with`, and CANCELLED.
+ */
+modelserve_status modelserve_predict_submit(struct modelserve_model model,
+                                            const float *row,
+                                            size_t width,
+                                            const struct modelserve_request_options *options,
+                                            modelserve_predict_callback callback,
+                                            void *user_data,
+                                            struct modelserve_request *request);
+
+/**
+ * Asks for a submitted prediction to end. One that still waits is answered CANCELLED, a running
+ * one ends at its next step, one that was answered already stays as it is. The callback is
+ * called in any case.
+ *
+ * Errors: INVALID_HANDLE.
+ */
+modelserve_status modelserve_request_cancel(struct modelserve_request request);
+
+/**
+ * Frees the handle of a submitted prediction, which goes on. A handle of id 0 is fine.
+ *
+ * Errors: INVALID_HANDLE (a second free, too).
+ */
+modelserve_status modelserve_request_free(struct modelserve_request request);
+
+/**
  * Runs the model on named tensors, which are copied, and answers named outputs: those of the
  * `n_outputs` names in `outputs`, in that order, or all in the model's order where `n_outputs`
  * is 0. `*result` is to be freed with `modelserve_outputs_free`.
@@ -908,6 +1749,20 @@ modelserve_status modelserve_run(struct modelserve_model model,
                                  const char *const *outputs,
                                  size_t n_outputs,
                                  struct modelserve_outputs *result);
+
+/**
+ * As `modelserve_run`, with options and a receipt; either may be NULL.
+ *
+ * Errors: as `modelserve_predict_with` and `modelserve_run`.
+ */
+modelserve_status modelserve_run_with(struct modelserve_model model,
+                                      const struct modelserve_tensor *inputs,
+                                      size_t n_inputs,
+                                      const char *const *outputs,
+                                      size_t n_outputs,
+                                      const struct modelserve_request_options *options,
+                                      struct modelserve_outputs *result,
+                                      struct modelserve_receipt *receipt);
 
 /**
  * Frees the outputs of a run. A handle of id 0 is fine.

@@ -303,8 +303,7 @@ fn what_may_not_be_kept_goes_through() {
 
 #[test]
 fn named_outputs_are_kept_by_inputs_and_outputs_wanted() {
-    let mut options = LoadOptions::default();
-    options.task = Some(Task::Tensors);
+    let options = LoadOptions { task: Some(Task::Tensors), ..LoadOptions::default() };
     let plain = load(common::model_path("logistic"), &options).unwrap();
     let cache =
         Cache::new(Arc::new(load(common::model_path("logistic"), &options).unwrap()), store());

@@ -296,15 +296,12 @@ fn constant(config: &ConstantConfig) -> Constant {
         (Some(Label::Str(label)), _) => Some(Answer::Str(label.as_str().into())),
         (None, value) => value.map(Answer::Value),
     };
-    let mut constant = Constant::default();
-    constant.answer = answer;
-    constant.probabilities = config.probabilities.clone();
-    constant
+    Constant { answer, probabilities: config.probabilities.clone(), ..Constant::default() }
 }
 
 fn canary(config: &CanaryConfig) -> Option<CanaryRule> {
-    let mut options = RouterOptions::default();
-    options.salt = config.salt.as_deref().map(Into::into);
+    let mut options =
+        RouterOptions { salt: config.salt.as_deref().map(Into::into), ..RouterOptions::default() };
     if config.on_error_use_stable == Some(false) {
         options.canary_errors = CanaryErrors::Report;
     }

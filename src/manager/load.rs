@@ -84,6 +84,9 @@ impl From<Vec<u8>> for ModelSource {
     }
 }
 
+/// Looks at what was loaded before it is published.
+type Confirm<'a> = dyn Fn(&ModelInfo) -> Result<()> + 'a;
+
 /// One load.
 pub(super) struct Add<'a> {
     /// `None` loads the present version's file again.
@@ -96,7 +99,7 @@ pub(super) struct Add<'a> {
     /// Accept any number that is not taken, not only rising ones.
     pub any_number: bool,
     /// A last check of what was loaded.
-    pub confirm: Option<&'a dyn Fn(&ModelInfo) -> Result<()>>,
+    pub confirm: Option<&'a Confirm<'a>>,
 }
 
 impl Add<'_> {
@@ -247,10 +250,10 @@ impl Slot {
         };
         let model = if serving.is_some() { at_low_priority(make)? } else { make()? };
         let version = Version::new(self, model, number, options.clone());
-        if let Some(serving) = &serving {
-            if !allow_signature_change {
-                same_signature(&serving.info().signature, &version.info().signature)?;
-            }
+        if let Some(serving) = &serving
+            && !allow_signature_change
+        {
+            same_signature(&serving.info().signature, &version.info().signature)?;
         }
         self.memory.make_room(version.info().weight_bytes, &self.name)?;
         let golden = match source {

@@ -211,11 +211,11 @@ impl Driver {
         let state = match self.load_found(found) {
             Ok(()) => {
                 report.loaded.push((model.to_string(), version));
-                repo::VersionState::Serving(found.fingerprint.clone())
+                repo::VersionState::Serving(found.fingerprint)
             }
             Err(e) => {
                 report.failed.push((model.to_string(), version, e.to_string()));
-                let fingerprint = found.fingerprint.clone();
+                let fingerprint = found.fingerprint;
                 let backoff = &self.rules.backoff;
                 let now = Instant::now();
                 let failure = Failure::after(previous.as_ref(), fingerprint, e, now, backoff);

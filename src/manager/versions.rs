@@ -303,10 +303,10 @@ impl Slot {
                 let version = state.versions.get(&number)?;
                 let serves = matches!(&state.serving, Serving::Version(v) if v.number() == number);
                 let store = state.live.store.as_ref().filter(|_| serves);
-                let mut gauges = LiveGauges::default();
-                gauges.queue_depth = version.parts.load.queued() as u64;
-                gauges.cache_bytes = store.map_or(0, |store| store.stats().bytes);
-                Some(gauges)
+                Some(LiveGauges {
+                    queue_depth: version.parts.load.queued() as u64,
+                    cache_bytes: store.map_or(0, |store| store.stats().bytes),
+                })
             })
         });
     }

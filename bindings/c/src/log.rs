@@ -63,10 +63,16 @@ pub unsafe extern "C" fn modelserve_log_set(
 ) -> modelserve_status {
     guard(|| {
         let user_data = UserData::new(user_data, release);
-        let level = LogLevel::ALL.into_iter().find(|known| *known as i32 == level);
-        let level = level.ok_or_else(|| {
-            Failure::argument("'level' is none of MODELSERVE_LOG_ERROR to MODELSERVE_LOG_TRACE")
-        })?;
+        let level = match level {
+            MODELSERVE_LOG_ERROR => LogLevel::Error,
+            MODELSERVE_LOG_WARN => LogLevel::Warn,
+            MODELSERVE_LOG_INFO => LogLevel::Info,
+            MODELSERVE_LOG_DEBUG => LogLevel::Debug,
+            MODELSERVE_LOG_TRACE => LogLevel::Trace,
+            _ => {
+                return Err(Failure::argument(format!("'level' is {level}, expected 1 to 5")));
+            }
+        };
         let sink = callback.map(|callback| -> LogSink {
             Arc::new(move |record: &LogRecord| tell(record, callback, &user_data))
         });
@@ -84,7 +90,13 @@ fn tell(
     let model = c_string(record.model.as_deref().unwrap_or_default());
     let message = c_string(&record.message);
     let record = modelserve_log_record {
-        level: record.level as i32,
+        level: match record.level {
+            LogLevel::Error => MODELSERVE_LOG_ERROR,
+            LogLevel::Warn => MODELSERVE_LOG_WARN,
+            LogLevel::Info => MODELSERVE_LOG_INFO,
+            LogLevel::Debug => MODELSERVE_LOG_DEBUG,
+            LogLevel::Trace => MODELSERVE_LOG_TRACE,
+        },
         reserved: 0,
         version: record.version.unwrap_or(0),
         at_unix_ns: unix_ns(record.time),

@@ -1,23 +1,26 @@
 //! What a request comes to: what is there of its answer, and what is missing.
 
 use super::key::{self, Carried, Content, Elements, Key, Kind};
-use super::settle::{join, whole_reply};
+use super::settle::join;
 use super::store::Entry;
 use super::{Cache, Scope};
 use crate::error::Result;
-use crate::model::{CacheUse, Ctx, Features, Reply, Request};
+use crate::model::{Ctx, Features, Predictions, Request};
 use crate::tensor::{Tensor, Value, for_each_type};
 use smallvec::{SmallVec, smallvec};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a request comes to.
+/// What a request comes to. Small, as it is passed on by value on the way of a hit.
 pub(super) enum Step<'a> {
     /// The model answers it as it is.
     Pass,
-    Found(Reply),
-    Run(Job<'a>),
+    /// A row or a whole answer is there.
+    Found(Arc<Entry>),
+    /// All rows of a batch are there.
+    Joined(Box<Predictions>),
+    Run(Box<Job<'a>>),
 }
 
 /// What is missing of a request.
@@ -58,7 +61,7 @@ impl Cache {
     pub(super) fn plan<'a>(
         &self,
         request: &Request<'a>,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
         now: Instant,
     ) -> Result<Step<'a>> {
         if self.scope == Scope::Nothing || ctx.no_cache {
@@ -72,7 +75,7 @@ impl Cache {
                     let content = Content { head: &head, elements: Elements::F32(row) };
                     let bytes = size_of_val(row) as u64;
                     let run = || request.clone();
-                    return Ok(self.one(content, bytes, Want::Row, run, ctx, now));
+                    return Ok(self.one(content, bytes, Want::Row, run, now));
                 }
                 let (tensors, rows) = self.inner.bind(features.clone())?;
                 if rows != 1 {
@@ -81,24 +84,24 @@ impl Cache {
                 let head = key::row_head(&tensors);
                 let content = Content { head: &head, elements: Elements::Row(&tensors, 0) };
                 let run = || Request::Row(Features::Inputs(tensors.clone()));
-                Ok(self.one(content, byte_len(&tensors), Want::Row, run, ctx, now))
+                Ok(self.one(content, byte_len(&tensors), Want::Row, run, now))
             }
             (Request::Batch(features), Scope::Rows { .. }) => {
                 if !(1..=self.store.options().max_rows).contains(&features.rows()) {
                     return Ok(Step::Pass);
                 }
                 let (tensors, rows) = self.inner.bind(features.clone())?;
-                self.batch(tensors, rows, ctx, now)
+                self.batch(tensors, rows, now)
             }
             (Request::Row(features), _) => {
                 let (tensors, _) = self.inner.bind(features.clone())?;
                 let run = |t: &[Tensor]| Request::Row(Features::Inputs(t.to_vec()));
-                Ok(self.whole(Kind::WholeRow, &[], &tensors, &[], run, ctx, now))
+                Ok(self.whole(Kind::WholeRow, &[], &tensors, &[], run, now))
             }
             (Request::Batch(features), _) => {
                 let (tensors, _) = self.inner.bind(features.clone())?;
                 let run = |t: &[Tensor]| Request::Batch(Features::Inputs(t.to_vec()));
-                Ok(self.whole(Kind::WholeBatch, &[], &tensors, &[], run, ctx, now))
+                Ok(self.whole(Kind::WholeBatch, &[], &tensors, &[], run, now))
             }
             (Request::Run { inputs, outputs }, _) => {
                 // In the order of their names: the order given makes no difference.
@@ -110,7 +113,7 @@ impl Cache {
                 given.sort_by_key(|(name, _)| *name);
                 let (names, tensors): (Vec<&str>, Vec<Tensor>) = given.into_iter().unzip();
                 let run = |_: &[Tensor]| request.clone();
-                Ok(self.whole(Kind::WholeRun, &names, &tensors, outputs, run, ctx, now))
+                Ok(self.whole(Kind::WholeRun, &names, &tensors, outputs, run, now))
             }
         }
     }
@@ -123,12 +126,11 @@ impl Cache {
         tensors: &[Tensor],
         outputs: &[String],
         run: impl FnOnce(&[Tensor]) -> Request<'a>,
-        ctx: &mut Ctx,
         now: Instant,
     ) -> Step<'a> {
         let head = key::whole_head(kind, names, tensors, outputs);
         let content = Content { head: &head, elements: Elements::All(tensors) };
-        self.one(content, byte_len(tensors), Want::Whole, || run(tensors), ctx, now)
+        self.one(content, byte_len(tensors), Want::Whole, || run(tensors), now)
     }
 
     /// Looks up what has one entry.
@@ -138,7 +140,6 @@ impl Cache {
         bytes: u64,
         want: Want,
         run: impl FnOnce() -> Request<'a>,
-        ctx: &mut Ctx,
         now: Instant,
     ) -> Step<'a> {
         if bytes >= self.store.options().max_entry_bytes {
@@ -147,21 +148,14 @@ impl Cache {
         let probe = self.space.probe(content);
         if let Some(entry) = self.store.find(&probe, now) {
             self.store.count(probe.hash, 1, 0);
-            self.sign(ctx, CacheUse::Hit);
-            return Step::Found(whole_reply(&entry, now));
+            return Step::Found(entry);
         }
         self.store.count(probe.hash, 0, 1);
-        Step::Run(Job { request: run(), keys: smallvec![probe.to_key()], want })
+        Step::Run(Box::new(Job { request: run(), keys: smallvec![probe.to_key()], want }))
     }
 
     /// Looks up each row of a batch.
-    fn batch<'a>(
-        &self,
-        tensors: Vec<Tensor>,
-        rows: usize,
-        ctx: &mut Ctx,
-        now: Instant,
-    ) -> Result<Step<'a>> {
+    fn batch<'a>(&self, tensors: Vec<Tensor>, rows: usize, now: Instant) -> Result<Step<'a>> {
         let options = self.store.options();
         if byte_len(&tensors) / rows.max(1) as u64 >= options.max_entry_bytes {
             return Ok(Step::Pass);
@@ -201,10 +195,7 @@ impl Cache {
         if let Some(form) = form
             && found == rows
         {
-            self.sign(ctx, CacheUse::Hit);
-            let mut batch = join(form, &slots, &[])?;
-            batch.latency = now.elapsed();
-            return Ok(Step::Found(Reply::Batch(batch)));
+            return Ok(Step::Joined(Box::new(join(form, &slots, &[])?)));
         }
         let tensors = if missing.len() == rows {
             tensors
@@ -212,7 +203,7 @@ impl Cache {
             tensors.iter().map(|tensor| pick(tensor, &missing)).collect::<Result<_>>()?
         };
         let request = Request::Batch(Features::Inputs(tensors));
-        Ok(Step::Run(Job { request, keys, want: Want::Batch(slots) }))
+        Ok(Step::Run(Box::new(Job { request, keys, want: Want::Batch(slots) })))
     }
 }
 

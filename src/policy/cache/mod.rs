@@ -19,14 +19,14 @@ pub use store::{CacheOptions, CacheStats, CacheStore};
 
 use crate::error::Result;
 use crate::model::{
-    Ctx, Done, Features, Model, ModelInfo, Predictions, Reply, Request, Signature, Task,
+    CacheUse, Ctx, Done, Features, Model, ModelInfo, Predictions, Reply, Request, Signature, Task,
     TensorSpec, contain,
 };
 use crate::tensor::{ElementType, Tensor};
 use flight::{Call, Flights, Joined, Turn, Waited};
 use key::{Key, Space};
 use lookup::{Job, Step};
-use settle::Lead;
+use settle::{Lead, whole_reply};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Entry;
@@ -73,7 +73,7 @@ enum Scope {
 
 /// A submitted request with something missing.
 struct Asked {
-    job: Job<'static>,
+    job: Box<Job<'static>>,
     ctx: Ctx,
     done: Done,
     began: Instant,
@@ -236,16 +236,31 @@ impl Model for Cache {
         let began = Instant::now();
         match self.plan(request, ctx, began)? {
             Step::Pass => self.inner.call(request, ctx),
-            Step::Found(reply) => Ok(reply),
             Step::Run(job) => self.fly(&job, ctx, began),
+            Step::Found(entry) => {
+                self.sign(ctx, CacheUse::Hit);
+                Ok(whole_reply(&entry, began))
+            }
+            Step::Joined(batch) => {
+                self.sign(ctx, CacheUse::Hit);
+                Ok(Reply::Batch(Predictions { latency: began.elapsed(), ..*batch }))
+            }
         }
     }
 
     fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
         let began = Instant::now();
-        match contain(|| self.plan(&request, &mut ctx, began)) {
+        match contain(|| self.plan(&request, &ctx, began)) {
             Ok(Step::Pass) => self.inner.clone().submit(request, ctx, done),
-            Ok(Step::Found(reply)) => done.call(Ok(reply), ctx),
+            Ok(Step::Found(entry)) => {
+                self.sign(&mut ctx, CacheUse::Hit);
+                done.call(Ok(whole_reply(&entry, began)), ctx);
+            }
+            Ok(Step::Joined(batch)) => {
+                self.sign(&mut ctx, CacheUse::Hit);
+                let batch = Predictions { latency: began.elapsed(), ..*batch };
+                done.call(Ok(Reply::Batch(batch)), ctx);
+            }
             Ok(Step::Run(job)) => self.fly_later(Asked { job, ctx, done, began }),
             Err(error) => done.call(Err(error), ctx),
         }

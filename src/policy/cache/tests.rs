@@ -2,8 +2,7 @@ use super::key::Hashing;
 use super::*;
 use crate::error::{Result, bail};
 use crate::graph::{Dim, ValueType};
-use crate::model::{Answer, Answers, CacheUse, FnModel, Prediction, ScoreKind};
-use crate::policy::cache::settle::whole_reply;
+use crate::model::{Answer, Answers, FnModel, Prediction, ScoreKind};
 use crate::tensor::Data;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -125,8 +124,8 @@ fn an_answer_is_given_until_its_time_is_over() {
     let after = Instant::now();
     assert_eq!(p.answer, Answer::Value(3.0));
     let found = |at: Instant| {
-        let step = cache.plan(&request, &mut Ctx::default(), at).unwrap();
-        matches!(step, Step::Found(Reply::Row(_)))
+        let step = cache.plan(&request, &Ctx::default(), at).unwrap();
+        matches!(step, Step::Found(_))
     };
     assert!(found(before + ttl - Duration::from_nanos(1)));
     assert_eq!(store.stats().entries, 1);

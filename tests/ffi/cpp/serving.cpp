@@ -87,7 +87,6 @@ static void use(const char *v1, const char *v2) {
     manager.serve("iris", 2);
     CHECK(iris.predict(row).label == two);
     CHECK(manager.rollback("iris") == 1);
-    manager.remove_label("iris", "canary");
 
     manager.configure("iris", "[cache]\n[canary]\nversion = 2\npercent = 0\n[breaker]");
     options = modelserve::request_options();
@@ -104,6 +103,7 @@ static void use(const char *v1, const char *v2) {
     CHECK(status_of([&] { manager.configure("iris", "[cahce]"); }) ==
           MODELSERVE_STATUS_INVALID_ARGUMENT);
     manager.configure("iris", "[batching]\nmax_batch_size = 16");
+    manager.remove_label("iris", "canary");
 
     // Futures, callbacks, cancelling.
     std::vector<std::future<modelserve::Prediction>> futures;
