@@ -62,7 +62,9 @@ impl Submission {
         };
         Ok(match &self.question {
             Question::Row(row) => Request::Row(owned(Input::one(row.bind(py), &signature)?)?),
-            Question::Batch(rows) => Request::Batch(owned(Input::many(rows.bind(py), &signature)?)?),
+            Question::Batch(rows) => {
+                Request::Batch(owned(Input::many(rows.bind(py), &signature)?)?)
+            }
             Question::Run(inputs, outputs) => {
                 run_request(inputs.bind(py), outputs.as_deref(), &signature)?
             }
@@ -73,11 +75,7 @@ impl Submission {
 #[pymethods]
 impl Submission {
     /// Submits, and answers the loop's future; None when the model has to be loaded first.
-    fn submit(
-        &self,
-        py: Python<'_>,
-        event_loop: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<Py<PyAny>>> {
+    fn submit(&self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
         if !self.model.is_ready() {
             return Ok(None);
         }
@@ -169,9 +167,8 @@ fn courier(py: Python<'_>) -> PyResult<Sender<Answered>> {
             way
         })
     };
-    started.map_err(|e| {
-        raise(py, ErrorKind::NotReady, format!("no thread to carry answers on: {e}"))
-    })
+    started
+        .map_err(|e| raise(py, ErrorKind::NotReady, format!("no thread to carry answers on: {e}")))
 }
 
 fn carry(answers: &Receiver<Answered>) {

@@ -18,10 +18,16 @@ pub(crate) struct Gate<'py> {
 
 impl Gate<'_> {
     /// The gate for versions of a model of this signature.
-    pub(crate) fn build(&self, py: Python<'_>, signature: &Signature) -> PyResult<modelserve::Gate> {
+    pub(crate) fn build(
+        &self,
+        py: Python<'_>,
+        signature: &Signature,
+    ) -> PyResult<modelserve::Gate> {
         let text: Vec<u8> = self.golden_text.call0()?.extract()?;
         let mut gate = modelserve::Gate {
-            golden: Golden::parse(&text, signature).map_err(|e| e.context("golden")).or_raise(py)?,
+            golden: Golden::parse(&text, signature)
+                .map_err(|e| e.context("golden"))
+                .or_raise(py)?,
             replay_last: self.replay_last,
             max_drift: self.max_drift,
             max_disagreement: self.max_disagreement,

@@ -146,11 +146,7 @@ impl ModelManager {
     }
 
     /// What the last gate of `name` found; None before the first.
-    fn gate_report<'py>(
-        &self,
-        py: Python<'py>,
-        name: &str,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn gate_report<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let found = enter(py, LONG, || self.0.gate_report(name))?;
         found.map(|found| gate_out(py, &found)).transpose()
     }
