@@ -21,7 +21,8 @@ TWO = DATA / "models" / "breast_cancer" / "2" / "model.onnx"
 
 def rows_of(model: ms.Model) -> np.ndarray:
     table = np.genfromtxt(DATA / "breast_cancer_test.csv", delimiter=",", skip_header=1)
-    width: int = model.signature.inputs[0].shape[-1]
+    *_, width = model.signature.inputs[0].shape or [None]
+    assert isinstance(width, int)
     return table[:, :width].astype(np.float32)
 
 

@@ -129,7 +129,7 @@ def test_errors_are_raised_where_the_answer_is_awaited(
             with pytest.raises(error):
                 await coroutine
         with pytest.raises(ms.NotFoundError):
-            manager.predict_async("nothing", row)
+            await manager.predict_async("nothing", row)
         manager.unload("iris")
         with pytest.raises(ms.NotFoundError, match="unloaded"):
             await model.predict_async(row)

@@ -49,11 +49,11 @@ def test_a_forked_child_predicts_behind_policies(
 
     def serves() -> bool:
         labels = c.expected["labels"]
-        same = asyncio.run(ask()) == labels
+        same: bool = asyncio.run(ask()) == labels
         same &= [model.predict(row).prediction for row in c.rows] == labels
         same &= model.predict(c.rows[0], timeout=60).prediction == labels[0]
         manager.reload("iris", c.path)
-        return same and model.predict(c.rows[0]).prediction == labels[0]
+        return same and bool(model.predict(c.rows[0]).prediction == labels[0])
 
     assert serves()
     assert in_a_child(serves) == 0

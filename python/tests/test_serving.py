@@ -273,7 +273,7 @@ def test_policies_that_are_wrong_name_the_key_and_change_nothing(
 ) -> None:
     both.configure("iris", cache=True)
     with pytest.raises(ms.InvalidArgumentError, match="did you mean 'max_batch_size'") as raised:
-        both.configure("iris", batching={"max_batchsize": 3})  # type: ignore[typeddict-unknown-key]
+        both.configure("iris", batching={"max_batchsize": 3})  # type: ignore[arg-type]
     assert raised.value.model == "iris" and "line" not in str(raised.value)
     for policies in (
         {"batching": {"max_batch_size": "many"}},
@@ -288,7 +288,7 @@ def test_policies_that_are_wrong_name_the_key_and_change_nothing(
     with pytest.raises(TypeError, match="unexpected keyword argument 'caching'"):
         both.configure("iris", caching=True)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"cache.ttl: expected .* got object"):
-        both.configure("iris", cache={"ttl": object()})  # type: ignore[typeddict-item]
+        both.configure("iris", cache={"ttl": object()})  # type: ignore[arg-type]
     with pytest.raises(ms.NotFoundError):
         both.configure("nothing", cache=True)
     both.predict("iris", iris.rows[0])
