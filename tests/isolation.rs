@@ -144,7 +144,7 @@ fn a_scrape_waits_for_no_request() {
         let (tx, rx) = mpsc::channel();
         served.submit(0, HOLD, &tx);
         served.entered.recv_timeout(HANG).unwrap();
-        assert!(manager.metrics_text().contains("modelserve_inflight_requests"));
+        assert!(manager.metrics_text().contains("modelserve_inflight"));
         assert_eq!(manager.stats("m").unwrap().versions.len(), 1);
         assert_eq!(manager.versions("m").unwrap().len(), 1);
         assert_eq!(manager.memory().len(), 2);

@@ -35,7 +35,9 @@ fn missing(source: &str, function: &str) -> Option<&'static str> {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let starts = |line: &&str| {
         let line = line.strip_prefix("pub ").unwrap_or(line);
-        line.strip_prefix("fn ").and_then(|l| l.strip_prefix(function)) .is_some_and(|l| l.starts_with("()"))
+        line.strip_prefix("fn ")
+            .and_then(|l| l.strip_prefix(function))
+            .is_some_and(|l| l.starts_with("()"))
     };
     let Some(at) = lines.iter().position(starts) else { return Some("is not there") };
     let above = lines[..at].iter().rev().take_while(|line| line.starts_with('#'));

@@ -122,10 +122,8 @@ fn main() -> ExitCode {
             .map(|i| scope.spawn(move || Asker::new(fleet, shared, seed * 1000 + i).run()))
             .collect();
         let operator = move |i| Operator::new(fleet, shared, seed * 1000 + THREADS + i);
-        let operators = [
-            scope.spawn(move || operator(0).iris()),
-            scope.spawn(move || operator(1).others()),
-        ];
+        let operators =
+            [scope.spawn(move || operator(0).iris()), scope.spawn(move || operator(1).others())];
         let canaries = scope.spawn(move || canary::run(fleet, shared));
         let (queues, warm) = watch(fleet, shared, Duration::from_secs(seconds));
         shared.stop.store(true, SeqCst);

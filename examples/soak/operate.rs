@@ -119,11 +119,8 @@ impl<'a> Operator<'a> {
             golden.push(Golden::new(request, expected));
         }
         let gate = Gate { golden, replay_last: 0, ..Gate::default() };
-        let options = ReloadOptions {
-            load: Some(numbered(version)),
-            gate: Some(gate),
-            ..Default::default()
-        };
+        let options =
+            ReloadOptions { load: Some(numbered(version)), gate: Some(gate), ..Default::default() };
         let file = fleet::file(IRIS, version);
         match self.fleet.manager.reload(NAMES[IRIS], Some(&file), &options) {
             Err(e) if e.to_string().contains("rejected") && self.serving() == before => {

@@ -88,7 +88,10 @@ impl Report {
             self.tally.refused + self.tally.not_refused,
             (total.answered + total.failed) as f64 / seconds
         );
-        println!("{:<8}{:<12}{:>12}{:>12}{:>8}{:>8}", "", "", "answered", "rows", "wrong", "failed");
+        println!(
+            "{:<8}{:<12}{:>12}{:>12}{:>8}{:>8}",
+            "", "", "answered", "rows", "wrong", "failed"
+        );
         for ((name, form), c) in &self.tally.counts {
             let (name, form) = (NAMES[*name], format!("{form:?}").to_lowercase());
             println!(
