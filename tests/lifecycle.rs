@@ -233,7 +233,7 @@ fn a_change_between_signatures_answers_wholly_or_refuses() {
 #[test]
 fn a_manager_dropped_while_its_repository_loads_ends_at_once() {
     use modelserve::RepositoryRules;
-    use modelserve::repo::WatchOptions;
+    use modelserve::repo::{RepositoryOptions, WatchOptions};
     common::within(HANG, || {
         let model = std::fs::read(common::model_path("iris_v1")).unwrap();
         for round in 0..20u64 {
@@ -244,12 +244,17 @@ fn a_manager_dropped_while_its_repository_loads_ends_at_once() {
                 std::fs::write(folder.join("model.onnx"), &model).unwrap();
             };
             publish(1);
-            let mut rules = RepositoryRules::default();
-            rules.files.settle = Duration::from_micros(100);
-            let mut watch = WatchOptions::default();
-            watch.poll_interval = Duration::from_micros(200);
-            watch.quiet = Duration::ZERO;
-            rules.watch = Some(watch);
+            let settle = Duration::from_micros(100);
+            let watch = WatchOptions {
+                poll_interval: Duration::from_micros(200),
+                quiet: Duration::ZERO,
+                ..WatchOptions::default()
+            };
+            let rules = RepositoryRules {
+                files: RepositoryOptions { settle, ..RepositoryOptions::default() },
+                watch: Some(watch),
+                ..RepositoryRules::default()
+            };
             let manager = ModelManager::default();
             manager.serve_repository(&root, rules).unwrap();
             let handle = loop {
