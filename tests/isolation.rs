@@ -144,7 +144,7 @@ fn a_scrape_waits_for_no_request() {
         let (tx, rx) = mpsc::channel();
         served.submit(0, HOLD, &tx);
         served.entered.recv_timeout(HANG).unwrap();
-        assert!(manager.metrics_text().contains("modelserve_inflight_requests"));
+        assert!(manager.metrics_text().contains("modelserve_inflight"));
         assert_eq!(manager.stats("m").unwrap().versions.len(), 1);
         assert_eq!(manager.versions("m").unwrap().len(), 1);
         assert_eq!(manager.memory().len(), 2);
@@ -231,9 +231,9 @@ fn the_neighbours_of_a_nan_row_answer_the_same_bits() {
                 // A model may refuse NaN; then the batch is refused, not answered wrongly.
                 Err(e) => assert_eq!(e.kind(), ErrorKind::InvalidInput, "{name}: {e}"),
             }
-            let batching = Some(BatchOptions { max_batch_size: 32, ..BatchOptions::default() });
-            let invariant = BatchOptions { batch_invariant: true, ..batching.unwrap() };
-            let policies = Policies { batching: Some(invariant), ..Policies::default() };
+            let batching =
+                BatchOptions { max_batch_size: 32, batch_invariant: true, ..Default::default() };
+            let policies = Policies { batching: Some(batching), ..Policies::default() };
             manager.set_policies(&name, policies).unwrap();
             let (tx, rx) = mpsc::channel();
             for round in 0..8 {

@@ -38,7 +38,10 @@ fn value(reply: Reply) -> f64 {
     }
 }
 
-/// A model that says when it runs and waits for a word each time.
+/// A row of this value is held until a word is given.
+const HOLD: f32 = -1.0;
+
+/// A model that says when it runs such a row.
 struct Held {
     entered: mpsc::Receiver<()>,
     go: mpsc::Sender<()>,
@@ -49,8 +52,10 @@ fn held() -> (ModelSource, Held) {
     let (go, word) = mpsc::channel::<()>();
     let word = Mutex::new(word);
     let model = FnModel::regressor(1, move |row| {
-        tell.send(()).ok();
-        word.lock().unwrap().recv().ok();
+        if row[0] == HOLD {
+            tell.send(()).ok();
+            word.lock().unwrap().recv().ok();
+        }
         Ok(row[0] + 1.0)
     });
     (source(model), Held { entered, go })
@@ -228,7 +233,7 @@ fn a_change_between_signatures_answers_wholly_or_refuses() {
 #[test]
 fn a_manager_dropped_while_its_repository_loads_ends_at_once() {
     use modelserve::RepositoryRules;
-    use modelserve::repo::WatchOptions;
+    use modelserve::repo::{RepositoryOptions, WatchOptions};
     common::within(HANG, || {
         let model = std::fs::read(common::model_path("iris_v1")).unwrap();
         for round in 0..20u64 {
@@ -239,16 +244,25 @@ fn a_manager_dropped_while_its_repository_loads_ends_at_once() {
                 std::fs::write(folder.join("model.onnx"), &model).unwrap();
             };
             publish(1);
-            let mut rules = RepositoryRules::default();
-            rules.files.settle = Duration::ZERO;
-            rules.watch = Some(WatchOptions {
+            let settle = Duration::from_micros(100);
+            let watch = WatchOptions {
                 poll_interval: Duration::from_micros(200),
                 quiet: Duration::ZERO,
                 ..WatchOptions::default()
-            });
+            };
+            let rules = RepositoryRules {
+                files: RepositoryOptions { settle, ..RepositoryOptions::default() },
+                watch: Some(watch),
+                ..RepositoryRules::default()
+            };
             let manager = ModelManager::default();
             manager.serve_repository(&root, rules).unwrap();
-            let handle = manager.model("iris").unwrap();
+            let handle = loop {
+                match manager.model("iris") {
+                    Ok(handle) => break handle,
+                    Err(_) => std::thread::yield_now(),
+                }
+            };
             let events = manager.events();
             (2..6).for_each(publish);
             // Dropped at another moment of the loads that follow in each round.
@@ -274,27 +288,26 @@ fn a_manager_dropped_while_it_serves_and_drains_answers_what_it_took() {
         let batching =
             Some(BatchOptions { max_batch_size: 2, concurrency: 1, ..BatchOptions::default() });
         manager.set_policies("m", Policies { batching, ..Policies::default() }).unwrap();
-        // Construction probed the model: let those runs through.
         let (tx, rx) = mpsc::channel();
-        for i in 0..10u8 {
+        for i in 0..10i8 {
             let tx = tx.clone();
             let done = Done::new(move |result, _| tx.send((i, result.map(value))).unwrap());
-            manager.submit("m", row(f32::from(i)), Ctx::default(), done);
+            manager.submit("m", row(f32::from(i) + HOLD), Ctx::default(), done);
         }
         held.entered.recv_timeout(HANG).unwrap();
         let unloaded = manager.unload("m");
         drop(manager);
         unloaded.unwrap();
         drop(held.go);
-        let mut answered: Vec<u8> = (0..10)
+        let mut answered: Vec<i8> = (0..10)
             .map(|_| {
                 let (i, got) = rx.recv_timeout(HANG).expect("every request is answered");
-                assert_eq!(got.unwrap(), f64::from(i) + 1.0);
+                assert_eq!(got.unwrap(), f64::from(i));
                 i
             })
             .collect();
         answered.sort_unstable();
-        assert_eq!(answered, (0..10).collect::<Vec<u8>>(), "each once");
+        assert_eq!(answered, (0..10).collect::<Vec<i8>>(), "each once");
     });
 }
 
@@ -333,8 +346,7 @@ fn the_last_owner_may_be_any_thread() {
             drop(last);
             tx.send(result.map(value)).unwrap();
         });
-        manager.submit("m", row(1.0), Ctx::within(Duration::from_millis(20)), done);
-        held.entered.recv_timeout(HANG).unwrap();
+        manager.submit("m", row(HOLD), Ctx::within(Duration::from_millis(500)), done);
         drop(manager);
         let late = rx.recv_timeout(HANG).unwrap().unwrap_err();
         assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);

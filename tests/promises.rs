@@ -40,8 +40,8 @@ fn missing(source: &str, function: &str) -> Option<&'static str> {
             .is_some_and(|l| l.starts_with("()"))
     };
     let Some(at) = lines.iter().position(starts) else { return Some("is not there") };
-    let above = lines[..at].iter().rev().take_while(|line| line.starts_with('#'));
-    let marked = above.into_iter().any(|line| *line == "#[test]");
+    let mut above = lines[..at].iter().rev().take_while(|line| line.starts_with('#'));
+    let marked = above.any(|line| *line == "#[test]");
     if marked { None } else { Some("is no test") }
 }
 

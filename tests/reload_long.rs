@@ -103,7 +103,7 @@ fn ten_thousand_reloads_under_a_million_predictions_fail_and_mix_nothing_and_kee
                 if shared.stop.load(SeqCst) {
                     break;
                 }
-                if number % 100 == 0 {
+                if number.is_multiple_of(100) {
                     // The largest of a tenth of the run, at both ends.
                     match number {
                         n if n <= WARM_UP => warm = warm.max(resident()),

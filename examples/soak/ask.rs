@@ -63,7 +63,7 @@ impl<'a> Asker<'a> {
 
     fn ask(&mut self, name: usize) {
         let form = match (name, self.random.below(20)) {
-            (SLOW, 0..10) => return self.submit(name, 48),
+            (SLOW, 0..10) => return self.submit(name, 24),
             (_, 0..6) => Form::Row,
             (_, 6..8) => Form::Handle,
             (_, 8..11) => Form::Batch,

@@ -40,9 +40,9 @@ pub fn run(fleet: &Fleet, shared: &Shared) -> Canaries {
     let mut canaries = Canaries::default();
     let mut version = 2;
     while !shared.stopped() {
-        // Worse from its 300th request on: it has passed the first step by then.
+        // It has passed the first step by then.
         let worsens = version % 2 == 1;
-        let behaviour = if worsens { Behaviour::Worsens(300) } else { Behaviour::Good };
+        let behaviour = if worsens { Behaviour::Worsens(500) } else { Behaviour::Good };
         if let Err(e) = round(fleet, shared, version, behaviour, &mut canaries) {
             shared.problem(format!("a canary: {e}"));
             std::thread::sleep(Duration::from_millis(100));

@@ -27,10 +27,10 @@ impl Shared {
 
     pub fn problem(&self, what: String) {
         self.problems.fetch_add(1, SeqCst);
-        if let Ok(mut first) = self.first.lock() {
-            if first.len() < TOLD {
-                first.push(what);
-            }
+        if let Ok(mut first) = self.first.lock()
+            && first.len() < TOLD
+        {
+            first.push(what);
         }
     }
 
