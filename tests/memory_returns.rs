@@ -81,12 +81,14 @@ fn the_memory_of_one_large_matrix_returns() {
 
 /// Blocks of this size come from the allocator's own heap once one like them was freed.
 #[test]
+#[ignore = "takes minutes without optimisation, and has not been measured yet"]
 fn the_memory_of_many_matrices_returns() {
     loads_reloads_and_unloads("many-matrices", 64, 512, 20);
 }
 
 /// Many small ones, below every threshold of the allocator.
 #[test]
+#[ignore = "takes minutes without optimisation, and has not been measured yet"]
 fn the_memory_of_very_many_small_matrices_returns() {
     loads_reloads_and_unloads("small-matrices", 4096, 64, 5);
 }
