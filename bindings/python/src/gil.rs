@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Work expected to take longer than this lets other Python threads run meanwhile. Handing the
 /// interpreter lock over costs up to a few microseconds, more when other threads want it: shorter
-/// work is done sooner than the lock would be back.
+/// work is done sooner than the lock would be back (docs/performance.md, benches/gil_line.py).
 const DETACH_ABOVE_NS: u64 = 20_000;
 
 /// For work of unknown, possibly long duration: always detached.
