@@ -283,7 +283,8 @@ static void policies(void)
     STATUS(INVALID_ARGUMENT, modelserve_manager_configure(manager, "iris", "path = \"x.onnx\""));
     STATUS(INVALID_ARGUMENT, modelserve_manager_configure(manager, "iris", "[cache"));
     STATUS(NOT_FOUND, modelserve_manager_configure(manager, "none", "[cache]"));
-    STATUS(NOT_FOUND, modelserve_manager_configure(manager, "iris", "[canary]\nversion = 9"));
+    STATUS(NOT_FOUND, modelserve_manager_configure(manager, "iris",
+                                                   "[canary]\nversion = 9\npercent = 5"));
 
     /* Cache. */
     OK(modelserve_manager_cache(manager, "iris", buf, sizeof buf, &needed));
