@@ -78,6 +78,7 @@ for link in shared static; do
     t "api-cpp: run, $link" "$out/api-cpp-$link" "$v1" "$v2" "$strings"
     t "serving-example: run, $link" "$out/serving-example-$link" "$v1" "$v2"
     t "serving: run, $link" "$out/serving-$link" "$v1" "$v2"
+    t "serving: fork, $link" "$out/serving-$link" "$v1" "$v2" fork
     t "serving-cpp: run, $link" "$out/serving-cpp-$link" "$v1" "$v2"
 done
 
@@ -91,6 +92,9 @@ if command -v valgrind >/dev/null 2>&1; then
     t "api: valgrind" $memcheck "$out/api-shared" "$v1" "$v2" "$strings" "$maps"
     t "serving-example: valgrind" $memcheck "$out/serving-example-shared" "$v1" "$v2"
     t "serving: valgrind" $memcheck "$out/serving-shared" "$v1" "$v2"
+    # A child has lost what its parent's threads own: errors only.
+    t "serving: fork, valgrind" valgrind --quiet --error-exitcode=9 \
+        "$out/serving-shared" "$v1" "$v2" fork
     t "serving-cpp: valgrind" $memcheck "$out/serving-cpp-shared" "$v1" "$v2"
 else
     echo "skip  valgrind: not installed"
