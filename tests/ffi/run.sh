@@ -70,6 +70,8 @@ build api c tests/ffi/c/api.c
 build api-cpp c++ tests/ffi/cpp/api.cpp
 build serving-example c examples/c/serving.c
 build serving c tests/ffi/c/serving.c
+build callbacks c tests/ffi/c/callbacks.c
+build refusals c tests/ffi/c/refusals.c
 build serving-cpp c++ tests/ffi/cpp/serving.cpp
 
 for link in shared static; do
@@ -78,6 +80,9 @@ for link in shared static; do
     t "api-cpp: run, $link" "$out/api-cpp-$link" "$v1" "$v2" "$strings"
     t "serving-example: run, $link" "$out/serving-example-$link" "$v1" "$v2"
     t "serving: run, $link" "$out/serving-$link" "$v1" "$v2"
+    t "callbacks: run, $link" "$out/callbacks-$link" "$v1" "$v2"
+    t "callbacks: fork, $link" "$out/callbacks-$link" "$v1" "$v2" fork
+    t "refusals: run, $link" "$out/refusals-$link" "$v1" "$v2"
     t "serving-cpp: run, $link" "$out/serving-cpp-$link" "$v1" "$v2"
 done
 
@@ -91,6 +96,11 @@ if command -v valgrind >/dev/null 2>&1; then
     t "api: valgrind" $memcheck "$out/api-shared" "$v1" "$v2" "$strings" "$maps"
     t "serving-example: valgrind" $memcheck "$out/serving-example-shared" "$v1" "$v2"
     t "serving: valgrind" $memcheck "$out/serving-shared" "$v1" "$v2"
+    t "callbacks: valgrind" $memcheck "$out/callbacks-shared" "$v1" "$v2"
+    # A child has lost what its parent's threads own: errors only.
+    t "callbacks: fork, valgrind" valgrind --quiet --error-exitcode=9 \
+        "$out/callbacks-shared" "$v1" "$v2" fork
+    t "refusals: valgrind" $memcheck "$out/refusals-shared" "$v1" "$v2"
     t "serving-cpp: valgrind" $memcheck "$out/serving-cpp-shared" "$v1" "$v2"
 else
     echo "skip  valgrind: not installed"

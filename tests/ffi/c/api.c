@@ -9,6 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+static char buf[1 << 16];
+static size_t needed;
+
 static void library(void)
 {
     modelserve_manager none = {0};

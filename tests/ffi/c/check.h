@@ -24,8 +24,6 @@
 
 static const float rows[3][4] = {
     {5.9f, 3.0f, 5.1f, 1.8f}, {5.4f, 3.0f, 4.5f, 1.5f}, {5.0f, 3.5f, 1.3f, 0.3f}};
-static char buf[1 << 16];
-static size_t needed;
 
 static inline void *read_file(const char *path, size_t *len)
 {
