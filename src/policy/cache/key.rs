@@ -13,6 +13,7 @@
 
 use crate::model::Signature;
 use crate::tensor::{Data, ElementType, Tensor, for_each_type};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use quick_cache::Equivalent;
 use smallvec::SmallVec;
@@ -50,10 +51,15 @@ pub(super) enum Elements<'a> {
     All(&'a [Tensor]),
 }
 
-/// The head of a row of a single `f32` input of `[rows, width]`: what [`row_head`] makes of it.
-pub(super) fn f32_row_head(width: usize) -> Head {
-    let mut head = begin(Kind::Row, 1);
-    describe(&mut head, ElementType::F32, &[width]);
+/// The head of a row of a single `f32` input of `[rows, width]`: what [`row_head`] makes of it,
+/// written at once.
+pub(super) fn f32_row_head(width: usize) -> [u8; 26] {
+    let mut head = [0; 26];
+    head[0] = Kind::Row as u8;
+    head[1..9].copy_from_slice(&1u64.to_ne_bytes());
+    head[9] = ElementType::F32 as u8;
+    head[10..18].copy_from_slice(&1u64.to_ne_bytes());
+    head[18..].copy_from_slice(&(width as u64).to_ne_bytes());
     head
 }
 
@@ -170,25 +176,29 @@ trait Bits: Sized {
     fn feed(values: &[Self], sink: &mut impl Sink);
 }
 
-/// Through a buffer on the stack, which the compiler turns into plain copies.
 macro_rules! bits {
     ($($ty:ty),+) => {$(
         impl Bits for $ty {
             fn feed(values: &[Self], sink: &mut impl Sink) {
-                const SIZE: usize = size_of::<$ty>();
-                let mut buffer = [0u8; 64 * SIZE];
-                for chunk in values.chunks(64) {
-                    for (out, value) in buffer.chunks_exact_mut(SIZE).zip(chunk) {
-                        out.copy_from_slice(&value.to_ne_bytes());
-                    }
-                    sink.put(buffer.get(..chunk.len() * SIZE).unwrap_or_default());
-                }
+                sink.put(bytemuck::cast_slice(values));
             }
         }
     )+};
 }
 
-bits!(f32, f64, f16, bf16, i8, i16, i32, i64, u8, u16, u32, u64);
+bits!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl Bits for f16 {
+    fn feed(values: &[Self], sink: &mut impl Sink) {
+        u16::feed(values.reinterpret_cast(), sink);
+    }
+}
+
+impl Bits for bf16 {
+    fn feed(values: &[Self], sink: &mut impl Sink) {
+        u16::feed(values.reinterpret_cast(), sink);
+    }
+}
 
 impl Bits for bool {
     fn feed(values: &[Self], sink: &mut impl Sink) {
