@@ -58,8 +58,7 @@ fn width(model: &Arc<dyn Model>) -> usize {
 }
 
 fn cached(model: &Arc<dyn Model>, capacity: u64) -> Cache {
-    let mut options = CacheOptions::default();
-    options.capacity_bytes = capacity;
+    let options = CacheOptions { capacity_bytes: capacity, ..CacheOptions::default() };
     Cache::new(model.clone(), CacheStore::new(options))
 }
 

@@ -4,9 +4,9 @@
 pub mod flight;
 pub mod sync;
 
+#[path = "../../../src/policy/breaker/core.rs"]
+pub mod breaker;
 #[path = "../../../src/manager/cell.rs"]
 pub mod cell;
 #[path = "../../../src/policy/batch/lane.rs"]
 pub mod lane;
-#[path = "../../../src/policy/breaker/core.rs"]
-pub mod breaker;

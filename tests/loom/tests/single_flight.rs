@@ -86,15 +86,16 @@ impl World {
     /// A caller that does not block: its answer comes to `answer`.
     fn submit(&self, answer: Arc<Mutex<Option<u32>>>) {
         let world = self.clone();
-        let told = move |answer: Arc<Mutex<Option<u32>>>| -> modelserve_loom::flight::Call<u8, u32> {
-            Box::new(move |turn| {
-                let value = match turn {
-                    Turn::Shared(value) => value,
-                    Turn::Lead(leader) => world.lead(leader, Ending::KeepThenLand),
-                };
-                *answer.lock() = Some(value);
-            })
-        };
+        let told =
+            move |answer: Arc<Mutex<Option<u32>>>| -> modelserve_loom::flight::Call<u8, u32> {
+                Box::new(move |turn| {
+                    let value = match turn {
+                        Turn::Shared(value) => value,
+                        Turn::Lead(leader) => world.lead(leader, Ending::KeepThenLand),
+                    };
+                    *answer.lock() = Some(value);
+                })
+            };
         if let Some((leader, answer)) = self.flights.join_with(&KEY, answer, told) {
             let value = self.lead(leader, Ending::KeepThenLand);
             *answer.lock() = Some(value);
