@@ -25,7 +25,7 @@ impl ModelManager {
     }
 
     /// Lets the version serve again that served before the present one. At once where it is
-    /// still available ([`ManagerOptions::keep_versions`]); else its file is loaded again, if it
+    /// still available ([`crate::ManagerOptions::keep_versions`]); else its file is loaded again, if it
     /// is still the same.
     ///
     /// # Errors
