@@ -14,7 +14,8 @@ pub fn small(options: LoadOptions) -> LoadOptions {
 /// Loads the file and predicts zeros; fails on an error that tells of a panic inside.
 pub fn ask(file: &[u8], options: &LoadOptions) {
     check(load_bytes(file.to_vec(), options).and_then(|model| {
-        let widths = model.signature().inputs.iter().map(|i| i.row_width().unwrap_or(4));
+        let signature = model.signature();
+        let widths = signature.inputs.iter().map(|i| i.row_width().unwrap_or(4));
         let width = widths.fold(0usize, usize::saturating_add).min(1 << 16);
         let data = vec![0.0; 2 * width];
         check(model.predict_row(&data[..width]).map(|_| ()));
