@@ -5,8 +5,8 @@
 //! version's lane admits a limited number of runs at once, and that is what keeps a slow model
 //! from taking the threads of others. Keyed by process id, as threads do not survive `fork`.
 
+use crate::sync::{Condvar, Mutex};
 use arc_swap::ArcSwapOption;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -102,7 +102,8 @@ impl Executor {
                 continue;
             }
             state.idle += 1;
-            let timed_out = self.work.wait_until(&mut state, Instant::now() + IDLE).timed_out();
+            let timed_out;
+            (state, timed_out) = self.work.wait_until(state, Instant::now() + IDLE);
             state.idle -= 1;
             if timed_out && state.jobs.is_empty() {
                 state.threads -= 1;

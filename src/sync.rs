@@ -1,12 +1,65 @@
-//! The locks and atomics of the concurrent protocols (batching lane, single flight, circuit
-//! breaker, slot).
+//! Locks that threads sleep on, and the primitives of the concurrent protocols (batching lane,
+//! single flight, circuit breaker, slot).
 //!
-//! Those files name their primitives through this module alone, so that the model checker in
+//! The protocols name their primitives through this module alone, so that the model checker in
 //! `tests/loom` compiles the very same files against its own versions of them.
+//!
+//! Whatever waits for a condition waits here, on the standard library's locks. `parking_lot` keeps
+//! its sleepers in one table of the process, linked through their stacks. A child of `fork`
+//! inherits that table without the threads, and their stacks go to threads that it starts:
+//! following the links is then undefined behaviour. Between short critical sections, where nobody
+//! sleeps for long, `parking_lot` is used directly.
 
 pub use arc_swap::ArcSwap;
-#[expect(unused_imports, reason = "named by the model checker's tests only")]
-pub use parking_lot::MutexGuard;
-pub use parking_lot::{Condvar, Mutex};
-pub use std::sync::Arc;
 pub use std::sync::atomic;
+pub use std::sync::{Arc, MutexGuard};
+use std::sync::{PoisonError, WaitTimeoutResult};
+use std::time::Instant;
+
+/// A lock that a panic does not poison: what it guards is changed in steps that cannot panic.
+#[derive(Debug, Default)]
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub const fn new(value: T) -> Self {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    pub const fn new() -> Self {
+        Condvar(std::sync::Condvar::new())
+    }
+
+    /// Sleeps until notified, or for no reason.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`wait`](Self::wait), at most until `until`; whether that has come.
+    pub fn wait_until<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        until: Instant,
+    ) -> (MutexGuard<'a, T>, bool) {
+        let left = until.saturating_duration_since(Instant::now());
+        let (guard, timeout): (_, WaitTimeoutResult) =
+            self.0.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
+        (guard, timeout.timed_out())
+    }
+
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import case
@@ -60,3 +61,24 @@ def test_a_forked_child_predicts_behind_policies(
     assert serves()
     # A child of a child.
     assert in_a_child(lambda: in_a_child(serves) == 0 and serves()) == 0
+
+
+def test_children_start_threads_where_the_parents_slept(manager: ms.ModelManager) -> None:
+    """The stacks of the parent's sleeping threads go to the child's: nothing may point there."""
+    c = case("iris_v1")
+    model = manager.load("iris", c.path)
+    manager.configure("iris", batching={"max_batch_size": 4, "concurrency": 32})
+    labels = c.expected["labels"]
+
+    async def ask() -> list[int]:
+        answers = await asyncio.gather(*(model.predict_async(row) for row in c.rows[:32]))
+        return [a.prediction for a in answers]
+
+    def serves() -> bool:
+        same = asyncio.run(ask()) == labels[:32]
+        with ThreadPoolExecutor(24) as pool:
+            got = pool.map(lambda row: model.predict(row).prediction, list(c.rows) * 6)
+            return same and list(got) == labels * 6
+
+    assert serves()
+    assert [in_a_child(serves) for _ in range(12)] == [0] * 12

@@ -6,8 +6,8 @@
 //! threads do not survive `fork`: a child starts a thread of its own, and what was in the ring
 //! stays the parent's.
 
+use crate::sync::{Condvar, Mutex};
 use arc_swap::ArcSwapOption;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -210,9 +210,14 @@ impl Logger {
         let mut ring = self.ring.lock();
         while ring.busy || !ring.records.is_empty() {
             match until {
-                Some(until) if self.idle.wait_until(&mut ring, until).timed_out() => return false,
-                Some(_) => {}
-                None => self.idle.wait(&mut ring),
+                Some(until) => {
+                    let timed_out;
+                    (ring, timed_out) = self.idle.wait_until(ring, until);
+                    if timed_out {
+                        return false;
+                    }
+                }
+                None => ring = self.idle.wait(ring),
             }
         }
         true
@@ -235,7 +240,7 @@ impl Logger {
         while !ring.closed {
             let Some(record) = ring.records.pop_front() else {
                 self.idle.notify_all();
-                self.work.wait(&mut ring);
+                ring = self.work.wait(ring);
                 continue;
             };
             let missed = std::mem::take(&mut ring.missed);

@@ -3,7 +3,7 @@
 use super::form::{FORMAT, Header, Outcome, Record, RequestForm};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::model::{Reply, Request};
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
@@ -311,7 +311,7 @@ impl Shared {
                     if queue.stop.is_some() {
                         return Ok(());
                     }
-                    self.wake.wait(&mut queue);
+                    queue = self.wake.wait(queue);
                 }
             };
             match entry {

@@ -7,9 +7,9 @@
 
 use crate::error::{Error, Result};
 use crate::source::{Directory, EntryKind};
+use crate::sync::{Condvar, Mutex};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -163,10 +163,8 @@ impl Shared {
                 let wait = if state.dirty { options.quiet } else { options.poll_interval };
                 match called.checked_add(wait) {
                     Some(due) if due <= Instant::now() => break,
-                    Some(due) => {
-                        self.wake.wait_until(&mut state, due);
-                    }
-                    None => self.wake.wait(&mut state),
+                    Some(due) => (state, _) = self.wake.wait_until(state, due),
+                    None => state = self.wake.wait(state),
                 }
             }
             state.dirty = false;

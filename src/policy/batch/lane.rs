@@ -254,9 +254,11 @@ impl<T, A> Lane<T, A> {
                 return Some(turn);
             }
             match until {
-                None => ticket.seat.woken.wait(&mut turn),
+                None => turn = ticket.seat.woken.wait(turn),
                 Some(until) => {
-                    if ticket.seat.woken.wait_until(&mut turn, until).timed_out() {
+                    let timed_out;
+                    (turn, timed_out) = ticket.seat.woken.wait_until(turn, until);
+                    if timed_out {
                         return turn.take();
                     }
                 }
@@ -330,10 +332,13 @@ impl<T, A> Lane<T, A> {
             let until = patience.as_ref().and_then(|patience| patience.until(oldest));
             let seen = state.arrivals;
             while can_wait && state.arrivals == seen {
-                can_wait = match until {
-                    Some(until) => !self.arrived.wait_until(&mut state, until).timed_out(),
-                    None => false,
+                let Some(until) = until else {
+                    can_wait = false;
+                    break;
                 };
+                let timed_out;
+                (state, timed_out) = self.arrived.wait_until(state, until);
+                can_wait = !timed_out;
             }
         }
     }

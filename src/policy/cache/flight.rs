@@ -185,9 +185,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Ticket<K, V> {
                 });
             }
             match until {
-                None => seat.wake.wait(&mut told),
+                None => told = seat.wake.wait(told),
                 Some(until) => {
-                    if seat.wake.wait_until(&mut told, until).timed_out() && told.is_none() {
+                    let timed_out;
+                    (told, timed_out) = seat.wake.wait_until(told, until);
+                    if timed_out && told.is_none() {
                         drop(told);
                         return Waited::TimedOut(self);
                     }

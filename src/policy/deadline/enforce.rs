@@ -163,7 +163,7 @@ impl Slot {
                 *state = Waiting::Left;
                 return None;
             }
-            self.filled.wait_until(&mut state, deadline);
+            (state, _) = self.filled.wait_until(state, deadline);
         }
     }
 }

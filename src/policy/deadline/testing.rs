@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Answer, Ctx, Done, Features, FnModel, Model, ModelInfo, Reply, Request, Signature,
 };
+use crate::sync::{Condvar, Mutex};
 use crate::tensor::Tensor;
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -134,7 +134,9 @@ impl Gate {
         let mut state = self.0.0.lock();
         let until = Instant::now() + HANG;
         while !what(&state) {
-            assert!(!self.0.1.wait_until(&mut state, until).timed_out(), "hangs");
+            let hangs;
+            (state, hangs) = self.0.1.wait_until(state, until);
+            assert!(!hangs, "hangs");
         }
     }
 

@@ -4,8 +4,8 @@
 //! while. Keyed by process id, as threads do not survive `fork`.
 
 use crate::model::contain;
+use crate::sync::{Condvar, Mutex};
 use arc_swap::ArcSwapOption;
-use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,7 +119,8 @@ impl Timer {
             let next = state.entries.first_key_value().map(|(key, _)| key.0);
             let until = next.unwrap_or_else(|| Instant::now() + IDLE);
             state.sleeps_until = Some(until);
-            let timed_out = self.earlier.wait_until(&mut state, until).timed_out();
+            let timed_out;
+            (state, timed_out) = self.earlier.wait_until(state, until);
             state.sleeps_until = None;
             if timed_out && next.is_none() && state.entries.is_empty() {
                 state.alive = false;
