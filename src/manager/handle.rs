@@ -33,7 +33,10 @@ impl ModelHandle {
     /// # Errors
     /// As [`Model::call`]; `NotFound` for a version or label that is not there, or after unload.
     pub fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        self.model().call(request, ctx)
+        match &self.pinned {
+            Some(version) => version.call(request, ctx),
+            None => self.slot.call(request, ctx),
+        }
     }
 
     /// As [`ModelHandle::call`], on another thread: returns at once, `done` is called exactly

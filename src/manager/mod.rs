@@ -16,6 +16,7 @@ mod memory;
 mod operate;
 mod policies;
 mod recent;
+mod registry;
 mod repository;
 mod slot;
 mod snapshot;
@@ -35,25 +36,20 @@ pub use repository::{RefreshReport, RepositoryModel, RepositoryRules};
 pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 
-use crate::error::{Error, Result, ensure, err};
-use crate::limits::MAX_MODELS;
+use crate::error::{Result, ensure};
 use crate::metrics::{Metrics, MetricsOptions, TextFormat};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply, Request,
 };
 use crate::tensor::Value;
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use events::EventBus;
 use load::{Activation, Add};
-use memory::Memory;
-use parking_lot::Mutex;
+use registry::{Registry, check_free};
 use repository::Served;
 use slot::Slot;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a manager is set up.
 #[derive(Debug, Clone)]
@@ -96,65 +92,6 @@ pub struct ReloadOptions {
     pub gate: Option<Gate>,
 }
 
-type Slots = HashMap<String, Arc<Slot>>;
-
-struct Registry {
-    options: ManagerOptions,
-    /// Copied on load and unload, read without a lock.
-    slots: ArcSwap<Slots>,
-    /// Serialises load and unload, never held while a file is read.
-    changes: Mutex<()>,
-    events: Arc<EventBus>,
-    memory: Arc<Memory>,
-    metrics: Arc<Metrics>,
-    repository: Mutex<Option<Served>>,
-    started: Instant,
-}
-
-impl Registry {
-    /// Puts a slot that serves under its name.
-    fn insert(&self, slot: Arc<Slot>) -> Result<()> {
-        let _guard = self.changes.lock();
-        let slots = self.slots.load();
-        check_free(slot.name(), &slots)?;
-        ensure!(
-            slots.len() < MAX_MODELS,
-            LimitExceeded,
-            "a manager holds at most {MAX_MODELS} models"
-        );
-        let mut next: Slots = (**slots).clone();
-        next.insert(slot.name().to_string(), slot.clone());
-        self.slots.store(Arc::new(next));
-        self.memory.join(&slot);
-        Ok(())
-    }
-
-    /// Takes a name out of service.
-    fn remove(&self, name: &str) -> Result<()> {
-        let guard = self.changes.lock();
-        let mut next: Slots = (**self.slots.load()).clone();
-        let slot = next.remove(name).ok_or_else(|| self.not_found(name))?;
-        self.slots.store(Arc::new(next));
-        drop(guard);
-        // Waits for a reload of this name that is under way, and for that one only.
-        slot.retire();
-        self.metrics.remove_model(name);
-        Ok(())
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.slots.load().keys().cloned().collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn not_found(&self, name: &str) -> Error {
-        let loaded = self.names();
-        let list = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
-        err!(NotFound, "no such model is loaded (loaded: {list})").with_model(name)
-    }
-}
-
 /// Models by name. Cheap to clone (clones share the models); every method may be called from any
 /// number of threads at once.
 #[derive(Clone)]
@@ -171,20 +108,7 @@ impl Default for ModelManager {
 impl ModelManager {
     /// A manager without models.
     pub fn new(options: ManagerOptions) -> Self {
-        let memory = Memory::new(options.memory_budget, options.memory_policy);
-        let metrics = Metrics::new(options.metrics.clone());
-        ModelManager {
-            registry: Arc::new(Registry {
-                options,
-                slots: ArcSwap::default(),
-                changes: Mutex::new(()),
-                events: Arc::default(),
-                memory: Arc::new(memory),
-                metrics: Arc::new(metrics),
-                repository: Mutex::default(),
-                started: Instant::now(),
-            }),
-        }
+        ModelManager { registry: Arc::new(Registry::new(options)) }
     }
 
     fn with_defaults(&self, options: &LoadOptions) -> LoadOptions {
@@ -486,14 +410,6 @@ impl std::fmt::Debug for ModelManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ModelManager").field("models", &self.models()).finish()
     }
-}
-
-fn check_free(name: &str, slots: &Slots) -> Result<()> {
-    if slots.contains_key(name) {
-        let e = err!(AlreadyExists, "is loaded already: use reload, or unload it first");
-        return Err(e.with_model(name));
-    }
-    Ok(())
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -155,14 +155,13 @@ impl Core {
     /// Says who answered: the number under which the version is served, whatever the model
     /// itself goes by.
     fn sign(&self, reply: &mut Reply, ctx: &mut Ctx) {
-        let version = self.info.version;
-        match reply {
-            Reply::Row(prediction) => prediction.model_version = version,
-            Reply::Batch(predictions) => predictions.model_version = version,
-            Reply::Tensors(_) => {}
-        }
-        ctx.receipt.version = version;
-        ctx.receipt.model = Some(self.name.clone());
+        reply.set_version(self.info.version);
+        self.sign_receipt(&mut ctx.receipt);
+    }
+
+    fn sign_receipt(&self, receipt: &mut Receipt) {
+        receipt.version = self.info.version;
+        receipt.model = Some(self.name.clone());
     }
 
     /// A request came, at this moment.
@@ -173,22 +172,33 @@ impl Core {
         now
     }
 
-    /// A request ended.
-    fn end(&self, result: Result<&Receipt, &Error>, rows: usize, began: Instant) {
-        let metrics = &self.counts.metrics;
-        match result {
-            Ok(receipt) => metrics.answered(rows, began.elapsed(), receipt),
-            Err(e) => {
-                if e.kind() == ErrorKind::Overloaded {
-                    metrics.shed();
-                }
-                self.counts.failed(e);
-            }
+    /// A request failed.
+    fn fail(&self, e: Error) -> Error {
+        let e = e.with_model(&self.name);
+        if e.kind() == ErrorKind::Overloaded {
+            self.counts.metrics.shed();
         }
+        self.counts.failed(&e);
+        e
     }
 
-    fn name_error(&self, e: Error) -> Error {
-        e.with_model(&self.name)
+    /// Asks the model where no policy stands before it: the request is the run.
+    fn plain<R>(
+        &self,
+        rows: usize,
+        ctx: &mut Ctx,
+        ask: impl FnOnce(&dyn Model, &mut Ctx) -> Result<R>,
+    ) -> Result<R> {
+        let began = self.begin();
+        let (result, took) = ctx.time_run(began, |ctx| ask(&*self.model, ctx));
+        match result {
+            Ok(answer) => {
+                self.sign_receipt(&mut ctx.receipt);
+                self.counts.metrics.answered_by_run(rows, took, &ctx.receipt);
+                Ok(answer)
+            }
+            Err(e) => Err(self.fail(e)),
+        }
     }
 }
 
@@ -202,32 +212,43 @@ impl Model for Version {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let (began, rows) = (self.core.begin(), request.rows());
-        let result = match &self.parts.stack {
-            Some(stack) => stack.call(request, ctx),
-            None => self.core.model.call(request, ctx),
+        let (core, rows) = (&self.core, request.rows());
+        let Some(stack) = &self.parts.stack else {
+            let mut reply = core.plain(rows, ctx, |model, ctx| model.call(request, ctx))?;
+            reply.set_version(self.number());
+            return Ok(reply);
         };
-        let result = result.map_err(|e| self.core.name_error(e)).map(|mut reply| {
-            self.core.sign(&mut reply, ctx);
-            reply
-        });
-        if self.parts.stack.is_none() && result.is_ok() {
-            self.core.counts.metrics.ran(rows, ctx.receipt.run);
+        let began = core.begin();
+        ctx.arrive(began);
+        let result = stack.call(request, ctx);
+        let ended = ctx.ended().unwrap_or_else(Instant::now);
+        ctx.leave();
+        match result {
+            Ok(mut reply) => {
+                core.sign(&mut reply, ctx);
+                let took = ended.saturating_duration_since(began);
+                core.counts.metrics.answered(rows, took, &ctx.receipt);
+                Ok(reply)
+            }
+            Err(e) => Err(core.fail(e)),
         }
-        self.core.end(result.as_ref().map(|_| &ctx.receipt), rows, began);
-        result
     }
 
-    fn submit(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
+    fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
         let (began, rows) = (self.core.begin(), request.rows());
         let core = self.core.clone();
         let asked = self.parts.stack.clone().unwrap_or_else(|| self.core.lane());
+        ctx.arrive(began);
         let done = Done::new(move |result: Result<Reply>, mut ctx: Ctx| {
-            let result = result.map_err(|e| core.name_error(e)).map(|mut reply| {
-                core.sign(&mut reply, &mut ctx);
-                reply
-            });
-            core.end(result.as_ref().map(|_| &ctx.receipt), rows, began);
+            ctx.leave();
+            let result = match result {
+                Ok(mut reply) => {
+                    core.sign(&mut reply, &mut ctx);
+                    core.counts.metrics.answered(rows, began.elapsed(), &ctx.receipt);
+                    Ok(reply)
+                }
+                Err(e) => Err(core.fail(e)),
+            };
             // The lease ends before the caller hears of the answer.
             drop(core);
             done.call(result, ctx);
@@ -243,22 +264,13 @@ impl Model for Version {
         self.core.model.estimated_ns(rows)
     }
 
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+    fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {
         if self.parts.stack.is_some() {
-            return self.predict(Features::F32 { data: row, rows: 1, width: row.len() });
+            let features = Features::F32 { data: row, rows: 1, width: row.len() };
+            return self.call(&Request::Row(features), ctx)?.into_row();
         }
-        let core = &self.core;
-        let began = core.begin();
-        let result = core.model.predict_row(row).map_err(|e| core.name_error(e)).map(|mut p| {
-            p.model_version = self.number();
-            p.receipt.version = self.number();
-            p.receipt.model = Some(core.name.clone());
-            p
-        });
-        if let Ok(p) = &result {
-            core.counts.metrics.ran(1, p.receipt.run);
-        }
-        core.end(result.as_ref().map(|p| &p.receipt), 1, began);
-        result
+        let mut prediction = self.core.plain(1, ctx, |model, ctx| model.call_row(row, ctx))?;
+        prediction.model_version = self.number();
+        Ok(prediction)
     }
 }

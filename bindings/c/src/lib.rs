@@ -33,6 +33,7 @@ mod outputs;
 mod pointer;
 mod policies;
 mod predict;
+mod report;
 mod repository;
 mod request;
 #[allow(dead_code, reason = "constants for readers of the header")]

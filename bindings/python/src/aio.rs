@@ -137,11 +137,11 @@ fn reply_out(
     match result.map_err(|e| exception(py, &e))? {
         Reply::Row(mut prediction) => {
             prediction.receipt = receipt;
-            Ok(Py::new(py, Prediction::new(prediction))?.into_any())
+            Ok(Py::new(py, Prediction::new(*prediction))?.into_any())
         }
         Reply::Batch(mut predictions) => {
             predictions.receipt = receipt;
-            Ok(Py::new(py, Predictions::new(predictions))?.into_any())
+            Ok(Py::new(py, Predictions::new(*predictions))?.into_any())
         }
         Reply::Tensors(outputs) => outputs_out(py, outputs),
         _ => Err(raise(py, ErrorKind::Internal, "an answer of an unknown kind")),

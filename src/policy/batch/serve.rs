@@ -86,11 +86,7 @@ fn tell(entry: Entry, (result, receipt): Told) {
 
 /// The time inside the library counts from the arrival, not from the run.
 fn stamp(mut reply: Reply, arrived: Instant) -> Reply {
-    match &mut reply {
-        Reply::Row(p) => p.latency = arrived.elapsed(),
-        Reply::Batch(p) => p.latency = arrived.elapsed(),
-        Reply::Tensors(_) => {}
-    }
+    reply.set_latency(arrived.elapsed());
     reply
 }
 

@@ -233,32 +233,34 @@ impl Model for Cache {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let began = Instant::now();
+        let began = ctx.arrived();
         match self.plan(request, ctx, began)? {
             Step::Pass => self.inner.call(request, ctx),
             Step::Run(job) => self.fly(&job, ctx, began),
             Step::Found(entry) => {
                 self.sign(ctx, CacheUse::Hit);
-                Ok(whole_reply(&entry, began))
+                Ok(whole_reply(&entry, ctx, began))
             }
-            Step::Joined(batch) => {
+            Step::Joined(mut batch) => {
                 self.sign(ctx, CacheUse::Hit);
-                Ok(Reply::Batch(Predictions { latency: began.elapsed(), ..*batch }))
+                batch.latency = ctx.end_run(began);
+                Ok(Reply::Batch(batch))
             }
         }
     }
 
     fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
-        let began = Instant::now();
+        let began = ctx.arrived();
         match contain(|| self.plan(&request, &ctx, began)) {
             Ok(Step::Pass) => self.inner.clone().submit(request, ctx, done),
             Ok(Step::Found(entry)) => {
                 self.sign(&mut ctx, CacheUse::Hit);
-                done.call(Ok(whole_reply(&entry, began)), ctx);
+                let reply = whole_reply(&entry, &mut ctx, began);
+                done.call(Ok(reply), ctx);
             }
-            Ok(Step::Joined(batch)) => {
+            Ok(Step::Joined(mut batch)) => {
                 self.sign(&mut ctx, CacheUse::Hit);
-                let batch = Predictions { latency: began.elapsed(), ..*batch };
+                batch.latency = ctx.end_run(began);
                 done.call(Ok(Reply::Batch(batch)), ctx);
             }
             Ok(Step::Run(job)) => self.fly_later(Asked { job, ctx, done, began }),

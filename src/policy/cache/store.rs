@@ -268,7 +268,8 @@ impl CacheStore {
 
 fn strip(kept: &mut Kept) {
     let (receipt, latency) = match kept {
-        Kept::Row(p) | Kept::Whole(Reply::Row(p)) => (&mut p.receipt, &mut p.latency),
+        Kept::Row(p) => (&mut p.receipt, &mut p.latency),
+        Kept::Whole(Reply::Row(p)) => (&mut p.receipt, &mut p.latency),
         Kept::Whole(Reply::Batch(p)) => (&mut p.receipt, &mut p.latency),
         Kept::Whole(Reply::Tensors(_)) => return,
     };
@@ -279,7 +280,8 @@ fn strip(kept: &mut Kept) {
 /// Bytes of an answer beyond its own size, roughly.
 fn heap_bytes(kept: &Kept) -> u64 {
     match kept {
-        Kept::Row(p) | Kept::Whole(Reply::Row(p)) => row_bytes(p),
+        Kept::Row(p) => row_bytes(p),
+        Kept::Whole(Reply::Row(p)) => row_bytes(p),
         Kept::Whole(Reply::Batch(p)) => batch_bytes(p),
         Kept::Whole(Reply::Tensors(outputs)) => outputs_bytes(outputs),
     }

@@ -65,7 +65,7 @@ fn by_rows(
             latency: Duration::ZERO,
             receipt: Default::default(),
         };
-        Ok(if alone { Reply::Row(predictions.row(0)?) } else { Reply::Batch(predictions) })
+        Ok(if alone { predictions.row(0)?.into() } else { predictions.into() })
     })
     .with_digest("rows")
 }
@@ -330,7 +330,7 @@ fn what_is_kept_carries_no_receipt_of_the_first_caller() {
     let mut row: Prediction = info.predict_row(&[1.0, 2.0]).unwrap();
     row.latency = Duration::from_secs(5);
     let entry = store.keep(&key, store::Kept::Row(row), Instant::now());
-    let row = whole_reply(&entry, Instant::now()).into_row().unwrap();
+    let row = whole_reply(&entry, &mut Ctx::default(), Instant::now()).into_row().unwrap();
     assert_eq!(row.receipt, Default::default());
     assert!(row.latency < Duration::from_secs(5));
     // The two ways to write the same row down are one key.
