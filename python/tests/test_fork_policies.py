@@ -103,7 +103,10 @@ def test_a_child_of_a_process_that_watches_records_and_times(iris: Case, tmp_pat
         return [a.prediction for a in answers]
 
     def serves() -> bool:
-        return asyncio.run(ask()) == labels and manager.predict("iris", iris.rows[0]).model_version == 1
+        return (
+            asyncio.run(ask()) == labels
+            and manager.predict("iris", iris.rows[0]).model_version == 1
+        )
 
     def leaves() -> bool:
         same = serves()

@@ -34,6 +34,8 @@ mod _native {
     #[pymodule_export]
     use crate::events::Events;
     #[pymodule_export]
+    use crate::gil::detach_above;
+    #[pymodule_export]
     use crate::info::{Info, Stats, VersionStats};
     #[pymodule_export]
     use crate::logs::{flush_logs, set_log_sink};

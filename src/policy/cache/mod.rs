@@ -209,7 +209,7 @@ impl Cache {
     }
 
     fn flights(&self, key: &Key) -> &Flights<Key, Arc<Entry>> {
-        &self.flights[key.hash()[1] as usize % FLIGHT_TABLES]
+        &self.flights[key.part(FLIGHT_TABLES)]
     }
 }
 
