@@ -82,7 +82,7 @@ impl ModelManager {
             if let Some(record) = &model.record {
                 let mut options = RecordOptions::default();
                 set!(options.sample => record.sample, options.max_bytes => record.max_bytes);
-                manager.record(name, &record.path, options)?;
+                manager.record_to_free(name, &record.path, options)?;
             }
         }
         Ok(manager)

@@ -16,6 +16,7 @@ mod memory;
 mod operate;
 mod policies;
 mod recent;
+mod recording;
 mod registry;
 mod repository;
 mod slot;
