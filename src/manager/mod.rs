@@ -314,7 +314,13 @@ impl ModelManager {
             Some(served) => served.driver.clone(),
             None => return Err(repository::none()),
         };
-        Ok(driver.refresh())
+        let (report, wake) = driver.refresh();
+        if wake.is_some()
+            && let Some(served) = &*self.registry.repository.lock()
+        {
+            served.look_again();
+        }
+        Ok(report)
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>> {
