@@ -146,7 +146,8 @@ impl ModelManager {
         Ok(ModelHandle::following(slot))
     }
 
-    /// As [`ModelManager::load_from`], from a file or a folder with one.
+    /// As [`ModelManager::load_from`], from a file. The golden requests beside it are asked
+    /// first.
     ///
     /// # Errors
     /// As [`ModelManager::load_from`].
