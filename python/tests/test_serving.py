@@ -154,6 +154,12 @@ def test_a_gate_keeps_out_what_answers_otherwise(iris: Case, iris_v2: Case, tmp_
     manager.reload("iris", gate=ms.Gate(golden=golden))
     report = manager.gate_report("iris")
     assert report is not None and (report.golden, report.golden_failed) == (1, 0)
+    # A gate may be used again, whatever its requests came from.
+    gate = ms.Gate(golden=(request for request in golden))
+    for _ in range(2):
+        manager.reload("iris", gate=gate)
+        report = manager.gate_report("iris")
+        assert report is not None and report.golden == 1
     lines = tmp_path / "golden.jsonl"
     lines.write_text(f'{{"row": {iris.rows[0].tolist()}, "prediction": {label + 1}}}\n')
     with pytest.raises(ms.InvalidModelError, match="golden request of line 1"):

@@ -82,7 +82,7 @@ impl ModelManager {
             if let Some(record) = &model.record {
                 let mut options = RecordOptions::default();
                 set!(options.sample => record.sample, options.max_bytes => record.max_bytes);
-                manager.record(name, &record.path, options)?;
+                manager.record_to_free(name, &record.path, options)?;
             }
         }
         Ok(manager)
@@ -243,8 +243,7 @@ fn policies(model: &ModelConfig) -> Policies {
 
 fn batching(config: &BatchingConfig) -> BatchOptions {
     let mut options = BatchOptions {
-        // Asking for batching without a size means batching.
-        max_batch_size: 32,
+        max_batch_size: BatchingConfig::DEFAULT_MAX_BATCH_SIZE,
         preferred_batch_sizes: config.preferred_batch_sizes.clone(),
         batch_invariant: config.batch_invariant,
         ..BatchOptions::default()
@@ -356,4 +355,59 @@ fn gate(config: &GateConfig) -> Gate {
     };
     set!(gate.replay_last => config.replay_last);
     gate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FnModel;
+    use std::sync::Arc;
+
+    fn manager() -> ModelManager {
+        let manager = ModelManager::new(ManagerOptions { keep_versions: 2, ..Default::default() });
+        let model = |factor: f32| -> ModelSource {
+            ModelSource::Model(Arc::new(FnModel::regressor(1, move |row| Ok(factor * row[0]))))
+        };
+        manager.load_from("m", model(1.0), &LoadOptions::default()).unwrap();
+        manager.load_version("m", model(2.0), &ReloadOptions::default()).unwrap();
+        manager
+    }
+
+    /// The last values that the check of a file lets pass: whatever it accepts has to be accepted
+    /// by the policies too, or the error has no line and comes after models were loaded.
+    #[test]
+    fn what_the_file_check_accepts_the_policies_accept() {
+        let manager = manager();
+        for text in [
+            "[batching]",
+            "[batching]\npreferred_batch_sizes = [1, 32]",
+            "[batching]\nmax_batch_size = 1\nconcurrency = 1024",
+            "[breaker]\nopen_for = \"60s\"",
+            "[breaker]\nmax_open_for = \"5s\"",
+            "[breaker]\nfailure_ratio = 1\nslow_call = 1\nslow_ratio = 1\nmin_requests = 1\n\
+             probes = 1",
+            "[canary]\nversion = 2\n[canary.promote]\nmax_latency_ratio = 1\n\
+             max_disagreement = 0.999\nmax_error_increase = 0.999\nalpha = 0.999\n\
+             min_requests = 1\nsteps = [100]",
+            "[canary]\nversion = 2\npercent = 100",
+            "[shadow]\nversion = 2\npercent = 0\nmax_pending = 1\ntolerance = 0",
+            "[[fallback]]\nversion = 2\non = [\"invalid_model\", \"unsupported\", \
+             \"limit_exceeded\", \"not_found\", \"already_exists\", \"not_ready\", \"overloaded\", \
+             \"deadline_exceeded\", \"permission_denied\", \"io\", \"execution\", \"internal\"]",
+            "[admission]\nmax_in_flight = 1",
+            "[cache]\ncapacity = 1\nttl = \"1ns\"",
+        ] {
+            manager.configure("m", text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        }
+        // What passes neither is told with its place.
+        for (text, place) in [
+            ("[batching]\npreferred_batch_sizes = [33]", "line 2, column 25"),
+            ("[breaker]\nopen_for = \"61s\"", "line 2, column 12"),
+            ("[breaker]\nmax_open_for = \"4s\"", "line 2, column 16"),
+            ("[[fallback]]\nversion = 2\non = [\"io\", \"cancelled\"]", "line 3, column 13"),
+        ] {
+            let e = manager.configure("m", text).expect_err(text);
+            assert!(e.to_string().contains(place), "{text}: {e}");
+        }
+    }
 }

@@ -186,6 +186,15 @@ impl ModelHandle {
         }
     }
 
+    /// Most bytes of a request (`RequestLimits::request_bytes`) that any version takes which this
+    /// handle can ask. For hosts that copy what they are given and have to bound the copy.
+    pub fn max_request_bytes(&self) -> u64 {
+        match &self.pinned {
+            Some(version) => version.core.max_request_bytes(),
+            None => self.slot.max_request_bytes(),
+        }
+    }
+
     /// As [`ModelHandle::estimated_ns`] for a call that does nothing but run the model; `None`
     /// when it may wait: behind policies, for a version to be loaded again, or for its error.
     pub fn expected_ns(&self, rows: usize) -> Option<u64> {

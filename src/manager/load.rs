@@ -1,7 +1,7 @@
 //! Loading a version of a name: aside, tried out, and only then published.
 
 use super::events::VersionState;
-use super::gate::{Gate, GateReport};
+use super::gate::{Gate, GateReport, GoldenFiles};
 use super::slot::{Origin, Serving, Slot};
 use super::version::Version;
 use crate::error::{Result, bail, ensure, err};
@@ -46,7 +46,7 @@ pub(super) enum Activation {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ModelSource {
-    /// A file, or a folder with one.
+    /// A model file.
     Path(PathBuf),
     /// The content of a file.
     Bytes(Bytes),
@@ -96,6 +96,8 @@ pub(super) struct Add<'a> {
     pub activation: Activation,
     pub allow_signature_change: bool,
     pub gate: Option<&'a Gate>,
+    /// The files of golden and warm-up requests; `None` reads those beside the model file.
+    pub golden: Option<GoldenFiles>,
     /// Accept any number that is not taken, not only rising ones.
     pub any_number: bool,
     /// A last check of what was loaded.
@@ -111,6 +113,7 @@ impl Add<'_> {
             activation,
             allow_signature_change: false,
             gate: None,
+            golden: None,
             any_number: false,
             confirm: None,
         }
@@ -173,7 +176,7 @@ impl Slot {
             Ok(version)
         };
         let result = self
-            .build(&source, &options, add.allow_signature_change, add.gate, loading)
+            .build(&source, &options, add.allow_signature_change, add.gate, add.golden, loading)
             .and_then(confirmed);
         match result {
             Ok(version) => {
@@ -216,7 +219,8 @@ impl Slot {
             );
             Ok(version)
         };
-        let result = self.build(&source, &origin.options, true, None, loading).and_then(same_file);
+        let result =
+            self.build(&source, &origin.options, true, None, None, loading).and_then(same_file);
         match result {
             Ok(version) => self.publish(version, Activation::Beside, loading.keep),
             Err(e) => {
@@ -232,6 +236,7 @@ impl Slot {
         options: &LoadOptions,
         allow_signature_change: bool,
         gate: Option<&Gate>,
+        golden: Option<GoldenFiles>,
         loading: &mut Loading,
     ) -> Result<Version> {
         let number = options.version.unwrap_or(1);
@@ -256,10 +261,12 @@ impl Slot {
             same_signature(&serving.info().signature, &version.info().signature)?;
         }
         self.memory.make_room(version.info().weight_bytes, &self.name)?;
-        let golden = match source {
-            ModelSource::Path(path) => super::gate::golden_beside(path, &version)?,
-            _ => Vec::new(),
+        let files = match (golden, source) {
+            (Some(files), _) => files,
+            (None, ModelSource::Path(path)) => super::gate::golden_beside(path)?,
+            (None, _) => Vec::new(),
         };
+        let golden = super::gate::golden_requests(&files, &version)?;
         let report = at_low_priority(|| {
             super::gate::examine(gate, &golden, serving.as_deref(), &version, &self.recent)
         })?;

@@ -16,6 +16,7 @@ mod memory;
 mod operate;
 mod policies;
 mod recent;
+mod recording;
 mod registry;
 mod repository;
 mod slot;
@@ -145,7 +146,8 @@ impl ModelManager {
         Ok(ModelHandle::following(slot))
     }
 
-    /// As [`ModelManager::load_from`], from a file or a folder with one.
+    /// As [`ModelManager::load_from`], from a file. The golden requests beside it are asked
+    /// first.
     ///
     /// # Errors
     /// As [`ModelManager::load_from`].
@@ -313,7 +315,13 @@ impl ModelManager {
             Some(served) => served.driver.clone(),
             None => return Err(repository::none()),
         };
-        Ok(driver.refresh())
+        let (report, wake) = driver.refresh();
+        if wake.is_some()
+            && let Some(served) = &*self.registry.repository.lock()
+        {
+            served.look_again();
+        }
+        Ok(report)
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>> {

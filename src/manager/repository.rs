@@ -16,7 +16,6 @@ use crate::repo::{
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -79,15 +78,13 @@ pub(super) struct Driver {
     /// How each version stands; held while a refresh works.
     states: Mutex<States>,
     registry: Weak<Registry>,
-    /// Set by the watcher while a refresh works: it looks once more.
-    again: AtomicBool,
 }
 
 /// A driver with its watcher; dropped together with the manager.
 pub(super) struct Served {
     pub(super) driver: Arc<Driver>,
     /// Ends the watching thread when dropped.
-    _watcher: Option<Watcher>,
+    watcher: Option<Watcher>,
 }
 
 impl Served {
@@ -115,41 +112,44 @@ impl Served {
             rules,
             states: Mutex::default(),
             registry: Arc::downgrade(registry),
-            again: AtomicBool::new(false),
         });
         let report = driver.refresh_until_settled();
         let watcher = match watch {
             Some(options) => {
                 let watched: Weak<Driver> = Arc::downgrade(&driver);
-                let on_change = move || {
-                    if let Some(driver) = watched.upgrade() {
-                        driver.refresh_if_idle();
-                    }
-                };
+                let on_change = move || watched.upgrade()?.refresh_if_idle();
                 Some(Watcher::start(vec![root.to_path_buf()], options, Box::new(on_change))?)
             }
             None => None,
         };
-        Ok((Served { driver, _watcher: watcher }, report))
+        Ok((Served { driver, watcher }, report))
+    }
+
+    /// Lets the watcher look soon: it then knows when to look again.
+    pub(super) fn look_again(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.poke();
+        }
     }
 }
 
 impl Driver {
-    /// Looks once; a version whose files have not settled yet is left for the next look.
-    pub(super) fn refresh(&self) -> RefreshReport {
+    /// Looks once; a version whose files have not settled yet is left for the next look. Answers
+    /// when that is due, too.
+    pub(super) fn refresh(&self) -> (RefreshReport, Option<Instant>) {
         let mut states = self.states.lock();
         let mut report = RefreshReport::default();
-        self.step(&mut states, &mut report);
-        report
+        let wake = self.step(&mut states, &mut report);
+        (report, wake)
     }
 
-    /// The watcher's call: where a refresh is under way already, that one looks once more.
-    fn refresh_if_idle(&self) {
-        // Pairs with the swap below: a change that was seen during a look is looked at again.
-        self.again.store(true, Ordering::SeqCst);
-        let Some(mut states) = self.states.try_lock() else { return };
-        while self.again.swap(false, Ordering::SeqCst) {
-            self.step(&mut states, &mut RefreshReport::default());
+    /// The watcher's call, which never waits: where a refresh is under way already, it is to call
+    /// again soon, since that one may have passed by what it was called for. Answers when to look
+    /// again.
+    fn refresh_if_idle(&self) -> Option<Instant> {
+        match self.states.try_lock() {
+            Some(mut states) => self.step(&mut states, &mut RefreshReport::default()),
+            None => Some(Instant::now()),
         }
     }
 
@@ -256,6 +256,7 @@ impl Driver {
             activation,
             allow_signature_change: special.reload.allow_signature_change,
             gate: special.reload.gate.as_ref(),
+            golden: Some(found.golden_files()?),
             any_number: true,
             confirm: Some(&|info| found.confirm(&info.digest)),
         })?;
@@ -321,4 +322,128 @@ pub(super) fn ensure_none(served: Option<&Served>) -> Result<()> {
 /// The error of a manager without a repository.
 pub(super) fn none() -> Error {
     err!(NotFound, "the manager serves no repository: call serve_repository first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Event, EventKind, ManagerOptions, ModelManager};
+    use super::*;
+    use crate::repo::tests::Folder;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    /// Longer than any test may take.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    fn iris() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/iris_v1/model.onnx")
+    }
+
+    /// A folder with version 1 of `iris`.
+    fn folder() -> Folder {
+        let folder = Folder::new();
+        let model = folder.dir("iris/1").join("model.onnx");
+        std::fs::copy(iris(), model).unwrap();
+        folder
+    }
+
+    fn rules() -> RepositoryRules {
+        let mut rules = RepositoryRules::default();
+        rules.files.settle = Duration::from_millis(1);
+        rules
+    }
+
+    #[test]
+    fn text_files_that_may_have_been_cut_are_refused() {
+        let golden = r#"{"row": [5.9, 3.0, 5.1, 1.8]}"#;
+        for name in ["golden.jsonl", "warmup.jsonl"] {
+            let folder = folder();
+            let file = folder.0.join("iris/1").join(name);
+            let serve = || {
+                let manager = ModelManager::default();
+                manager.serve_repository(&folder.0, rules()).unwrap()
+            };
+            std::fs::write(&file, golden).unwrap();
+            let report = serve();
+            let [(_, 1, reason)] = &report.failed[..] else { panic!("{report:?}") };
+            assert!(reason.contains("does not end with a line's end"), "{reason}");
+            std::fs::write(&file, format!("{golden}\n")).unwrap();
+            let report = serve();
+            assert_eq!(report.loaded, [("iris".to_string(), 1)], "{report:?}");
+        }
+    }
+
+    #[test]
+    fn golden_requests_are_what_the_manifest_says() {
+        use sha2::{Digest, Sha256};
+        let hex = |bytes: &[u8]| -> String {
+            Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+        };
+        let folder = folder();
+        let version = folder.0.join("iris/1");
+        std::fs::write(version.join("golden.jsonl"), "{\"row\": [5.9, 3.0, 5.1, 1.8]}").unwrap();
+        let lines: String = ["model.onnx", "golden.jsonl"]
+            .map(|name| format!("{}  {name}\n", hex(&std::fs::read(version.join(name)).unwrap())))
+            .concat();
+        std::fs::write(version.join("manifest.sha256"), lines).unwrap();
+        // A manifest vouches for the last line, end or not.
+        let manager = ModelManager::default();
+        let report = manager.serve_repository(&folder.0, rules()).unwrap();
+        assert_eq!(report.loaded, [("iris".to_string(), 1)], "{report:?}");
+        assert_eq!(manager.gate_report("iris").unwrap().unwrap().golden, 1);
+    }
+
+    #[test]
+    fn a_watched_version_is_tried_again_when_that_is_due_not_at_the_next_poll() {
+        let folder = folder();
+        let bytes = ModelManager::default()
+            .load("m", iris(), &LoadOptions::default())
+            .unwrap()
+            .info()
+            .unwrap()
+            .weight_bytes;
+        // Room for one model, which another has.
+        let size = std::fs::metadata(iris()).unwrap().len();
+        let memory_budget = Some(bytes.max(size));
+        let manager = ModelManager::new(ManagerOptions { memory_budget, ..Default::default() });
+        manager.load("other", iris(), &LoadOptions::default()).unwrap();
+        let mut rules = rules();
+        rules.backoff.initial = Duration::from_millis(1);
+        rules.watch = Some(WatchOptions {
+            poll_interval: NEVER,
+            quiet: Duration::from_millis(1),
+            use_notify: false,
+        });
+        let report = manager.serve_repository(&folder.0, rules).unwrap();
+        assert!(report.loaded.is_empty() && !report.failed.is_empty(), "{report:?}");
+        let events = manager.events();
+        manager.unload("other").unwrap();
+        let serves = |e: &Event| &*e.model == "iris" && matches!(e.kind, EventKind::Serving { .. });
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let event = events.next_within(left).expect("it is never tried again");
+            if serves(&event) {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_of_the_watcher_during_a_refresh_is_not_lost() {
+        let folder = folder();
+        let registry = Arc::new(Registry::new(ManagerOptions::default()));
+        let (served, _) = Served::start(&folder.0, rules(), &registry).unwrap();
+        let under_way = served.driver.states.lock();
+        let looked = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let again = served.driver.refresh_if_idle();
+                looked.store(again.is_some_and(|at| at <= Instant::now()), SeqCst);
+            });
+        });
+        assert!(looked.load(SeqCst), "it asks to be called again, at once");
+        drop(under_way);
+        assert!(served.driver.refresh_if_idle().is_none(), "there is nothing to wait for");
+    }
 }

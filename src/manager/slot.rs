@@ -215,6 +215,17 @@ impl Slot {
         })
     }
 
+    /// Most bytes of a request that any version takes that can be asked.
+    pub(super) fn max_request_bytes(&self) -> u64 {
+        self.cell.with(|state| {
+            let parked = match &state.serving {
+                Serving::Parked(origin) => origin.options.request_limits.request_bytes,
+                Serving::Version(_) | Serving::Nobody => 0,
+            };
+            state.versions.values().map(|v| v.core.max_request_bytes()).fold(parked, u64::max)
+        })
+    }
+
     /// What a call costs that goes straight to the serving version; `None` where it does not.
     pub(super) fn expected_ns(&self, rows: usize) -> Option<u64> {
         self.cell.with(|state| Slot::plain(state).and_then(|version| version.expected_ns(rows)))

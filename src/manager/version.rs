@@ -130,6 +130,11 @@ impl Core {
         made
     }
 
+    /// Most bytes of a request that it takes.
+    pub(super) fn max_request_bytes(&self) -> u64 {
+        self.options.request_limits.request_bytes
+    }
+
     /// Where it came from, to load it again.
     pub(super) fn origin(&self) -> Origin {
         Origin {

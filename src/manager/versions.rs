@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 impl Slot {
     /// Takes the name out of service; requests under way and leases keep their version.
     pub(super) fn retire(&self) {
-        let _loading = self.loading.lock();
+        let loading = self.loading.lock();
         let versions = self.cell.update(|state| {
             let next = State {
                 versions: BTreeMap::new(),
@@ -33,6 +33,9 @@ impl Slot {
         for number in versions.keys() {
             self.enter(*number, VersionState::Unloading, None);
         }
+        // May wait for the disk: no load of this name has to wait with it.
+        drop(loading);
+        self.stop_recording();
     }
 
     /// Moves or makes a label.

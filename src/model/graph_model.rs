@@ -88,6 +88,11 @@ fn labels_of(tensor: &Tensor) -> Option<Labels> {
 }
 
 impl GraphModel {
+    /// What a request of this model may cost.
+    pub fn request_limits(&self) -> &RequestLimits {
+        &self.limits
+    }
+
     /// The steps of the model's plan, in the order in which they run.
     pub fn steps(&self) -> Vec<PlanStep> {
         self.plan.steps()

@@ -6,6 +6,7 @@ mod aio;
 mod array;
 mod asked;
 mod attach;
+mod budget;
 mod error;
 mod events;
 mod gate;

@@ -29,10 +29,12 @@ fn rows(
     count: usize,
     row: impl Fn(usize) -> Option<Prediction>,
 ) {
-    let wanted = expected.answers.as_ref().map(Vec::len);
-    let wanted = wanted.or(expected.probabilities.as_ref().map(Vec::len)).unwrap_or(count);
-    if wanted != count {
-        return comparison.unlike("rows", wanted, count);
+    let answers = expected.answers.as_ref().map(Vec::len);
+    let probabilities = expected.probabilities.as_ref().map(Vec::len);
+    for wanted in [answers, probabilities].into_iter().flatten() {
+        if wanted != count {
+            return comparison.unlike("rows", wanted, count);
+        }
     }
     for i in 0..count {
         let Some(got) = row(i) else {
