@@ -99,7 +99,8 @@ pub struct BreakerConfig {
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub open_for: Option<Duration>,
-    /// The longest that repeated failures make it stay open. Default: 60 s.
+    /// The longest that repeated failures make it stay open. Default: 60 s, or `open_for` where
+    /// that is more.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub max_open_for: Option<Duration>,

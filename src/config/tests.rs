@@ -369,9 +369,8 @@ fn keys_that_do_not_agree_are_named_with_their_place() {
             "models.a.batching.concurrency at line 7, column 15: expected at most 1024, got 1025",
         ),
         (
-            "[models.a.breaker]\nopen_for = \"2m\"",
-            "models.a.breaker.open_for at line 7, column 12: expected at most max_open_for, 60s, \
-             got 120s",
+            "[models.a.breaker]\nmax_open_for = \"4s\"",
+            "models.a.breaker.max_open_for at line 7, column 16: expected at least open_for, 5s",
         ),
         (
             "[models.a.breaker]\nslow_ratio = 0.5",
