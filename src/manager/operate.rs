@@ -170,7 +170,7 @@ impl ModelManager {
     /// file is there; else as [`Recorder::start`].
     pub fn record(&self, name: &str, path: impl AsRef<Path>, options: RecordOptions) -> Result<()> {
         let slot = self.slot(name)?;
-        let _loading = slot.loading.lock();
+        let _loading = slot.change();
         if slot.recorder.load().is_some() {
             let e = err!(AlreadyExists, "is recorded already: call stop_recording first");
             return Err(e.with_model(name));
