@@ -23,6 +23,7 @@ use crate::policy::route::{CanaryErrors, PromotionOptions, RouterOptions, Shadow
 use crate::record::RecordOptions;
 use crate::repo::{RepositoryOptions, VersionPolicy, WatchOptions};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Puts a value that the file gives in the place of a default.
 macro_rules! set {
@@ -57,6 +58,8 @@ impl ModelManager {
                 Some(path) => {
                     let source = ModelSource::Path(path.clone());
                     manager.load_from(name, source, &load_options(model))?;
+                    let own = model.gate.as_ref().map(gate).map(Arc::new);
+                    manager.slot(name)?.gate.store(own);
                 }
                 None => {
                     rules.models.insert(name.clone(), repository_model(model));

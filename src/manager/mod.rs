@@ -7,18 +7,23 @@
 mod cell;
 mod configure;
 mod events;
+mod find;
 mod follow;
 mod gate;
 mod handle;
+mod laned;
+mod later;
 mod load;
 mod measured;
 mod memory;
 mod operate;
+mod pinned;
 mod policies;
 mod recent;
 mod recording;
 mod registry;
 mod repository;
+mod settle;
 mod slot;
 mod snapshot;
 mod stats;
@@ -26,6 +31,9 @@ mod statuses;
 mod tell;
 mod version;
 mod versions;
+
+#[cfg(all(test, feature = "onnx"))]
+mod tests;
 
 pub use events::{Event, EventKind, Events, VersionState, VersionStatus};
 pub use gate::{Gate, GateReport, WorstRow};
@@ -37,7 +45,7 @@ pub use repository::{RefreshReport, RepositoryModel, RepositoryRules};
 pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::metrics::{Metrics, MetricsOptions, TextFormat};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply, Request,
@@ -45,7 +53,7 @@ use crate::model::{
 use crate::tensor::Value;
 use bytes::Bytes;
 use load::{Activation, Add};
-use registry::{Registry, check_free};
+use registry::{Registry, not_found};
 use repository::Served;
 use slot::Slot;
 use std::path::Path;
@@ -89,7 +97,8 @@ pub struct ReloadOptions {
     pub load: Option<LoadOptions>,
     /// Accept a new version with other inputs, outputs, task or classes.
     pub allow_signature_change: bool,
-    /// What the new version has to show before it serves.
+    /// What the new version has to show before it serves; `None` is what the configuration file
+    /// says of the model, where it says something.
     pub gate: Option<Gate>,
 }
 
@@ -124,7 +133,7 @@ impl ModelManager {
     /// starting with a dot.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken, `InvalidArgument` for a name of another form,
+    /// `AlreadyExists` when the name is taken, also by a load under way, `InvalidArgument` for a name of another form,
     /// `LimitExceeded` when the manager's memory budget or number of models is used up; else as
     /// [`crate::load`]. Nothing is changed then.
     pub fn load_from(
@@ -135,7 +144,7 @@ impl ModelManager {
     ) -> Result<ModelHandle> {
         let registry = &self.registry;
         check_name(name)?;
-        check_free(name, &registry.slots.load())?;
+        let _name = registry.reserve(name)?;
         let slot = Slot::new(name, registry.options.keep_versions, registry);
         slot.add(Add {
             options: Some(self.with_defaults(options)),
@@ -256,7 +265,7 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name.
     pub fn gate_report(&self, name: &str) -> Result<Option<Arc<GateReport>>> {
-        Ok(self.slot(name)?.loading.lock().gate_report.clone())
+        Ok(self.slot(name)?.gate_report.load_full())
     }
 
     /// Answers a request in any form with the model `name`: see [`ModelHandle::call`].
@@ -264,12 +273,12 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name; else as the model's.
     pub fn call(&self, name: &str, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        self.slot(name)?.call(request, ctx)
+        self.asked(name)?.call(request, ctx)
     }
 
     /// As [`ModelManager::call`], on another thread: see [`ModelHandle::submit`].
     pub fn submit(&self, name: &str, request: Request<'static>, ctx: Ctx, done: Done) {
-        match self.slot(name) {
+        match self.asked(name) {
             Ok(slot) => slot.submit(request, ctx, done),
             Err(e) => done.call(Err(e), ctx),
         }
@@ -325,7 +334,20 @@ impl ModelManager {
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>> {
-        self.registry.slots.load().get(name).cloned().ok_or_else(|| self.registry.not_found(name))
+        self.registry.slots.load().get(name).cloned().ok_or_else(|| not_found(name))
+    }
+
+    /// The slot that a request names.
+    fn asked(&self, name: &str) -> Result<Arc<Slot>> {
+        self.slot(name).map_err(|e| self.unknown(e))
+    }
+
+    /// Counts a request for a model that is not there.
+    fn unknown(&self, e: Error) -> Error {
+        let unknown = self.registry.metrics.unknown();
+        unknown.begin();
+        unknown.failed(e.kind());
+        e
     }
 
     /// A handle bound to the name: it always answers with the version serving now.
@@ -364,7 +386,7 @@ impl ModelManager {
     pub fn predict_row(&self, name: &str, row: &[f32]) -> Result<Prediction> {
         match self.registry.slots.load().get(name) {
             Some(slot) => slot.predict_row(row),
-            None => Err(self.registry.not_found(name)),
+            None => Err(self.unknown(not_found(name))),
         }
     }
 
@@ -373,7 +395,7 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name; else as the model's.
     pub fn predict(&self, name: &str, row: Features<'_>) -> Result<Prediction> {
-        self.slot(name)?.predict(row)
+        self.asked(name)?.predict(row)
     }
 
     /// Predicts a batch: see [`crate::Model::predict_batch`].
@@ -381,7 +403,7 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name; else as the model's.
     pub fn predict_batch(&self, name: &str, rows: Features<'_>) -> Result<Predictions> {
-        self.slot(name)?.predict_batch(rows)
+        self.asked(name)?.predict_batch(rows)
     }
 
     /// Runs named inputs to named outputs: see [`crate::Model::run`].
@@ -394,7 +416,7 @@ impl ModelManager {
         inputs: Vec<(String, Value)>,
         outputs: &[&str],
     ) -> Result<Vec<(String, Value)>> {
-        self.slot(name)?.run(inputs, outputs)
+        self.asked(name)?.run(inputs, outputs)
     }
 
     /// How long this manager has existed.

@@ -54,7 +54,7 @@ impl ModelManager {
 
 impl Slot {
     fn record_with(&self, start: impl FnOnce() -> Result<Recorder>) -> Result<()> {
-        let _loading = self.loading.lock();
+        let _change = self.change();
         if self.recorder.load().is_some() {
             let e = err!(AlreadyExists, "is recorded already: call stop_recording first");
             return Err(e.with_model(&self.name));

@@ -8,9 +8,11 @@ use super::slot::Slot;
 use crate::error::{Error, Result, ensure, err};
 use crate::limits::MAX_MODELS;
 use crate::metrics::Metrics;
+use crate::process::OwnLock;
+use crate::sync::MutexGuard;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,8 +23,9 @@ pub(super) struct Registry {
     pub(super) options: ManagerOptions,
     /// Copied on load and unload, read without a lock.
     pub(super) slots: ArcSwap<Slots>,
-    /// Serialises load and unload, never held while a file is read.
-    pub(super) changes: Mutex<()>,
+    /// Serialises load and unload, never held while a file is read. The names of models that are
+    /// being loaded.
+    changes: OwnLock<HashSet<String>>,
     pub(super) events: Arc<EventBus>,
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
@@ -37,7 +40,7 @@ impl Registry {
         Registry {
             options,
             slots: ArcSwap::default(),
-            changes: Mutex::new(()),
+            changes: OwnLock::new(HashSet::new()),
             events: Arc::default(),
             memory: Arc::new(memory),
             metrics: Arc::new(metrics),
@@ -46,9 +49,24 @@ impl Registry {
         }
     }
 
+    fn changes(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.changes.lock(HashSet::new)
+    }
+
+    /// Takes a name for a model that is to be loaded: nobody else loads under it meanwhile, and
+    /// its metrics are nobody else's.
+    pub(super) fn reserve<'a>(&'a self, name: &'a str) -> Result<Name<'a>> {
+        let mut names = self.changes();
+        check_free(name, &self.slots.load())?;
+        if !names.insert(name.to_string()) {
+            return Err(err!(AlreadyExists, "is being loaded already").with_model(name));
+        }
+        Ok(Name { registry: self, name })
+    }
+
     /// Puts a slot that serves under its name.
     pub(super) fn insert(&self, slot: Arc<Slot>) -> Result<()> {
-        let _guard = self.changes.lock();
+        let _guard = self.changes();
         let slots = self.slots.load();
         check_free(slot.name(), &slots)?;
         ensure!(
@@ -65,14 +83,20 @@ impl Registry {
 
     /// Takes a name out of service.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        let guard = self.changes.lock();
+        let guard = self.changes();
         let mut next: Slots = (**self.slots.load()).clone();
-        let slot = next.remove(name).ok_or_else(|| self.not_found(name))?;
+        let slot = next.remove(name).ok_or_else(|| not_found(name))?;
+        // Before the name is free: what comes after are the series of another model.
+        self.metrics.remove_model(name);
         self.slots.store(Arc::new(next));
         drop(guard);
         // Waits for a reload of this name that is under way, and for that one only.
         slot.retire();
-        self.metrics.remove_model(name);
+        // That reload may have made series again.
+        let names = self.changes();
+        if !names.contains(name) && !self.slots.load().contains_key(name) {
+            self.metrics.remove_model(name);
+        }
         Ok(())
     }
 
@@ -81,12 +105,23 @@ impl Registry {
         names.sort_unstable();
         names
     }
+}
 
-    pub(super) fn not_found(&self, name: &str) -> Error {
-        let loaded = self.names();
-        let list = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
-        err!(NotFound, "no such model is loaded (loaded: {list})").with_model(name)
+/// A name that is taken while a model is loaded under it.
+pub(super) struct Name<'a> {
+    registry: &'a Registry,
+    name: &'a str,
+}
+
+impl Drop for Name<'_> {
+    fn drop(&mut self) {
+        self.registry.changes().remove(self.name);
     }
+}
+
+/// The error of a name that no model has. It names no other: whoever asks may know of none.
+pub(super) fn not_found(name: &str) -> Error {
+    err!(NotFound, "no such model is loaded").with_model(name)
 }
 
 /// Refuses a name that is taken.

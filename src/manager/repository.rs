@@ -2,18 +2,21 @@
 //!
 //! `repo` says what there is and what to do about it; here it is done.
 
+use super::find::Found;
 use super::load::{Activation, Add, ModelSource};
 use super::policies::Policies;
-use super::slot::Slot;
+use super::registry::Name;
+use super::slot::{MAX_LABELS, Slot};
 use super::{Registry, ReloadOptions, check_name};
 use crate::error::{Error, Result, ensure, err};
 use crate::metrics::trace;
 use crate::model::{Classes, LoadOptions, Target};
+use crate::process::OwnLock;
 use crate::repo::{
     self, Action, Backoff, Failure, FoundVersion, Labels, Repository, RepositoryOptions, States,
     VersionPolicy, WatchOptions, Watcher,
 };
-use parking_lot::Mutex;
+use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -76,7 +79,9 @@ pub(super) struct Driver {
     rules: RepositoryRules,
     policies: repo::Policies,
     /// How each version stands; held while a refresh works.
-    states: Mutex<States>,
+    states: OwnLock<States>,
+    /// How each stood after the last look: what a forked child begins with.
+    seen: ArcSwap<States>,
     registry: Weak<Registry>,
 }
 
@@ -102,15 +107,23 @@ impl Served {
                 .collect(),
             unload_missing: rules.unload_missing,
         };
-        for name in rules.models.keys() {
+        for (name, model) in &rules.models {
             check_name(name)?;
+            for label in model.labels.keys() {
+                check_name(label).map_err(|e| e.with_model(name))?;
+            }
+            if model.labels.len() > MAX_LABELS {
+                let e = err!(LimitExceeded, "a model has at most {MAX_LABELS} labels");
+                return Err(e.with_model(name));
+            }
         }
         let watch = rules.watch.clone();
         let driver = Arc::new(Driver {
             repository: Repository::open(root, rules.files.clone())?,
             policies,
             rules,
-            states: Mutex::default(),
+            states: OwnLock::new(States::new()),
+            seen: ArcSwap::default(),
             registry: Arc::downgrade(registry),
         });
         let report = driver.refresh_until_settled();
@@ -137,17 +150,21 @@ impl Driver {
     /// Looks once; a version whose files have not settled yet is left for the next look. Answers
     /// when that is due, too.
     pub(super) fn refresh(&self) -> (RefreshReport, Option<Instant>) {
-        let mut states = self.states.lock();
+        let mut states = self.states.lock(|| self.seen());
         let mut report = RefreshReport::default();
         let wake = self.step(&mut states, &mut report);
         (report, wake)
+    }
+
+    fn seen(&self) -> States {
+        (**self.seen.load()).clone()
     }
 
     /// The watcher's call, which never waits: where a refresh is under way already, it is to call
     /// again soon, since that one may have passed by what it was called for. Answers when to look
     /// again.
     fn refresh_if_idle(&self) -> Option<Instant> {
-        match self.states.try_lock() {
+        match self.states.try_lock(|| self.seen()) {
             Some(mut states) => self.step(&mut states, &mut RefreshReport::default()),
             None => Some(Instant::now()),
         }
@@ -158,7 +175,7 @@ impl Driver {
         const GRACE: Duration = Duration::from_millis(200);
         let patience = self.rules.files.settle.saturating_mul(2).saturating_add(GRACE);
         let until = Instant::now().checked_add(patience);
-        let mut states = self.states.lock();
+        let mut states = self.states.lock(|| self.seen());
         let mut report = RefreshReport::default();
         loop {
             let wake = self.step(&mut states, &mut report);
@@ -193,6 +210,7 @@ impl Driver {
                 Action::Unload { model, version } => self.unload(&model, version, states, report),
             }
         }
+        self.seen.store(Arc::new(states.clone()));
         wake
     }
 
@@ -242,12 +260,34 @@ impl Driver {
             options.threads = registry.options.threads;
         }
         let known = registry.slots.load().get(&*found.model).cloned();
+        let _name: Option<Name<'_>>;
         let slot = match &known {
-            // Its versions come and go as the folder says: none is trimmed.
-            None => Slot::new(&found.model, usize::MAX, &registry),
-            Some(slot) => slot.clone(),
+            None => {
+                _name = Some(registry.reserve(&found.model)?);
+                let slot = Slot::of_repository(&found.model, &registry);
+                slot.gate.store(special.reload.gate.clone().map(Arc::new));
+                slot
+            }
+            Some(slot) => {
+                ensure!(
+                    slot.from_repository,
+                    AlreadyExists,
+                    "a model of this name was loaded from elsewhere: the folder's versions are \
+                     not served"
+                );
+                let there = slot.cell.with(|state| state.versions.get(&found.version).cloned());
+                if let Some(version) = there {
+                    // A child forked in the middle of a look has what that look had loaded.
+                    return found.confirm(&version.info().digest);
+                }
+                slot.clone()
+            }
         };
-        let newest = slot.version(&Target::Serving).map_or(0, |v| v.number());
+        let newest = match slot.find(&Target::Serving) {
+            Ok(Found::Ready(version)) => version.number(),
+            Ok(Found::Parked(number)) => number,
+            Err(_) => 0,
+        };
         let activation =
             if found.version > newest { Activation::Serve } else { Activation::Beside };
         slot.add(Add {
@@ -267,8 +307,11 @@ impl Driver {
             registry.insert(slot.clone())?;
         }
         for (label, version) in &special.labels {
-            if *version == found.version {
-                slot.set_label(label, *version)?;
+            // The version is there already, so that this does not undo its load.
+            if *version == found.version
+                && let Err(e) = slot.set_label(label, *version)
+            {
+                trace::repository_problem(&found.model, &e.context(format!("label '{label}'")));
             }
         }
         Ok(())
@@ -283,6 +326,7 @@ impl Driver {
     ) {
         if let Some(registry) = self.registry.upgrade()
             && let Some(slot) = registry.slots.load().get(&**model).cloned()
+            && slot.from_repository
             && !leave(&registry, &slot, version)
         {
             return;
@@ -301,7 +345,11 @@ impl Driver {
 /// serves in its place; where there is no other, the model goes.
 fn leave(registry: &Registry, slot: &Slot, version: u64) -> bool {
     let others = slot.available().into_iter().filter(|other| *other != version).max();
-    let serves = slot.current().is_ok_and(|serving| serving.number() == version);
+    let serves = match slot.find(&Target::Serving) {
+        Ok(Found::Ready(serving)) => serving.number() == version,
+        Ok(Found::Parked(number)) => number == version,
+        Err(_) => false,
+    };
     match (serves, others) {
         (false, _) => slot.unload_version(version).is_ok(),
         (true, Some(other)) => slot.serve(other).is_ok() && slot.unload_version(version).is_ok(),
@@ -434,7 +482,7 @@ mod tests {
         let folder = folder();
         let registry = Arc::new(Registry::new(ManagerOptions::default()));
         let (served, _) = Served::start(&folder.0, rules(), &registry).unwrap();
-        let under_way = served.driver.states.lock();
+        let under_way = served.driver.states.lock(States::new);
         let looked = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -7,7 +7,7 @@ use super::stats::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
-    Signature,
+    Signature, contain,
 };
 use crate::policy::batch::{Batch, BatchOptions};
 use crate::process;
@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a version is, whatever policies stand around it: its model and its counts. Dropped when
 /// nobody holds the version any more.
@@ -141,6 +141,7 @@ impl Core {
             version: self.info.version,
             path: self.info.path.clone(),
             digest: self.info.digest.clone(),
+            companions: self.info.companions.clone(),
             options: self.options.clone(),
         }
     }
@@ -177,14 +178,28 @@ impl Core {
         now
     }
 
-    /// A request failed.
-    fn fail(&self, e: Error) -> Error {
+    /// A request failed; `late` tells whether its deadline had passed then.
+    fn fail(&self, e: Error, late: bool) -> Error {
         let e = e.with_model(&self.name);
-        if e.kind() == ErrorKind::Overloaded {
-            self.counts.metrics.shed();
+        match e.kind() {
+            // A deadline above cancels what it has left behind.
+            ErrorKind::Cancelled if late => {
+                self.counts.missed();
+                return e;
+            }
+            ErrorKind::Overloaded => self.counts.metrics.shed(),
+            _ => {}
         }
         self.counts.failed(&e);
         e
+    }
+
+    /// A request was answered: counted as such where that is in time.
+    fn answered(&self, rows: usize, took: Duration, receipt: &Receipt, late: bool) {
+        match late {
+            false => self.counts.metrics.answered(rows, took, receipt),
+            true => self.counts.missed(),
+        }
     }
 
     /// Asks the model where no policy stands before it: the request is the run.
@@ -195,16 +210,28 @@ impl Core {
         ask: impl FnOnce(&dyn Model, &mut Ctx) -> Result<R>,
     ) -> Result<R> {
         let began = self.begin();
-        let (result, took) = ctx.time_run(began, |ctx| ask(&*self.model, ctx));
+        // A host's own model may panic; the library's do not.
+        let (result, took) = ctx.time_run(began, |ctx| contain(|| ask(&*self.model, ctx)));
+        let late = is_late(ctx.deadline, began, took);
         match result {
             Ok(answer) => {
                 self.sign_receipt(&mut ctx.receipt);
-                self.counts.metrics.answered_by_run(rows, took, &ctx.receipt);
+                if late {
+                    self.counts.metrics.ran(rows, took);
+                    self.counts.missed();
+                } else {
+                    self.counts.metrics.answered_by_run(rows, took, &ctx.receipt);
+                }
                 Ok(answer)
             }
-            Err(e) => Err(self.fail(e)),
+            Err(e) => Err(self.fail(e, late)),
         }
     }
+}
+
+/// Whether what took so long ended after the deadline.
+fn is_late(deadline: Option<Instant>, began: Instant, took: Duration) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_duration_since(began) <= took)
 }
 
 impl Model for Version {
@@ -225,17 +252,18 @@ impl Model for Version {
         };
         let began = core.begin();
         ctx.arrive(began);
-        let result = stack.call(request, ctx);
+        let result = contain(|| stack.call(request, ctx));
         let ended = ctx.ended().unwrap_or_else(Instant::now);
         ctx.leave();
+        let took = ended.saturating_duration_since(began);
+        let late = is_late(ctx.deadline, began, took);
         match result {
             Ok(mut reply) => {
                 core.sign(&mut reply, ctx);
-                let took = ended.saturating_duration_since(began);
-                core.counts.metrics.answered(rows, took, &ctx.receipt);
+                core.answered(rows, took, &ctx.receipt, late);
                 Ok(reply)
             }
-            Err(e) => Err(core.fail(e)),
+            Err(e) => Err(core.fail(e, late)),
         }
     }
 
@@ -244,21 +272,28 @@ impl Model for Version {
         let core = self.core.clone();
         let asked = self.parts.stack.clone().unwrap_or_else(|| self.core.lane());
         ctx.arrive(began);
+        let deadline = ctx.deadline;
         let done = Done::new(move |result: Result<Reply>, mut ctx: Ctx| {
             ctx.leave();
+            let took = began.elapsed();
+            let late = is_late(deadline, began, took);
             let result = match result {
                 Ok(mut reply) => {
                     core.sign(&mut reply, &mut ctx);
-                    core.counts.metrics.answered(rows, began.elapsed(), &ctx.receipt);
+                    core.answered(rows, took, &ctx.receipt, late);
                     Ok(reply)
                 }
-                Err(e) => Err(core.fail(e)),
+                Err(e) => Err(core.fail(e, late)),
             };
             // The lease ends before the caller hears of the answer.
             drop(core);
             done.call(result, ctx);
         });
-        asked.submit(request, ctx, done);
+        // One that panics has dropped its completion, which tells of it.
+        let _ = contain(|| {
+            asked.submit(request, ctx, done);
+            Ok(())
+        });
     }
 
     fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {

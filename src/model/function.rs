@@ -35,6 +35,7 @@ impl FnModel {
             signature: Arc::new(signature),
             weight_bytes: 0,
             digest: "".into(),
+            companions: "".into(),
             path: None,
             loaded_at: SystemTime::now(),
             load_duration: Duration::ZERO,

@@ -35,6 +35,15 @@ pub(super) struct Shared {
     pub(super) apart: Mutex<Vec<Option<Arc<[String]>>>>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Who waits in a parent's lane is the parent's to answer.
+        if *self.process.get_mut() != std::process::id() {
+            self.lane.forget();
+        }
+    }
+}
+
 /// A run that is held: handed on when it goes, come what may.
 struct Held<'a>(&'a Arc<Shared>);
 

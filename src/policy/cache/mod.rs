@@ -22,6 +22,7 @@ use crate::model::{
     CacheUse, Ctx, Done, Features, Model, ModelInfo, Predictions, Reply, Request, Signature, Task,
     TensorSpec, contain,
 };
+use crate::process;
 use crate::tensor::{ElementType, Tensor};
 use flight::{Call, Flights, Joined, Turn, Waited};
 use key::{Key, Space};
@@ -57,6 +58,8 @@ pub struct Cache {
     form: OnceLock<Option<Predictions>>,
     version: u64,
     digest: Arc<str>,
+    /// The process generation that its locks, and those who wait in its flights, belong to.
+    generation: u64,
 }
 
 /// What is kept of the model's answers.
@@ -92,6 +95,7 @@ impl Cache {
             form: OnceLock::new(),
             version: info.version,
             digest: info.digest,
+            generation: process::generation(),
             inner,
             store,
             space,
@@ -279,6 +283,12 @@ impl Model for Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
+        if self.generation != process::generation() {
+            // A lock of the store may be held by a thread that is not here, and those who wait
+            // for a flight are the parent's to answer.
+            std::mem::forget(std::mem::take(&mut self.flights));
+            return;
+        }
         self.store.close_space(self.space.id);
     }
 }
