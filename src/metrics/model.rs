@@ -67,15 +67,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reloads_and_fallbacks_are_counted_by_outcome() {
+    fn reloads_fallbacks_and_refusals_are_counted_by_outcome() {
         let m = ModelMetrics::new("m");
         m.reloaded(Ok(()));
         m.reloaded(Err(ErrorKind::InvalidModel));
         m.reloaded(Err(ErrorKind::InvalidModel));
         m.fell_back(ErrorKind::Internal);
+        m.refused(ErrorKind::NotFound);
         let r = m.reading();
         assert_eq!((r.reloads[0], r.reloads[1]), (1, 2));
-        assert_eq!(r.fallbacks[OUTCOMES - 1], 1);
-        assert_eq!(r.reloads.iter().chain(&r.fallbacks).sum::<u64>(), 4);
+        assert_eq!((r.fallbacks[OUTCOMES - 1], r.refused[6]), (1, 1));
+        assert_eq!(r.reloads.iter().chain(&r.fallbacks).chain(&r.refused).sum::<u64>(), 5);
     }
 }
