@@ -5,8 +5,8 @@
 use modelserve::policy::route::{PromotionOptions, PromotionState, RouterOptions};
 use modelserve::{
     Another, Answer, CanaryRule, Ctx, Error, ErrorKind, Event, EventKind, Events, FallbackRule,
-    FallbackTo, Features, FnModel, Gate, LoadOptions, ModelInfo, ModelManager, ModelSource,
-    Policies, ReloadOptions, Request,
+    FallbackTo, Features, FnModel, Gate, LoadOptions, ManagerOptions, ModelInfo, ModelManager,
+    ModelSource, Policies, ReloadOptions, Request, Target,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,17 +42,16 @@ fn two_versions(one: ModelSource, two: ModelSource) -> ModelManager {
     manager
 }
 
-fn ask(manager: &ModelManager) -> (f64, Ctx) {
-    keyed(manager, None)
-}
-
-fn keyed(manager: &ModelManager, key: Option<&str>) -> (f64, Ctx) {
+fn asked(manager: &ModelManager, mut ctx: Ctx) -> Result<f64, Error> {
     let row = Request::Row(Features::F32 { data: &[0.0], rows: 1, width: 1 });
-    let mut ctx = Ctx { key: key.map(Into::into), ..Ctx::default() };
-    match manager.call("m", &row, &mut ctx).unwrap().into_row().unwrap().answer {
-        Answer::Value(value) => (value, ctx),
+    match manager.call("m", &row, &mut ctx)?.into_row()?.answer {
+        Answer::Value(value) => Ok(value),
         other => panic!("{other:?}"),
     }
+}
+
+fn ask(manager: &ModelManager) -> f64 {
+    asked(manager, Ctx::default()).unwrap()
 }
 
 fn promoting(to: Another) -> Policies {
@@ -66,9 +65,20 @@ fn promoting(to: Another) -> Policies {
         max_disagreement: None,
         ..PromotionOptions::default()
     };
-    let canary =
-        CanaryRule { to, percent: 0.0, options: RouterOptions::default(), promotion: Some(promotion) };
+    let canary = CanaryRule {
+        to,
+        percent: 0.0,
+        options: RouterOptions::default(),
+        promotion: Some(promotion),
+    };
     Policies { canary: Some(canary), ..Policies::default() }
+}
+
+/// A canary of version 2 that gets this much, beside another setting.
+fn fixed(percent: f64, recent_inputs: usize) -> Policies {
+    let (to, options) = (Another::Version(2), RouterOptions::default());
+    let canary = Some(CanaryRule { to, percent, options, promotion: None });
+    Policies { canary, recent_inputs, ..Policies::default() }
 }
 
 fn state(manager: &ModelManager) -> PromotionState {
@@ -111,7 +121,9 @@ fn reason(event: &Event) -> &str {
 #[test]
 fn after_its_promotion_a_canary_is_one_version_among_others() {
     let _turn = turn();
-    let manager = two_versions(always(1.0), always(2.0));
+    let manager = ModelManager::new(ManagerOptions { keep_versions: 2, ..Default::default() });
+    manager.load_from("m", always(1.0), &LoadOptions::default()).unwrap();
+    manager.load_version("m", always(2.0), &ReloadOptions::default()).unwrap();
     let events = manager.events();
     manager.set_policies("m", promoting(Another::Version(2))).unwrap();
     ask_until(&manager, PromotionState::Promoted);
@@ -119,21 +131,22 @@ fn after_its_promotion_a_canary_is_one_version_among_others() {
     assert_eq!(manager.info("m").unwrap().version, 2);
 
     manager.reload_from("m", always(3.0), &ReloadOptions::default()).unwrap();
-    assert_eq!(ask(&manager).0, 3.0);
+    assert_eq!(ask(&manager), 3.0);
     manager.rollback("m").unwrap();
-    assert_eq!(ask(&manager).0, 2.0);
+    assert_eq!(ask(&manager), 2.0);
     manager.serve("m", 3).unwrap();
-    assert_eq!((ask(&manager).0, weight(&manager)), (3.0, 0.0));
+    assert_eq!((ask(&manager), weight(&manager)), (3.0, 0.0));
     assert_eq!(state(&manager), PromotionState::Promoted);
     // It goes as another one that served, and policies may be set without it.
     for value in [4.0, 5.0, 6.0] {
         manager.reload_from("m", always(value), &ReloadOptions::default()).unwrap();
-        assert_eq!(ask(&manager).0, value);
+        assert_eq!(ask(&manager), value);
     }
-    assert_eq!(manager.versions("m").unwrap().iter().filter(|v| v.version == 2).count(), 1);
+    let two = Ctx { target: Target::Version(2), ..Ctx::default() };
+    assert_eq!(asked(&manager, two).unwrap_err().kind(), ErrorKind::NotFound);
     let policies = Policies { recent_inputs: 7, ..promoting(Another::Version(2)) };
     manager.set_policies("m", policies).unwrap();
-    assert_eq!((ask(&manager).0, state(&manager)), (6.0, PromotionState::Promoted));
+    assert_eq!((ask(&manager), state(&manager)), (6.0, PromotionState::Promoted));
 }
 
 /// A load of another version that is under way, and holds up what waits for its turn.
@@ -198,7 +211,7 @@ fn a_promotion_does_not_undo_a_reload_that_it_waited_for() {
     let stop = wait_for(&events, decided("stop"));
     assert!(reason(&stop).contains(&format!("version {loaded} serves now, not 1")), "{stop:?}");
     assert_eq!(manager.info("m").unwrap().version, loaded);
-    assert_eq!(ask(&manager).0, 3.0);
+    assert_eq!(ask(&manager), 3.0);
     assert_eq!((state(&manager), weight(&manager)), (PromotionState::Stopped, 0.0));
 }
 
@@ -279,23 +292,14 @@ fn weights_and_decisions_outlive_other_policies_and_a_fork() {
     assert_eq!((state(&manager), weight(&manager)), (PromotionState::Running, 10.0));
 
     let manager = two_versions(always(1.0), always(2.0));
-    let fixed = |recent_inputs| {
-        let rule = CanaryRule {
-            to: Another::Version(2),
-            percent: 10.0,
-            options: RouterOptions::default(),
-            promotion: None,
-        };
-        let policies = Policies { canary: Some(rule), recent_inputs, ..Policies::default() };
-        manager.set_policies("m", policies).unwrap();
-    };
-    fixed(1);
+    manager.set_policies("m", fixed(10.0, 1)).unwrap();
     manager.set_canary_percent("m", 60.0).unwrap();
     let keys: Vec<String> = (0..100).map(|i| format!("user-{i}")).collect();
-    let ways = || keys.iter().map(|k| keyed(&manager, Some(k)).0).collect::<Vec<_>>();
+    let key = |key: &str| Ctx { key: Some(key.into()), ..Ctx::default() };
+    let ways = || keys.iter().map(|k| asked(&manager, key(k)).unwrap()).collect::<Vec<_>>();
     let before = ways();
     assert!(before.contains(&1.0) && before.contains(&2.0));
-    fixed(2);
+    manager.set_policies("m", fixed(10.0, 2)).unwrap();
     assert_eq!((weight(&manager), ways()), (60.0, before.clone()));
     modelserve::after_fork();
     assert_eq!((ways(), weight(&manager)), (before, 60.0));
@@ -305,15 +309,8 @@ fn weights_and_decisions_outlive_other_policies_and_a_fork() {
 fn metrics_tell_which_way_answers_went() {
     let _turn = turn();
     let manager = two_versions(always(1.0), always(2.0));
-    let rule = CanaryRule {
-        to: Another::Version(2),
-        percent: 25.0,
-        options: RouterOptions::default(),
-        promotion: None,
-    };
-    let canary = Policies { canary: Some(rule), ..Policies::default() };
-    manager.set_policies("m", canary).unwrap();
-    let submitted = || {
+    manager.set_policies("m", fixed(25.0, 1)).unwrap();
+    let submitted = |manager: &ModelManager| {
         let row = Request::Row(Features::F32 { data: &[0.0], rows: 1, width: 1 });
         let (tell, told) = channel();
         let done = modelserve::Done::new(move |result, _| tell.send(result.is_ok()).unwrap());
@@ -322,39 +319,31 @@ fn metrics_tell_which_way_answers_went() {
     };
     for _ in 0..50 {
         ask(&manager);
-        submitted();
+        submitted(&manager);
     }
-    let told = |version: u64, route: &str, count: u64| {
-        let line = format!(
-            "modelserve_routed_total{{model=\"m\",version=\"{version}\",route=\"{route}\"}} {count}\n"
-        );
+    let routed = |manager: &ModelManager| {
         let text = manager.metrics_text();
-        assert!(text.contains(&line), "{line} in {text}");
+        let series = text.lines().filter(|line| line.starts_with("modelserve_routed_total"));
+        series.map(ToString::to_string).collect::<Vec<_>>()
     };
-    told(2, "canary", 25);
-    told(1, "canary", 0);
+    let series = |version: u64, route: &str, count: u64| {
+        let labels = format!("model=\"m\",version=\"{version}\",route=\"{route}\"");
+        vec![format!("modelserve_routed_total{{{labels}}} {count}")]
+    };
+    assert_eq!(routed(&manager), series(2, "canary", 25));
 
     let manager = two_versions(failing(), always(2.0));
     let to = FallbackTo::Another(Another::Version(2));
     let fallback = vec![FallbackRule { to, on: None }];
     manager.set_policies("m", Policies { fallback, ..Policies::default() }).unwrap();
     ask(&manager);
-    ask(&manager);
-    let text = manager.metrics_text();
-    let line = "modelserve_routed_total{model=\"m\",version=\"2\",route=\"fallback\"} 2\n";
-    assert!(text.contains(line), "{text}");
+    submitted(&manager);
+    assert_eq!(routed(&manager), series(2, "fallback", 2));
+
     // Who stands in for a canary that failed is stable.
     let manager = two_versions(always(1.0), failing());
-    let rule = CanaryRule {
-        to: Another::Version(2),
-        percent: 100.0,
-        options: RouterOptions::default(),
-        promotion: None,
-    };
-    let canary = Policies { canary: Some(rule), ..Policies::default() };
-    manager.set_policies("m", canary).unwrap();
-    assert_eq!(ask(&manager).0, 1.0);
-    let text = manager.metrics_text();
-    let line = "modelserve_routed_total{model=\"m\",version=\"1\",route=\"canary\"} 0\n";
-    assert!(text.contains(line), "{text}");
+    manager.set_policies("m", fixed(100.0, 1)).unwrap();
+    assert_eq!(ask(&manager), 1.0);
+    submitted(&manager);
+    assert!(routed(&manager).is_empty());
 }

@@ -124,11 +124,13 @@ impl Promoter {
             Some("other policies were set meanwhile".to_string())
         } else if let Some(moved) = self.moved(&state) {
             Some(moved)
-        } else if !router.is_to_serve() {
+        } else if !state.versions.contains_key(&compared.candidate) {
+            // Looked at here, as no version goes while this holds the lock.
+            Some(slot.no_version(&state, compared.candidate).to_string())
+        } else if !router.hand_over() {
             Some("its weight was set by hand meanwhile".to_string())
         } else {
-            let served = slot.activate(compared.candidate, loading.keep);
-            served.map(|()| router.hand_over()).err().map(|e| format!("it cannot serve: {e}"))
+            slot.activate(compared.candidate, loading.keep).err().map(|e| e.to_string())
         };
         drop(loading);
         if let Some(reason) = hindrance
@@ -160,7 +162,8 @@ impl Promoter {
             return Some(format!("{} means version {new} now, not {old}", self.candidate));
         }
         let (old, new) = (compared.stable, now.stable);
-        (old != new).then(|| format!("version {new} serves now, not {old}, which it is compared with"))
+        (old != new)
+            .then(|| format!("version {new} serves now, not {old}, which it is compared with"))
     }
 
     fn router(&self) -> Option<Arc<Router>> {

@@ -66,11 +66,7 @@ pub(super) enum Outcome {
 impl Outcome {
     /// How a request ended that the arm was given at `began`. After the deadline nobody takes an
     /// answer any more, and a cancellation is the deadline's: both were lost by the arm.
-    pub(super) fn of(
-        result: &Result<Reply>,
-        began: Instant,
-        deadline: Option<Instant>,
-    ) -> Outcome {
+    pub(super) fn of(result: &Result<Reply>, began: Instant, deadline: Option<Instant>) -> Outcome {
         let now = Instant::now();
         let late = deadline.is_some_and(|deadline| now >= deadline);
         let took = now.saturating_duration_since(began);

@@ -132,8 +132,7 @@ impl PromotionState {
 
 /// Called after each decision that changed something: in order of time mostly, from a thread of
 /// the executor (decisions are numbered). On [`Verdict::Promote`] the host makes the canary the
-/// version that serves, if [`super::Router::is_to_serve`] still says so, and calls
-/// [`super::Router::hand_over`].
+/// version that serves, if [`super::Router::hand_over`] allows it.
 pub type OnDecision = Arc<dyn Fn(&Decision) + Send + Sync>;
 
 /// A promotion so far.

@@ -106,7 +106,10 @@ impl Driver {
 
     /// Whether the canary is to serve: it was promoted, and nobody set its weight since.
     pub(super) fn is_to_serve(&self) -> bool {
-        let core = self.core.lock();
+        self.is_open(&self.core.lock())
+    }
+
+    fn is_open(&self, core: &Core) -> bool {
         core.promotion.state() == PromotionState::Promoted && !core.by_hand && !self.is_over()
     }
 
@@ -116,20 +119,19 @@ impl Driver {
         self.over.load(Relaxed)
     }
 
-    /// The canary serves. `take_back`, unless its weight was set by hand, takes its share.
-    pub(super) fn finish(&self, take_back: impl FnOnce()) {
+    /// The canary serves from now on, if it is to; whether it is. `take_back` takes its share.
+    pub(super) fn finish(&self, take_back: impl FnOnce()) -> bool {
         let core = self.core.lock();
-        if core.promotion.state() != PromotionState::Promoted || self.is_over() {
-            return;
-        }
-        if !core.by_hand {
+        let open = self.is_open(&core);
+        if open {
             take_back();
+            self.over.store(true, Relaxed);
         }
-        self.over.store(true, Relaxed);
+        open
     }
 
     /// Gives the promotion up where it is under way, or promised and not carried out yet; whether
-    /// it was. `take_back` as for [`Driver::finish`].
+    /// it was. `take_back` takes the canary's share, which stays where it was set by hand.
     pub(super) fn give_up(&self, take_back: impl FnOnce()) -> bool {
         let mut core = self.core.lock();
         let open = match core.promotion.state() {

@@ -5,19 +5,23 @@ use super::split::Split;
 use crate::error::Result;
 
 impl Router {
-    /// Whether the host is to let the canary serve: it was promoted, and nobody has set its weight
-    /// since, nor called [`Router::hand_over`].
-    pub fn is_to_serve(&self) -> bool {
-        self.promotion.as_ref().is_some_and(|driver| driver.is_to_serve())
+    /// Asked by the host as it is about to let the promoted canary serve, that is, to make it what
+    /// stable resolves to: whether it still may. The canary gives its share back to stable then,
+    /// so that whatever serves later is asked; the promotion's report stays.
+    ///
+    /// `false`, and nothing is changed, where there is no promotion that has just reached its end:
+    /// it was given up, its weight was set by hand since, or this was asked before.
+    #[must_use]
+    pub fn hand_over(&self) -> bool {
+        match &self.promotion {
+            Some(driver) => driver.finish(|| self.take_back(driver.arm)),
+            None => false,
+        }
     }
 
-    /// Says that the promoted canary serves: stable resolves to it from now on. Its arm gives its
-    /// share back to stable (unless the weight was set by hand meanwhile), so that whatever
-    /// serves later is asked. The promotion's report stays.
-    pub fn hand_over(&self) {
-        if let Some(driver) = &self.promotion {
-            driver.finish(|| self.take_back(driver.arm));
-        }
+    /// Whether [`Router::hand_over`] would say yes.
+    pub(crate) fn is_to_serve(&self) -> bool {
+        self.promotion.as_ref().is_some_and(|driver| driver.is_to_serve())
     }
 
     /// Gives the promotion up, because what it compares is no more what is asked: the canary gets

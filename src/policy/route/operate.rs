@@ -35,7 +35,7 @@ impl Router {
         match &self.promotion {
             Some(driver) if wanted.iter().any(|(arm, _)| *arm == driver.arm) => {
                 driver.set_by_hand(change)
-            },
+            }
             _ => change(),
         }
     }
