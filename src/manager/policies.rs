@@ -1,5 +1,6 @@
 //! Which policies stand around the versions of a name.
 
+use super::canary::{self, Promoter};
 use super::events::EventKind;
 use super::follow::Follow;
 use super::laned::Laned;
@@ -7,7 +8,6 @@ use super::recent::DEFAULT_CAPACITY;
 use super::slot::Slot;
 use super::version::Core;
 use crate::error::{ErrorKind, Result, ensure, err};
-use crate::executor;
 use crate::model::{Model, Target};
 use crate::policy::admit::{Admit, AdmitOptions};
 use crate::policy::batch::{Batch, BatchOptions};
@@ -17,13 +17,11 @@ use crate::policy::deadline::{Deadline, DeadlineOptions};
 use crate::policy::fallback::{
     Constant, ConstantAnswer, Fallback, FallbackChoice, FallbackOptions,
 };
-use crate::policy::route::{
-    Arm, OnDecision, PromotionOptions, Router, RouterOptions, Shadow, ShadowOptions, Verdict,
-};
+use crate::policy::route::{PromotionOptions, Router, RouterOptions, Shadow, ShadowOptions};
 use crate::policy::{Load, Resolve};
 use crate::process;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// Another version or model, found anew at each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,11 +63,12 @@ pub struct FallbackRule {
 }
 
 /// A canary: a candidate that answers part of the requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CanaryRule {
     /// The candidate.
     pub to: Another,
-    /// Its share of the requests, in percent. With a promotion, its first step counts.
+    /// Its share of the requests, in percent. Of no account with a promotion, which begins with
+    /// its first step.
     pub percent: f64,
     /// How requests are divided.
     pub options: RouterOptions,
@@ -138,6 +137,7 @@ pub(super) struct Live {
     /// Deadline → fallback → shadow → route, where any of them is configured.
     pub top: Option<Arc<dyn Model>>,
     pub router: Option<Arc<Router>>,
+    pub promoter: Option<Arc<Promoter>>,
     pub shadow: Option<Arc<Shadow>>,
     pub store: Option<Arc<CacheStore>>,
 }
@@ -176,17 +176,6 @@ impl Parts {
 }
 
 impl Policies {
-    /// Whether a policy names this version, so that it must stay.
-    pub(super) fn names_version(&self, version: u64) -> bool {
-        let named = |to: &Another| *to == Another::Version(version);
-        self.canary.as_ref().is_some_and(|c| named(&c.to))
-            || self.shadow.as_ref().is_some_and(|s| named(&s.to))
-            || self
-                .fallback
-                .iter()
-                .any(|f| matches!(&f.to, FallbackTo::Another(another) if named(another)))
-    }
-
     /// Whether the policies above the versions cannot be made while the serving version is
     /// unloaded to make room: they look at its signature.
     pub(super) fn need_serving(&self) -> bool {
@@ -205,6 +194,17 @@ pub(super) enum References {
 }
 
 impl Live {
+    /// Whether a policy names this version, so that it must stay. A canary that was promoted
+    /// stays or goes as a version that served.
+    pub(super) fn names_version(&self, version: u64) -> bool {
+        let Policies { canary, shadow, fallback, .. } = &*self.policies;
+        let named = |to: &Another| *to == Another::Version(version);
+        let promoted = self.router.as_ref().is_some_and(|router| router.is_handed_over());
+        canary.as_ref().is_some_and(|c| named(&c.to) && !promoted)
+            || shadow.as_ref().is_some_and(|s| named(&s.to))
+            || fallback.iter().any(|f| matches!(&f.to, FallbackTo::Another(to) if named(to)))
+    }
+
     /// These policies, with what versions share and nothing above the versions yet.
     pub(super) fn below(policies: Arc<Policies>) -> Live {
         let store = policies.cache.clone().map(CacheStore::new);
@@ -225,8 +225,8 @@ impl Live {
         }
         let mut top: Arc<dyn Model> = match &policies.canary {
             Some(canary) => {
-                let router = Arc::new(route(canary, slot, references)?);
-                live.router = Some(router.clone());
+                let (router, promoter) = canary::route(canary, slot, references)?;
+                (live.router, live.promoter) = (Some(router.clone()), promoter);
                 router
             }
             None => Arc::new(Follow::serving(slot.me.clone())),
@@ -279,9 +279,12 @@ impl Live {
             let (weak, version) = (slot.me.clone(), core.info.version);
             let breaker = Breaker::new(model, options.clone())?.on_change(move |event| {
                 if let Some(slot) = weak.upgrade() {
-                    let state = event.to.name().to_string();
-                    let reason = event.reason.clone();
-                    slot.events.send(&slot.name, version, EventKind::Circuit { state, reason });
+                    let kind = EventKind::Circuit {
+                        state: event.to.name().to_string(),
+                        sequence: event.sequence,
+                        reason: event.reason.clone(),
+                    };
+                    slot.events.send(&slot.name, version, kind);
                 }
             });
             let breaker = Arc::new(breaker);
@@ -321,52 +324,24 @@ fn choice(rule: &FallbackRule, slot: &Slot, references: References) -> Result<Fa
     })
 }
 
-fn route(canary: &CanaryRule, slot: &Slot, references: References) -> Result<Router> {
-    let candidate = slot.resolve(&canary.to, references)?;
-    let name = canary.to.to_string();
-    let arm = Arm::new(&name, candidate, canary.percent);
-    let stable = Arm::new("stable", slot.target_resolve(Target::Serving), 0.0);
-    let router = Router::new(&slot.name, stable, vec![arm], canary.options.clone())?;
-    match &canary.promotion {
-        None => Ok(router),
-        Some(options) => {
-            router.with_promotion(&name, options.clone(), on_decision(canary.to.clone(), slot))
-        }
-    }
-}
-
-/// Tells of decisions; one that promotes lets the candidate serve.
-fn on_decision(candidate: Another, slot: &Slot) -> OnDecision {
-    let weak: Weak<Slot> = slot.me.clone();
-    Arc::new(move |decision| {
-        let Some(slot) = weak.upgrade() else { return };
-        let version = match &candidate {
-            Another::Version(version) => Some(*version),
-            Another::Label(label) => slot.labels().get(label).copied(),
-            Another::Model(_) => None,
-        };
-        let verdict = decision.verdict.name().to_string();
-        let reason = decision.reason.clone();
-        let kind = EventKind::Traffic { verdict, reason };
-        slot.events.send(&slot.name, version.unwrap_or_default(), kind);
-        if let (Verdict::Promote, Some(version)) = (decision.verdict, version) {
-            // A load of this name may be under way: not on the thread of a request.
-            executor::spawn(move || {
-                if let Err(e) = slot.serve(version) {
-                    tracing::warn!(target: "modelserve::lifecycle", model = &*slot.name, version,
-                        "a promoted canary cannot serve: {e}");
-                }
-            });
-        }
-    })
-}
-
 impl Slot {
     /// Finds another version or model at each request.
     fn resolve(&self, another: &Another, references: References) -> Result<Resolve> {
-        let resolve: Resolve = match another {
-            Another::Version(version) => self.target_resolve(Target::Version(*version)),
-            Another::Label(label) => self.target_resolve(Target::Label(label.clone())),
+        let resolve = self.finder(another)?;
+        // In a forked child this also makes the policies of that model's versions anew: here, and
+        // not in the thread of a request.
+        let there = resolve();
+        if references == References::Checked {
+            there?;
+        }
+        Ok(resolve)
+    }
+
+    /// As [`Slot::resolve`], without looking whether it is there.
+    pub(super) fn finder(&self, another: &Another) -> Result<Resolve> {
+        Ok(match another {
+            Another::Version(version) => self.find_target(Target::Version(*version)),
+            Another::Label(label) => self.find_target(Target::Label(label.clone())),
             Another::Model(name) => {
                 ensure!(
                     **name != *self.name,
@@ -383,17 +358,10 @@ impl Slot {
                     slot.resolved(&Target::Serving)
                 })
             }
-        };
-        // In a forked child this also makes the policies of that model's versions anew: here, and
-        // not in the thread of a request.
-        let there = resolve();
-        if references == References::Checked {
-            there?;
-        }
-        Ok(resolve)
+        })
     }
 
-    fn target_resolve(&self, target: Target) -> Resolve {
+    pub(super) fn find_target(&self, target: Target) -> Resolve {
         let weak = self.me.clone();
         Arc::new(move || {
             let slot = weak.upgrade().ok_or_else(|| err!(NotFound, "the model was unloaded"))?;

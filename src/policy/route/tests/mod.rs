@@ -1,5 +1,7 @@
 //! What traffic control promises.
 
+mod deadline;
+mod handover;
 mod promotion;
 mod router;
 mod shadow;
