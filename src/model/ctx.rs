@@ -1,5 +1,6 @@
 //! What accompanies a request: deadline, priority, cancellation; and the receipt of its answer.
 
+use super::turn::Turn;
 use crate::error::{ErrorKind, Result, ensure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,6 +154,9 @@ pub struct Ctx {
     /// When what happened, as far as somebody looked.
     #[doc(hidden)]
     pub moments: Moments,
+    /// Told when the request queues and when it runs, where somebody wants to know.
+    #[doc(hidden)]
+    pub turn: Option<Arc<Turn>>,
 }
 
 /// Readings of the clock that the parts of one request share. A reading takes longer than all

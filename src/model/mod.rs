@@ -15,6 +15,7 @@ mod mismatch;
 mod options;
 mod request;
 mod signature;
+mod turn;
 
 pub use answer::{Answer, Answers, Prediction, Predictions, ScoreKind};
 pub use call::{Done, Reply, Request};
@@ -31,6 +32,7 @@ pub use signature::{Classes, Signature, Task, TensorSpec};
 
 pub(crate) use graph_model::contain;
 pub(crate) use mismatch::Comparison;
+pub(crate) use turn::Turn;
 
 use crate::error::Result;
 use crate::limits::RequestLimits;

@@ -90,6 +90,12 @@ fn stamp(mut reply: Reply, arrived: Instant) -> Reply {
     reply
 }
 
+fn begin_turn(ctx: &Ctx) {
+    if let Some(turn) = &ctx.turn {
+        turn.begin();
+    }
+}
+
 fn lost() -> Error {
     err!(Internal, "the run that was to answer this request ended without an answer")
 }
@@ -112,6 +118,7 @@ impl Shared {
 
     /// Runs one request as it is, and counts it.
     fn run_alone(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
+        begin_turn(ctx);
         let reply = run::call(&*self.inner, request, ctx);
         if reply.is_ok() {
             if ctx.receipt.batch_rows == 0 {
@@ -124,6 +131,7 @@ impl Shared {
 
     /// Runs entries together, each of which has rows; answers in order.
     fn run_together(&self, entries: &[Entry]) -> Vec<Told> {
+        entries.iter().for_each(|entry| begin_turn(&entry.item.ctx));
         let began = Instant::now();
         let parts: Vec<Part<'_>> = entries
             .iter()
@@ -163,6 +171,9 @@ impl Shared {
     pub(super) fn enter(&self, member: Member, blocking: bool) -> Enter<Member, Told> {
         let priority = member.ctx.priority;
         let now = Instant::now();
+        if let Some(turn) = &member.ctx.turn {
+            turn.queue();
+        }
         let member = match self.lane.enter(member, priority, now, blocking) {
             Enter::Full(member) => member,
             entered => return entered,

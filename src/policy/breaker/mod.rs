@@ -11,7 +11,9 @@ pub use self::options::{BreakerEvent, BreakerOptions, BreakerSnapshot, BreakerSt
 use self::core::{Cause, Change, Circuit, Counts, Permit, Standing};
 use super::deadline::enforce;
 use crate::error::{Error, ErrorKind, Result, err};
-use crate::model::{Ctx, Done, Features, Model, ModelInfo, Reply, Request, Signature, contain};
+use crate::model::{
+    Ctx, Done, Features, Model, ModelInfo, Reply, Request, Signature, Turn, contain,
+};
 use crate::tensor::Tensor;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ struct Guard {
     clock: Clock,
     /// A moving average of what successful calls took, in nanoseconds; 0 before the first.
     typical: AtomicU64,
+    /// When, as far as is known, a run last began or a call was last answered; 0 before the first.
+    moved: AtomicU64,
     listener: Option<Listener>,
 }
 
@@ -67,10 +71,11 @@ fn nanos(duration: Duration) -> u64 {
 
 /// What is known of a call as it begins.
 struct Began {
+    arrived: Instant,
     at: u64,
     deadline: Option<Instant>,
-    /// The time that its deadline left.
-    allotted: Option<u64>,
+    /// What becomes of it in the lane, for calls with a deadline.
+    turn: Option<Arc<Turn>>,
     /// What the model needs for it by its own estimate.
     estimate: u64,
 }
@@ -86,8 +91,8 @@ impl Breaker {
 
     fn with_clock(inner: Arc<dyn Model>, options: BreakerOptions, clock: Clock) -> Result<Breaker> {
         let circuit = Arc::new(Circuit::new(options.rules()?));
-        let typical = AtomicU64::new(0);
-        let guard = Arc::new(Guard { circuit, options, clock, typical, listener: None });
+        let (typical, moved) = (AtomicU64::new(0), AtomicU64::new(0));
+        let guard = Arc::new(Guard { circuit, options, clock, typical, moved, listener: None });
         Ok(Breaker { inner, guard })
     }
 
@@ -119,16 +124,18 @@ impl Guard {
     fn enter<C: Deref<Target = Circuit>>(
         &self,
         circuit: C,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
         estimate: u64,
     ) -> Result<(Permit<C>, Began)> {
         ctx.check()?;
-        let at = self.clock.at(Some(ctx.arrived()));
+        let arrived = ctx.arrived();
+        let at = self.clock.at(Some(arrived));
         let (leave, change) = Circuit::admit(circuit, at);
         self.tell(change);
         let permit = leave.map_err(|standing| self.refusal(&standing))?;
-        let allotted = ctx.remaining().map(nanos);
-        Ok((permit, Began { at, deadline: ctx.deadline, allotted, estimate }))
+        ctx.turn = ctx.deadline.map(|_| Arc::default());
+        let (deadline, turn) = (ctx.deadline, ctx.turn.clone());
+        Ok((permit, Began { arrived, at, deadline, turn, estimate }))
     }
 
     /// Reports how a call ended; what says nothing about the version only gives its place back.
@@ -146,9 +153,13 @@ impl Guard {
             run => run,
         };
         let slow = self.options.slow_call.is_some_and(|limit| took >= nanos(limit));
+        if let Some(run) = began.turn.as_ref().and_then(|turn| turn.began()) {
+            self.moved.fetch_max(self.clock.at(Some(run)), Relaxed);
+        }
         let failed = match result {
             Ok(_) => {
                 self.note_typical(took);
+                self.moved.fetch_max(now, Relaxed);
                 false
             }
             Err(error) => {
@@ -177,10 +188,10 @@ impl Guard {
             | ErrorKind::InvalidModel
             | ErrorKind::Unsupported
             | ErrorKind::PermissionDenied => true,
-            ErrorKind::DeadlineExceeded => self.was_long_enough(began),
+            ErrorKind::DeadlineExceeded => self.is_too_late(began),
             // A policy above cancels what its deadline has left behind.
             ErrorKind::Cancelled => {
-                began.deadline.is_some_and(|d| Instant::now() >= d) && self.was_long_enough(began)
+                began.deadline.is_some_and(|d| Instant::now() >= d) && self.is_too_late(began)
             }
             ErrorKind::InvalidInput
             | ErrorKind::InvalidArgument
@@ -191,11 +202,20 @@ impl Guard {
         }
     }
 
-    /// Whether the deadline left what a call usually takes: a caller in too much of a hurry must
-    /// not take the version from others.
-    fn was_long_enough(&self, began: &Began) -> bool {
+    /// Whether a call that its deadline ended speaks against the version. It does when its run was
+    /// left the time that runs usually take: a caller in too much of a hurry must not take the
+    /// version from others. One that was never run speaks of the load, unless nothing else has
+    /// moved since it came: then the version is stuck.
+    fn is_too_late(&self, began: &Began) -> bool {
+        let Some(deadline) = began.deadline else { return true };
+        let turn = began.turn.as_ref();
+        let waited = turn.is_some_and(|turn| turn.waits());
+        if waited && self.moved.load(Relaxed) > began.at {
+            return false;
+        }
+        let run = turn.and_then(|turn| turn.began()).unwrap_or(began.arrived);
         let usual = self.typical.load(Relaxed).max(began.estimate);
-        began.allotted.is_none_or(|allotted| allotted >= usual)
+        nanos(deadline.saturating_duration_since(run)) >= usual
     }
 
     fn tell(&self, change: Option<Change>) {
@@ -262,16 +282,18 @@ impl Model for Breaker {
         let estimate = self.inner.estimated_ns(request.rows());
         let (permit, began) = self.guard.enter(&*self.guard.circuit, ctx, estimate)?;
         let result = contain(|| self.inner.call(request, ctx));
+        ctx.turn = None;
         self.guard.leave(permit, &began, &result, ctx);
         result
     }
 
-    fn submit(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
+    fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
         let estimate = self.inner.estimated_ns(request.rows());
-        match self.guard.enter(self.guard.circuit.clone(), &ctx, estimate) {
+        match self.guard.enter(self.guard.circuit.clone(), &mut ctx, estimate) {
             Ok((permit, began)) => {
                 let guard = self.guard.clone();
-                let done = Done::new(move |result, ctx| {
+                let done = Done::new(move |result, mut ctx| {
+                    ctx.turn = None;
                     guard.leave(permit, &began, &result, &ctx);
                     done.call(result, ctx);
                 });

@@ -9,8 +9,9 @@ use std::time::Duration;
 ///
 /// These speak against a version: `Execution`, `Internal` (a panic included), `NotReady`, `Io`,
 /// `InvalidModel`, `Unsupported`, `PermissionDenied`, and `DeadlineExceeded` when the deadline
-/// left at least the time that calls usually take. These never do, as they are the caller's or
-/// the load's: `InvalidInput`, `InvalidArgument`, `NotFound`, `LimitExceeded`, `Cancelled`,
+/// left the run at least the time that runs usually take, or when the call waited to the end and
+/// no other was run or answered meanwhile. These never do, as they are the caller's or the load's:
+/// `DeadlineExceeded` of a call that waited while others were run, `InvalidInput`, `InvalidArgument`, `NotFound`, `LimitExceeded`, `Cancelled`,
 /// `Overloaded`; calls that end so count neither as failed nor as made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BreakerOptions {

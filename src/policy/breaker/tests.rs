@@ -1,3 +1,5 @@
+mod load;
+
 use super::core::{Phase, Rules};
 use super::*;
 use crate::model::FnModel;
