@@ -116,12 +116,17 @@ impl Cache {
             let poll = ctx.cancel.as_ref().map(|_| Instant::now() + CANCEL_POLL);
             let until = [ctx.deadline, poll].into_iter().flatten().min();
             match ticket.wait(until) {
-                Waited::Told(Turn::Lead(leader)) => return self.lead(job, leader, ctx, began),
+                Waited::Told(Turn::Lead(leader)) => {
+                    // It has waited: whoever is asked next is asked now.
+                    ctx.arrive(Instant::now());
+                    return self.lead(job, leader, ctx, began);
+                }
                 Waited::Told(Turn::Shared(entry)) => {
                     if let Some(reply) = self.share(job, &entry, ctx, began)? {
                         return Ok(reply);
                     }
                     // The first batch, and a row landed: one batch has to run.
+                    ctx.arrive(Instant::now());
                     ticket = match join() {
                         Joined::Lead(leader) => return self.lead(job, leader, ctx, began),
                         Joined::Wait(ticket) => ticket,
@@ -160,14 +165,15 @@ impl Cache {
     fn fly_later(self: Arc<Self>, asked: Asked) {
         let Some(key) = asked.job.only_key().cloned() else { return self.run_later(None, asked) };
         let cache = self.clone();
-        let told = |asked: Asked| -> Call<Key, Arc<Entry>> {
+        let told = |mut asked: Asked| -> Call<Key, Arc<Entry>> {
             Box::new(move |turn| match turn {
                 Turn::Shared(entry) => cache.share_later(asked, &entry),
                 // On another thread: a row of waiters whose turns all fail at once must not
                 // become a tower of calls.
-                Turn::Lead(leader) => {
-                    crate::executor::spawn(move || cache.lead_later(leader, asked));
-                }
+                Turn::Lead(leader) => crate::executor::spawn(move || {
+                    asked.ctx.arrive(Instant::now());
+                    cache.lead_later(leader, asked);
+                }),
             })
         };
         if let Some((leader, asked)) = self.flights(&key).join_with(&key, asked, told) {
@@ -179,7 +185,10 @@ impl Cache {
         let Asked { job, ctx, began, .. } = &mut asked;
         match contain(|| self.share(job, entry, ctx, *began)) {
             // As in `fly`.
-            Ok(None) => self.fly_later(asked),
+            Ok(None) => {
+                asked.ctx.arrive(Instant::now());
+                self.fly_later(asked);
+            }
             Ok(Some(reply)) => asked.finish(Ok(reply)),
             Err(error) => asked.finish(Err(error)),
         }

@@ -5,6 +5,7 @@ use crate::graph::{Dim, ValueType};
 use crate::model::{Answer, Answers, FnModel, Prediction, ScoreKind};
 use crate::tensor::Data;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
 
 /// Sums rows of two values and counts the rows it ran.
 fn summing() -> (FnModel, Arc<AtomicUsize>) {
@@ -84,6 +85,43 @@ fn ask(cache: &Cache, request: Request<'_>) -> Result<(Reply, CacheUse)> {
     let mut reply = cache.call(&request, &mut ctx)?;
     reply.set_latency(Duration::ZERO);
     Ok((reply, ctx.receipt.cache))
+}
+
+/// A version asks its circuit breaker with the time that a request brings.
+#[test]
+fn a_waiter_that_leads_on_is_asked_when_it_leads() {
+    let base = FnModel::regressor(2, |row| Ok(row.iter().sum()));
+    let (tell, asked) = mpsc::channel();
+    let (go, word) = mpsc::channel();
+    let word = parking_lot::Mutex::new(word);
+    let model = FnModel::new((*base.signature()).clone(), move |request, ctx| {
+        tell.send(ctx.arrived()).unwrap();
+        match word.lock().recv() {
+            Ok(true) => base.call(request, ctx),
+            _ => bail!(Execution, "out of order"),
+        }
+    });
+    let cache = Arc::new(cached(model.with_digest("slow")).0);
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    let begin = || {
+        let mut ctx = Ctx::default();
+        ctx.arrive(long_ago);
+        let (tx, rx) = mpsc::channel();
+        let done = Done::new(move |result, _| tx.send(result.is_ok()).unwrap());
+        let row = Request::Row(f32s(&[1.0, 2.0], 2)).into_owned().unwrap();
+        cache.clone().submit(row, ctx, done);
+        rx
+    };
+    let patience = Duration::from_secs(60);
+    let leads = begin();
+    assert_eq!(asked.recv_timeout(patience).unwrap(), long_ago);
+    let waits = begin();
+    let failed = Instant::now();
+    go.send(false).unwrap();
+    assert!(!leads.recv_timeout(patience).unwrap());
+    assert!(asked.recv_timeout(patience).unwrap() >= failed);
+    go.send(true).unwrap();
+    assert!(waits.recv_timeout(patience).unwrap());
 }
 
 #[test]
