@@ -216,8 +216,8 @@ pub struct CanaryConfig {
     pub label: Option<String>,
     /// The model that is tried.
     pub model: Option<String>,
-    /// Its part of the traffic, 0 to 100. Default: the first step of `promote`; needed without
-    /// one.
+    /// Its part of the traffic, 0 to 100. With `promote` it begins with the first step, and
+    /// nothing else can be given here; needed without one.
     pub percent: Option<f64>,
     /// What the assignment of keys is mixed with: canaries of one salt choose the same keys.
     /// Default: the model's name.

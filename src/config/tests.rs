@@ -303,6 +303,15 @@ fn keys_that_do_not_agree_are_named_with_their_place() {
              500",
         ),
         (
+            "[models.a.canary]\nversion = 8\npercent = 10\n[models.a.canary.promote]\nsteps = [5, 100]",
+            "models.a.canary.percent at line 8, column 11: expected 5, the first of the steps of \
+             promote, or no percent, got 10",
+        ),
+        (
+            "[models.a.canary]\nversion = 8\npercent = 10\n[models.a.canary.promote]\nalpha = 0.1",
+            "models.a.canary.percent at line 8, column 11: expected 1, the first",
+        ),
+        (
             "[models.a.canary]\nversion = 8",
             "models.a.canary at line 6, column 11: expected percent, or the steps",
         ),

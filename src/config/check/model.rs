@@ -214,6 +214,14 @@ impl ModelCheck<'_> {
             c.complain("expected percent, or the steps of a [promote] section, got neither");
         }
         if let Some(promote) = &canary.promote {
+            let first = promote.steps.as_deref().map_or(Some(1.0), |steps| steps.first().copied());
+            if let (Some(percent), Some(first)) = (canary.percent, first) {
+                let message = format_args!(
+                    "expected {first}, the first of the steps of promote, or no percent, got \
+                     {percent}"
+                );
+                c.require("percent", percent == first, message);
+            }
             c.within("promote", |c| check_promote(c, promote));
         }
     }
