@@ -58,7 +58,7 @@ impl Told {
                     told.decisions.push(format!("{model} version {version}: {verdict}: {reason}"));
                     "decisions on canaries"
                 }
-                EventKind::Circuit { state, reason } => {
+                EventKind::Circuit { state, reason, .. } => {
                     told.decisions.push(format!("{model} version {version}: {state}: {reason}"));
                     "changes of circuits"
                 }

@@ -62,7 +62,8 @@ pub enum EventKind {
     },
     /// A decision on a canary.
     Traffic {
-        /// `advance`, `promote` or `roll back`.
+        /// `advance`, `promote`, `roll back`; or `stop`, when a promotion was given up, or a
+        /// promoted canary does not serve, because something else was changed meanwhile.
         verdict: String,
         /// The figures it rests on.
         reason: String,
@@ -71,6 +72,9 @@ pub enum EventKind {
     Circuit {
         /// `closed`, `open` or `half_open`.
         state: String,
+        /// Numbers the changes of this version's circuit from 1 on: events of two changes may come
+        /// in either order. Begins anew when policies are set.
+        sequence: u64,
         /// The figures it rests on.
         reason: String,
     },
@@ -180,9 +184,10 @@ fn log(model: &str, version: u64, kind: &EventKind) {
         EventKind::Traffic { verdict, reason } => match verdict.as_str() {
             "promote" => trace::promoted(model, version),
             "roll back" => trace::rolled_back(model, version, reason),
+            "stop" => trace::promotion_stopped(model, version, reason),
             _ => trace::canary_step(model, version, reason),
         },
-        EventKind::Circuit { state, reason } => match state.as_str() {
+        EventKind::Circuit { state, reason, .. } => match state.as_str() {
             "closed" => trace::breaker_closed(model, version),
             "open" => trace::breaker_opened(model, version, reason),
             _ => trace::breaker_probes(model, version),

@@ -4,6 +4,7 @@
 //! reload builds and probes the next version fully aside and then swaps the pointer. No lock is
 //! held while a model runs, and readers never wait for a reload.
 
+mod canary;
 mod cell;
 mod configure;
 mod events;

@@ -1,12 +1,12 @@
 //! Which policies stand around the versions of a name.
 
+use super::canary::{self, Promoter};
 use super::events::EventKind;
 use super::follow::Follow;
 use super::recent::DEFAULT_CAPACITY;
 use super::slot::Slot;
 use super::version::Core;
 use crate::error::{ErrorKind, Result, ensure, err};
-use crate::executor;
 use crate::model::{Model, Target};
 use crate::policy::admit::{Admit, AdmitOptions};
 use crate::policy::batch::{Batch, BatchOptions};
@@ -16,12 +16,10 @@ use crate::policy::deadline::{Deadline, DeadlineOptions};
 use crate::policy::fallback::{
     Constant, ConstantAnswer, Fallback, FallbackChoice, FallbackOptions,
 };
-use crate::policy::route::{
-    Arm, OnDecision, PromotionOptions, Router, RouterOptions, Shadow, ShadowOptions, Verdict,
-};
+use crate::policy::route::{PromotionOptions, Router, RouterOptions, Shadow, ShadowOptions};
 use crate::policy::{Load, Resolve};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// Another version or model, found anew at each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +61,12 @@ pub struct FallbackRule {
 }
 
 /// A canary: a candidate that answers part of the requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CanaryRule {
     /// The candidate.
     pub to: Another,
-    /// Its share of the requests, in percent. With a promotion, its first step counts.
+    /// Its share of the requests, in percent. Of no account with a promotion, which begins with
+    /// its first step.
     pub percent: f64,
     /// How requests are divided.
     pub options: RouterOptions,
@@ -136,6 +135,7 @@ pub(super) struct Live {
     /// Deadline → fallback → shadow → route, where any of them is configured.
     pub top: Option<Arc<dyn Model>>,
     pub router: Option<Arc<Router>>,
+    pub promoter: Option<Arc<Promoter>>,
     pub shadow: Option<Arc<Shadow>>,
     pub store: Option<Arc<CacheStore>>,
 }
@@ -151,20 +151,18 @@ pub(super) struct Parts {
     pub admit: Option<Arc<Admit>>,
 }
 
-impl Policies {
-    /// Whether a policy names this version, so that it must stay.
-    pub(super) fn names_version(&self, version: u64) -> bool {
-        let named = |to: &Another| *to == Another::Version(version);
-        self.canary.as_ref().is_some_and(|c| named(&c.to))
-            || self.shadow.as_ref().is_some_and(|s| named(&s.to))
-            || self
-                .fallback
-                .iter()
-                .any(|f| matches!(&f.to, FallbackTo::Another(another) if named(another)))
-    }
-}
-
 impl Live {
+    /// Whether a policy names this version, so that it must stay. A canary that was promoted
+    /// stays or goes as a version that served.
+    pub(super) fn names_version(&self, version: u64) -> bool {
+        let Policies { canary, shadow, fallback, .. } = &*self.policies;
+        let named = |to: &Another| *to == Another::Version(version);
+        let promoted = self.router.as_ref().is_some_and(|router| router.is_handed_over());
+        canary.as_ref().is_some_and(|c| named(&c.to) && !promoted)
+            || shadow.as_ref().is_some_and(|s| named(&s.to))
+            || fallback.iter().any(|f| matches!(&f.to, FallbackTo::Another(to) if named(to)))
+    }
+
     /// The policies above the versions of `slot`, made anew.
     pub(super) fn new(policies: Arc<Policies>, slot: &Slot) -> Result<Live> {
         let mut live = Live { policies: policies.clone(), ..Live::default() };
@@ -178,8 +176,8 @@ impl Live {
         }
         let mut top: Arc<dyn Model> = match &policies.canary {
             Some(canary) => {
-                let router = Arc::new(route(canary, slot)?);
-                live.router = Some(router.clone());
+                let (router, promoter) = canary::route(canary, slot)?;
+                (live.router, live.promoter) = (Some(router.clone()), promoter);
                 router
             }
             None => Arc::new(Follow(slot.me.clone())),
@@ -228,9 +226,12 @@ impl Live {
             let (weak, version) = (slot.me.clone(), core.info.version);
             let breaker = Breaker::new(model, options.clone())?.on_change(move |event| {
                 if let Some(slot) = weak.upgrade() {
-                    let state = event.to.name().to_string();
-                    let reason = event.reason.clone();
-                    slot.events.send(&slot.name, version, EventKind::Circuit { state, reason });
+                    let kind = EventKind::Circuit {
+                        state: event.to.name().to_string(),
+                        sequence: event.sequence,
+                        reason: event.reason.clone(),
+                    };
+                    slot.events.send(&slot.name, version, kind);
                 }
             });
             let breaker = Arc::new(breaker);
@@ -270,52 +271,19 @@ fn choice(rule: &FallbackRule, slot: &Slot) -> Result<FallbackChoice> {
     })
 }
 
-fn route(canary: &CanaryRule, slot: &Slot) -> Result<Router> {
-    let candidate = slot.resolve(&canary.to)?;
-    let name = canary.to.to_string();
-    let arm = Arm::new(&name, candidate, canary.percent);
-    let stable = Arm::new("stable", slot.target_resolve(Target::Serving), 0.0);
-    let router = Router::new(&slot.name, stable, vec![arm], canary.options.clone())?;
-    match &canary.promotion {
-        None => Ok(router),
-        Some(options) => {
-            router.with_promotion(&name, options.clone(), on_decision(canary.to.clone(), slot))
-        }
-    }
-}
-
-/// Tells of decisions; one that promotes lets the candidate serve.
-fn on_decision(candidate: Another, slot: &Slot) -> OnDecision {
-    let weak: Weak<Slot> = slot.me.clone();
-    Arc::new(move |decision| {
-        let Some(slot) = weak.upgrade() else { return };
-        let version = match &candidate {
-            Another::Version(version) => Some(*version),
-            Another::Label(label) => slot.labels().get(label).copied(),
-            Another::Model(_) => None,
-        };
-        let verdict = decision.verdict.name().to_string();
-        let reason = decision.reason.clone();
-        let kind = EventKind::Traffic { verdict, reason };
-        slot.events.send(&slot.name, version.unwrap_or_default(), kind);
-        if let (Verdict::Promote, Some(version)) = (decision.verdict, version) {
-            // A load of this name may be under way: not on the thread of a request.
-            executor::spawn(move || {
-                if let Err(e) = slot.serve(version) {
-                    tracing::warn!(target: "modelserve::lifecycle", model = &*slot.name, version,
-                        "a promoted canary cannot serve: {e}");
-                }
-            });
-        }
-    })
-}
-
 impl Slot {
     /// Finds another version or model at each request; it has to be there now, too.
     fn resolve(&self, another: &Another) -> Result<Resolve> {
-        let resolve: Resolve = match another {
-            Another::Version(version) => self.target_resolve(Target::Version(*version)),
-            Another::Label(label) => self.target_resolve(Target::Label(label.clone())),
+        let resolve = self.find(another)?;
+        resolve()?;
+        Ok(resolve)
+    }
+
+    /// As [`Slot::resolve`], whether it is there now or not.
+    pub(super) fn find(&self, another: &Another) -> Result<Resolve> {
+        Ok(match another {
+            Another::Version(version) => self.find_target(Target::Version(*version)),
+            Another::Label(label) => self.find_target(Target::Label(label.clone())),
             Another::Model(name) => {
                 ensure!(
                     **name != *self.name,
@@ -332,12 +300,10 @@ impl Slot {
                     Ok(slot.current()?)
                 })
             }
-        };
-        resolve()?;
-        Ok(resolve)
+        })
     }
 
-    fn target_resolve(&self, target: Target) -> Resolve {
+    pub(super) fn find_target(&self, target: Target) -> Resolve {
         let weak = self.me.clone();
         Arc::new(move || {
             let slot = weak.upgrade().ok_or_else(|| err!(NotFound, "the model was unloaded"))?;

@@ -298,7 +298,7 @@ impl State {
         let held = |number: u64| {
             Some(number) == serving
                 || self.labels.values().any(|v| *v == number)
-                || self.live.policies.names_version(number)
+                || self.live.names_version(number)
         };
         let free: Vec<u64> = self.versions.keys().copied().filter(|n| !held(*n)).collect();
         let spare = free.len().saturating_sub(keep.saturating_sub(1));

@@ -50,6 +50,7 @@ impl Slot {
             next.labels.insert(label.clone(), version);
             (Some(next), Ok(()))
         })?;
+        self.label_moved(&label);
         self.events.send(&self.name, version, EventKind::Label { label });
         Ok(())
     }

@@ -97,6 +97,11 @@ pub fn rolled_back(model: &str, version: u64, why: &str) {
     event!(Warn, WARN, model, Some(version), "is rolled back: {why}");
 }
 
+/// A canary's promotion was given up: something else was changed meanwhile.
+pub fn promotion_stopped(model: &str, version: u64, why: &str) {
+    event!(Warn, WARN, model, Some(version), "is not promoted: {why}");
+}
+
 /// A circuit breaker opened: the version rests.
 pub fn breaker_opened(model: &str, version: u64, why: &str) {
     event!(Warn, WARN, model, Some(version), "fails or is slow, and rests: {why}");

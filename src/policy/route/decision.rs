@@ -109,11 +109,12 @@ pub struct Decision {
 pub enum PromotionState {
     /// On its way.
     Running,
-    /// The canary has everything.
+    /// The canary has everything; once it serves ([`super::Router::hand_over`]), as stable.
     Promoted,
     /// The canary has nothing any more.
     RolledBack,
-    /// Somebody set the canary's weight by hand; nothing is decided any more.
+    /// Somebody set the canary's weight by hand, or what was compared is no more what is asked
+    /// ([`super::Router::give_up`]); nothing is decided any more.
     Stopped,
 }
 
@@ -131,7 +132,7 @@ impl PromotionState {
 
 /// Called after each decision that changed something: in order of time mostly, from a thread of
 /// the executor (decisions are numbered). On [`Verdict::Promote`] the host makes the canary the
-/// version that serves.
+/// version that serves, if [`super::Router::hand_over`] allows it.
 pub type OnDecision = Arc<dyn Fn(&Decision) + Send + Sync>;
 
 /// A promotion so far.

@@ -6,7 +6,9 @@
 
 mod arm;
 mod decision;
+mod driver;
 mod gate;
+mod handover;
 mod mirror;
 mod operate;
 mod print;

@@ -2,8 +2,8 @@
 
 use super::arm::{ArmState, Counts};
 use super::decision::PromotionReport;
+use super::driver::Driver;
 use super::gate::Seen;
-use super::promote::Driver;
 use super::report::{AbReport, ArmReport};
 use super::router::Router;
 use super::shadow::ShadowReport;
@@ -33,7 +33,9 @@ impl Router {
         }
         let change = || self.change(|split| split.with(&wanted));
         match &self.promotion {
-            Some(driver) if wanted.iter().any(|(arm, _)| *arm == driver.arm) => driver.stop(change),
+            Some(driver) if wanted.iter().any(|(arm, _)| *arm == driver.arm) => {
+                driver.set_by_hand(change)
+            }
             _ => change(),
         }
     }

@@ -1,26 +1,20 @@
 //! Promotion: a canary's way up in steps, or at once back to nothing.
 //!
-//! The decision is a function of counts and of the time that is passed in; [`Driver`] ties it to
-//! a route.
+//! The decision is a function of counts and of the time that is passed in; [`super::driver`] ties
+//! it to a route.
 //!
 //! **False alarms.** Each gate is a one-sided test, looked at again and again. A step's share of
 //! `alpha` is spent over its looks as `1/(k·(k+1))`, whose sum is 1: by the union bound a canary
 //! as good as stable is rolled back by a promotion with probability `alpha` at most, however long
 //! it runs and however often it is looked at.
 
-use super::decision::{ArmFigures, Decision, OnDecision, PromotionReport, PromotionState, Verdict};
+use super::decision::{ArmFigures, Decision, PromotionState, Verdict};
 use super::gate::{Gate, GateFigures, GateVerdict, Level, Seen};
 use crate::error::{Result, ensure};
-use parking_lot::Mutex;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
-
-/// Decisions kept; of the older ones only those that changed something.
-const KEPT: usize = 256;
+use std::time::{Duration, SystemTime};
 
 /// When a canary goes up a step, and when it goes back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PromotionOptions {
     /// The percentages to go through, rising; 1, 5, 25 and 100 by default. The last is always
     /// 100 and is added where it is missing: reaching it is the promotion.
@@ -144,6 +138,32 @@ impl Promotion {
         })
     }
 
+    /// The same promotion where counts begin at nothing: the present step begins anew.
+    pub(super) fn resumed(&self) -> Promotion {
+        Promotion {
+            options: self.options.clone(),
+            base: Seen::default(),
+            began: Duration::ZERO,
+            look: 0,
+            looked_at: 0,
+            ..*self
+        }
+    }
+
+    pub(super) fn state(&self) -> PromotionState {
+        self.state
+    }
+
+    /// Decides nothing any more.
+    pub(super) fn stop(&mut self) {
+        self.state = PromotionState::Stopped;
+    }
+
+    /// The present step, from 1, and the percentages of all.
+    pub(super) fn steps(&self) -> (usize, &[f64]) {
+        (self.step + 1, &self.options.steps)
+    }
+
     pub(super) fn percent(&self) -> f64 {
         match self.state {
             PromotionState::RolledBack => 0.0,
@@ -152,7 +172,7 @@ impl Promotion {
     }
 
     /// The number of requests of the canary at which the next look is due.
-    fn next_look(&self) -> u64 {
+    pub(super) fn next_look(&self) -> u64 {
         match self.state {
             PromotionState::Running => {
                 self.base.canary.eligible() + self.looked_at + self.options.evaluate_every
@@ -252,98 +272,5 @@ impl Promotion {
         }
         let last = self.step + 2 >= o.steps.len();
         (if last { Verdict::Promote } else { Verdict::Advance }, "every gate passed".to_string())
-    }
-}
-
-/// A promotion of one arm of a route.
-pub(super) struct Driver {
-    pub(super) arm: usize,
-    /// The number of requests of the canary at which the next look is due.
-    due: AtomicU64,
-    began: Instant,
-    core: Mutex<(Promotion, VecDeque<Decision>)>,
-    hook: OnDecision,
-}
-
-impl Driver {
-    pub(super) fn new(arm: usize, options: PromotionOptions, hook: OnDecision) -> Result<Driver> {
-        let core = Promotion::new(options)?;
-        Ok(Driver {
-            arm,
-            due: AtomicU64::new(core.next_look()),
-            began: Instant::now(),
-            core: Mutex::new((core, VecDeque::new())),
-            hook,
-        })
-    }
-
-    pub(super) fn percent(&self) -> f64 {
-        self.core.lock().0.percent()
-    }
-
-    /// Whether the canary's `count`-th request is one to look after.
-    pub(super) fn is_due(&self, count: u64) -> bool {
-        // Relaxed: a look that comes twice or a request later decides nothing else.
-        count >= self.due.load(Relaxed)
-    }
-
-    /// Decides, and applies the decision before it returns. `wait`: also when another thread
-    /// decides just now.
-    pub(super) fn evaluate(
-        &self,
-        wait: bool,
-        seen: impl FnOnce() -> Seen,
-        apply: impl FnOnce(f64),
-    ) {
-        let core = if wait { Some(self.core.lock()) } else { self.core.try_lock() };
-        let Some(mut core) = core else { return };
-        let (promotion, log) = &mut *core;
-        let moment = Moment { since_start: self.began.elapsed(), at: SystemTime::now() };
-        let Some(decision) = promotion.evaluate(&seen(), &moment) else { return };
-        let changed = decision.verdict != Verdict::Continue;
-        if changed {
-            apply(decision.next_percent);
-        }
-        if log.len() >= KEPT {
-            let idle = log.iter().position(|d| d.verdict == Verdict::Continue);
-            log.remove(idle.unwrap_or(0));
-        }
-        log.push_back(decision.clone());
-        self.due.store(promotion.next_look(), Relaxed);
-        drop(core);
-        if changed {
-            tracing::info!(
-                verdict = decision.verdict.name(),
-                percent = decision.next_percent,
-                reason = %decision.reason,
-                "promotion"
-            );
-            // Whatever the host does then, no request waits for it.
-            let hook = self.hook.clone();
-            crate::executor::spawn(move || hook(&decision));
-        }
-    }
-
-    /// Ends the promotion because `change` sets weights by hand; it is called in between two
-    /// decisions.
-    pub(super) fn stop(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
-        let mut core = self.core.lock();
-        change()?;
-        if core.0.state == PromotionState::Running {
-            core.0.state = PromotionState::Stopped;
-        }
-        self.due.store(core.0.next_look(), Relaxed);
-        Ok(())
-    }
-
-    pub(super) fn report(&self, arm: &str) -> PromotionReport {
-        let core = self.core.lock();
-        PromotionReport {
-            arm: arm.to_string(),
-            state: core.0.state,
-            step: core.0.step + 1,
-            steps: core.0.options.steps.clone(),
-            decisions: core.1.iter().cloned().collect(),
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::arm::{Arm, ArmState, Outcome};
 use super::decision::OnDecision;
+use super::driver::Driver;
 use super::mirror::{Answered, Mirror};
-use super::promote::{Driver, PromotionOptions};
+use super::promote::PromotionOptions;
 use super::shadow::ShadowOptions;
 use super::split::{KeyHash, STABLE, Sequence, Split, units};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
@@ -30,7 +31,7 @@ pub enum CanaryErrors {
 }
 
 /// How a route treats its canaries.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RouterOptions {
     /// What happens to a request that a canary fails; stable answers by default.
     pub canary_errors: CanaryErrors,

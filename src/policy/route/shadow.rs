@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 /// What is mirrored, and what is kept of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ShadowOptions {
     /// The fraction of answered requests to mirror, 0 to 1; 0.1 by default.
     pub fraction: f64,

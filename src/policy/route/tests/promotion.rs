@@ -4,7 +4,7 @@ use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps that need few requests; latency does not matter.
-fn quick() -> PromotionOptions {
+pub(super) fn quick() -> PromotionOptions {
     PromotionOptions {
         steps: vec![10.0, 50.0],
         min_requests: 40,
@@ -17,7 +17,7 @@ fn quick() -> PromotionOptions {
     }
 }
 
-fn route(
+pub(super) fn route(
     canary: Arc<dyn Model>,
     options: PromotionOptions,
 ) -> (Arc<Router>, mpsc::Receiver<Decision>) {
@@ -31,11 +31,11 @@ fn route(
     (Arc::new(router.with_promotion("v2", options, hook).unwrap()), rx)
 }
 
-fn state(router: &Router) -> PromotionState {
+pub(super) fn state(router: &Router) -> PromotionState {
     router.promotion().unwrap().state
 }
 
-fn weight(router: &Router) -> f64 {
+pub(super) fn weight(router: &Router) -> f64 {
     router.weights()[1].1
 }
 
