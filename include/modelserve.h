@@ -222,12 +222,14 @@
 #define MODELSERVE_EVENT_REJECTED 4
 
 /**
- * A decision on a canary: `word` is `advance`, `promote` or `roll back`, `text` the figures.
+ * A decision on a canary: `word` is `advance`, `promote` or `roll back`, `text` the figures; or
+ * `stop`, when something else that was changed ended its promotion, which `text` names.
  */
 #define MODELSERVE_EVENT_TRAFFIC 5
 
 /**
- * A circuit breaker changed: `word` is `closed`, `open` or `half_open`, `text` the figures.
+ * A circuit breaker changed: `word` is `closed`, `open` or `half_open`, `text` the figures. The
+ * highest `sequence` tells how it stands: events of two changes may come in either order.
  */
 #define MODELSERVE_EVENT_CIRCUIT 6
 
@@ -643,6 +645,11 @@ typedef struct modelserve_event {
      * The reason; empty where there is none.
      */
     const char *text;
+    /**
+     * Numbers the changes of the version's circuit from 1 on, and anew when policies are set; 0
+     * where the kind has none.
+     */
+    uint64_t sequence;
 } modelserve_event;
 
 /**

@@ -58,6 +58,9 @@ class Event:
     kind: str
     #: Of `state`: START to END; of `circuit`: closed, open or half_open.
     state: str | None = None
+    #: Of `circuit`: numbers the changes of this version's circuit from 1 on; two events may come in
+    #: either order. Begins anew when policies are set.
+    sequence: int | None = None
     #: Of `state`: the kind of error that ended the version.
     error: str | None = None
     #: The error's message, or the figures of a decision.
@@ -66,7 +69,7 @@ class Event:
     previous: int | None = None
     #: Of `label`: the label that points to this version now.
     label: str | None = None
-    #: Of `traffic`: what was decided about the canary.
+    #: Of `traffic`: what was decided about the canary: advance, promote, roll back or stop.
     verdict: str | None = None
 
     def __str__(self) -> str:

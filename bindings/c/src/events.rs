@@ -20,9 +20,11 @@ pub const MODELSERVE_EVENT_SERVING: i32 = 2;
 pub const MODELSERVE_EVENT_LABEL: i32 = 3;
 /// The version was not let in; `text` says what spoke against it.
 pub const MODELSERVE_EVENT_REJECTED: i32 = 4;
-/// A decision on a canary: `word` is `advance`, `promote` or `roll back`, `text` the figures.
+/// A decision on a canary: `word` is `advance`, `promote` or `roll back`, `text` the figures; or
+/// `stop`, when something else that was changed ended its promotion, which `text` names.
 pub const MODELSERVE_EVENT_TRAFFIC: i32 = 5;
-/// A circuit breaker changed: `word` is `closed`, `open` or `half_open`, `text` the figures.
+/// A circuit breaker changed: `word` is `closed`, `open` or `half_open`, `text` the figures. The
+/// highest `sequence` tells how it stands: events of two changes may come in either order.
 pub const MODELSERVE_EVENT_CIRCUIT: i32 = 6;
 /// An idle model was unloaded to make room, and is loaded again when it is asked.
 pub const MODELSERVE_EVENT_EVICTED: i32 = 7;
@@ -48,6 +50,9 @@ pub struct modelserve_event {
     pub word: *const c_char,
     /// The reason; empty where there is none.
     pub text: *const c_char,
+    /// Numbers the changes of the version's circuit from 1 on, and anew when policies are set; 0
+    /// where the kind has none.
+    pub sequence: u64,
 }
 
 /// Told of an event. Must not leave by an exception or a jump. It may call any function of this
@@ -95,9 +100,15 @@ fn tell(
         EventKind::Traffic { verdict, reason } => {
             (MODELSERVE_EVENT_TRAFFIC, 0, None, verdict, reason)
         }
-        EventKind::Circuit { state, reason } => (MODELSERVE_EVENT_CIRCUIT, 0, None, state, reason),
+        EventKind::Circuit { state, reason, .. } => {
+            (MODELSERVE_EVENT_CIRCUIT, 0, None, state, reason)
+        }
         EventKind::Evicted => (MODELSERVE_EVENT_EVICTED, 0, None, empty, empty),
         _ => (MODELSERVE_EVENT_OTHER, 0, None, empty, empty),
+    };
+    let sequence = match &event.kind {
+        EventKind::Circuit { sequence, .. } => *sequence,
+        _ => 0,
     };
     let (model, word, text) = (c_string(&event.model), c_string(word), c_string(text));
     let event = modelserve_event {
@@ -109,6 +120,7 @@ fn tell(
         model: model.as_ptr(),
         word: word.as_ptr(),
         text: text.as_ptr(),
+        sequence,
     };
     // SAFETY: the caller's function with the caller's data, and an event whose texts outlive the
     // call.

@@ -89,6 +89,10 @@ fn event_out<'py>(py: Python<'py>, event: &Event) -> PyResult<Bound<'py, PyAny>>
             EventKind::Circuit { state, .. } => Some(&**state),
             _ => None,
         },
+        "sequence": match &event.kind {
+            EventKind::Circuit { sequence, .. } => Some(*sequence),
+            _ => None,
+        },
         "error": match &event.kind {
             EventKind::State { error, .. } => error.map(|kind| kind.name()),
             _ => None,

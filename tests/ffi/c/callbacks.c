@@ -165,6 +165,7 @@ static void on_event(void *data, const modelserve_event *event)
 {
     CHECK(data == (void *)&events_released);
     CHECK(strcmp(event->model, "iris") == 0 && event->version == 1 && event->at_unix_ns > 0);
+    CHECK(event->sequence == 0);
     CHECK(pthread_mutex_lock(&mutex) == 0);
     CHECK(n_words < 16);
     snprintf(words[n_words], sizeof words[0], "%d %.60s", (int)event->kind, event->word);
