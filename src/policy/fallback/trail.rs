@@ -73,7 +73,8 @@ impl Trail {
     /// the version that the caller wanted of the first choice means nothing to another.
     pub(super) fn attempt(&self) -> Ctx {
         Ctx {
-            receipt: Receipt::default(),
+            // Before it is asked: a version counts which way its answers go.
+            receipt: Receipt { route: Route::Fallback, ..Receipt::default() },
             target: Target::Serving,
             in_fallback: true,
             ..self.ctx.clone()

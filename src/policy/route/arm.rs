@@ -7,7 +7,7 @@ use crate::model::{Model, Reply};
 use crate::policy::Resolve;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One of the ways that requests of a route can go.
 #[derive(Clone)]
@@ -64,8 +64,15 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(result: &Result<Reply>, took: Duration) -> Outcome {
+    /// How a request ended that the arm was given at `began`. After the deadline nobody takes an
+    /// answer any more, and a cancellation is the deadline's: both were lost by the arm.
+    pub(super) fn of(result: &Result<Reply>, began: Instant, deadline: Option<Instant>) -> Outcome {
+        let now = Instant::now();
+        let late = deadline.is_some_and(|deadline| now >= deadline);
+        let took = now.saturating_duration_since(began);
         match result {
+            Ok(_) if late => Outcome::Failed,
+            Err(e) if late && e.kind() == ErrorKind::Cancelled => Outcome::Failed,
             Ok(Reply::Row(_)) => Outcome::Answered(1, took),
             Ok(Reply::Batch(p)) => Outcome::Answered(p.rows, took),
             Ok(Reply::Tensors(outputs)) => {

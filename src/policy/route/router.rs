@@ -12,6 +12,7 @@ use crate::model::{
     Ctx, Done, FallbackReason, Features, Model, ModelInfo, Reply, Request, Route, Signature,
     contain,
 };
+use crate::policy::deadline::enforce;
 use crate::tensor::Tensor;
 use arc_swap::ArcSwap;
 use std::fmt;
@@ -164,14 +165,14 @@ impl Router {
     }
 
     /// What follows from stable's answer.
-    fn after_stable(&self, result: &Result<Reply>, began: Instant) {
+    fn after_stable(&self, result: &Result<Reply>, began: Instant, deadline: Option<Instant>) {
         if let Some(stable) = self.arms.first() {
-            stable.record(&Outcome::of(result, began.elapsed()));
+            stable.record(&Outcome::of(result, began, deadline));
         }
     }
 
     /// What follows from a canary's answer: that the caller gets it, or (the error) that stable is
-    /// to answer. The receipt says `canary` if that is who answered.
+    /// to answer.
     fn after_canary(
         &self,
         index: usize,
@@ -188,21 +189,20 @@ impl Router {
                 Err(e)
             }
             result => {
-                if result.is_ok() {
-                    ctx.receipt.route = Route::Canary;
-                }
-                self.record_canary(index, &Outcome::of(&result, began.elapsed()));
+                // Again: a canary may have written a receipt of its own.
+                ctx.receipt.route = Route::Canary;
+                self.record_canary(index, &Outcome::of(&result, began, ctx.deadline));
                 Ok(result)
             }
         }
     }
 
     /// What follows from stable's answer to a request that a canary failed.
-    fn after_fallback(&self, index: usize, failure: Error, result: &Result<Reply>, ctx: &mut Ctx) {
-        let outcome = match result {
-            Ok(_) => Outcome::FellBack,
-            Err(e) if super::arm::is_clients(e.kind()) => Outcome::Refused,
-            Err(_) => Outcome::Failed,
+    fn after_fallback(&self, lost: Lost, result: &Result<Reply>, ctx: &mut Ctx) {
+        let Lost { index, failure, began, deadline } = lost;
+        let outcome = match Outcome::of(result, began, deadline) {
+            Outcome::Answered(..) => Outcome::FellBack,
+            other => other,
         };
         self.record_canary(index, &outcome);
         if result.is_ok() {
@@ -232,7 +232,7 @@ impl Router {
         self: Arc<Self>,
         index: usize,
         request: Request<'static>,
-        ctx: Ctx,
+        mut ctx: Ctx,
         done: Done,
     ) {
         let began = Instant::now();
@@ -256,33 +256,36 @@ impl Router {
                     }
                 }
                 Err(failure) => {
-                    let model = match router.resolve(STABLE) {
-                        Ok(model) => model,
-                        Err(e) => {
-                            let (mut ctx, result) = (again, Err(e));
-                            router.after_fallback(index, failure, &result, &mut ctx);
-                            return done.call(result, ctx);
-                        }
-                    };
+                    let lost = Lost { index, failure, began, deadline: again.deadline };
+                    let stable = router.resolve(STABLE);
                     let then = Done::new(move |result, mut ctx| {
-                        router.after_fallback(index, failure, &result, &mut ctx);
+                        router.after_fallback(lost, &result, &mut ctx);
                         done.call(result, ctx);
                     });
-                    model.submit(kept, again, then);
+                    match stable {
+                        Ok(model) => enforce::submit(model, kept, again, then),
+                        Err(e) => then.call(Err(e), again),
+                    }
                 }
             }
         });
+        ctx.receipt.route = Route::Canary;
         match self.resolve(index) {
-            // A panic here drops the request, which `then` hears of as an error.
-            Ok(model) => {
-                let _ = contain(|| {
-                    model.submit(request, ctx, then);
-                    Ok(())
-                });
-            }
+            // A canary that never ends has lost the request at its deadline: counted then, and not
+            // when it answers, if ever.
+            Ok(model) => enforce::submit(model, request, ctx, then),
             Err(e) => then.call(Err(e), ctx),
         }
     }
+}
+
+/// A request that a canary failed, on its way to stable.
+struct Lost {
+    index: usize,
+    failure: Error,
+    /// When the canary was asked.
+    began: Instant,
+    deadline: Option<Instant>,
 }
 
 impl Drop for Router {
@@ -307,10 +310,12 @@ impl Model for Router {
         let began = Instant::now();
         if index == STABLE {
             let result = self.resolve(STABLE).and_then(|model| model.call(request, ctx));
-            self.after_stable(&result, began);
+            self.after_stable(&result, began, ctx.deadline);
             return result;
         }
         let receipt = ctx.receipt.clone();
+        // Before it is asked: its version counts which way its answers go.
+        ctx.receipt.route = Route::Canary;
         let wanted = self.mirror(index).filter(|mirror| mirror.wants(ctx));
         let model = self.resolve(index);
         let result = model.and_then(|model| contain(|| model.call(request, ctx)));
@@ -326,7 +331,8 @@ impl Model for Router {
             Err(failure) => {
                 ctx.receipt = receipt;
                 let result = self.resolve(STABLE).and_then(|model| model.call(request, ctx));
-                self.after_fallback(index, failure, &result, ctx);
+                let lost = Lost { index, failure, began, deadline: ctx.deadline };
+                self.after_fallback(lost, &result, ctx);
                 result
             }
         }
@@ -337,14 +343,15 @@ impl Model for Router {
         if index != STABLE {
             return self.submit_canary(index, request, ctx, done);
         }
-        let began = Instant::now();
+        let (began, deadline) = (Instant::now(), ctx.deadline);
         let router = self.clone();
         let then = Done::new(move |result, ctx| {
-            router.after_stable(&result, began);
+            router.after_stable(&result, began, deadline);
             done.call(result, ctx);
         });
         match self.resolve(STABLE) {
-            Ok(model) => model.submit(request, ctx, then),
+            // As with a canary: what is compared must be counted alike.
+            Ok(model) => enforce::submit(model, request, ctx, then),
             Err(e) => then.call(Err(e), ctx),
         }
     }
@@ -353,8 +360,22 @@ impl Model for Router {
         self.resolve(STABLE)?.bind(features)
     }
 
+    /// The longest of those that may be asked; unknown where it is of one of them. Who is picked
+    /// is not known yet, and whoever goes by this may not be able to leave before the end.
     fn estimated_ns(&self, rows: usize) -> u64 {
-        self.resolve(STABLE).map_or(0, |model| model.estimated_ns(rows))
+        let split = self.table.load();
+        let helps_out = self.canary_errors == CanaryErrors::FallBack;
+        let mut longest = 0;
+        for index in 0..self.arms.len() {
+            let asked = split.held(index) > 0 || (index == STABLE && helps_out);
+            if let (true, Ok(model)) = (asked, self.resolve(index)) {
+                match model.estimated_ns(rows) {
+                    0 => return 0,
+                    ns => longest = longest.max(ns),
+                }
+            }
+        }
+        longest
     }
 }
 

@@ -1,5 +1,6 @@
 //! What traffic control promises.
 
+mod deadline;
 mod handover;
 mod promotion;
 mod router;
