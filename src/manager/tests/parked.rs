@@ -75,11 +75,18 @@ fn a_deadline_ends_the_wait_for_a_load() {
         // Nor does asking what it costs load it.
         assert_eq!(manager.model("a").unwrap().estimated_ns(1), 0);
         drop(loading);
-        // The constant of a fallback answers where the deadline leaves no other.
+    });
+}
+
+#[test]
+fn a_fallback_answers_for_a_model_whose_load_takes_too_long() {
+    within(|| {
+        let manager = evicting(&["a"]);
         manager.set_policies("a", constant()).unwrap();
+        let slot = slot(&manager, "a");
         slot.park().unwrap();
         let loading = slot.change();
-        let mut ctx = soon();
+        let mut ctx = Ctx::within(Duration::from_millis(20));
         manager.call("a", &flower(), &mut ctx).unwrap();
         assert_eq!(ctx.receipt.route, crate::Route::Fallback);
         assert_eq!(manager.model("a").unwrap().estimated_ns(1), 0);
