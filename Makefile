@@ -29,7 +29,7 @@ help:
 	@echo "make test        Rust, Python and C/C++ tests"
 	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
-	@echo "make bench       criterion, then the comparison with onnxruntime"
+	@echo "make bench       criterion, then from Python: onnxruntime side by side, and each policy"
 	@echo "make wheel       a release wheel in dist/"
 	@echo "make loom        model checking of the concurrent protocols"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
@@ -44,6 +44,9 @@ test: $(VENV)/.dev valgrind
 	$(CARGO) run --locked --quiet --example serving
 	cd tests/loom && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" $(CARGO) test --locked
 	$(CARGO) run --locked --example soak -- --seconds 60 --seed $(SEED)
+	@mkdir -p build; echo "soak with one spoiled bit: it has to fail"; \
+	! $(CARGO) run --locked --quiet --example soak -- --seconds 3 --spoil >build/soak-spoiled.log 2>&1 \
+		&& grep '^wrong answers: [1-9]' build/soak-spoiled.log
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
 	$(CARGO) build --locked -p modelserve-c
@@ -64,13 +67,14 @@ lint: $(VENV)/.dev
 	"$(BIN)/ruff" check $(RUFF_PATHS)
 	"$(BIN)/ruff" format --check $(RUFF_PATHS)
 	MYPYPATH=python "$(BIN)/mypy" --ignore-missing-imports python/modelserve examples/demo.py \
-		benches/compare_onnxruntime.py
+		benches/compare_onnxruntime.py benches/policies.py
 
 bench: $(VENV)/.dev
 	$(CARGO) bench --locked -p modelserve --bench predict --bench policies
 	$(DEVELOP) --release
 	@mkdir -p build
 	"$(PYTHON)" benches/compare_onnxruntime.py --output build/compare_onnxruntime.md
+	"$(PYTHON)" benches/policies.py --output build/policies.md
 
 wheel: $(VENV)/.demo
 	PATH="$(BIN):$$PATH" "$(BIN)/maturin" build --locked --release --interpreter "$(PYTHON)" --out dist

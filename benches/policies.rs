@@ -17,8 +17,7 @@ use modelserve::policy::route::{RouterOptions, ShadowOptions};
 use modelserve::tensor::Tensor;
 use modelserve::{
     Another, Answer, CanaryRule, Ctx, FallbackRule, FallbackTo, Features, FnModel, LoadOptions,
-    Model, ModelHandle, ModelManager, ModelSource, Policies, ReloadOptions, Reply, Request,
-    ShadowRule,
+    Model, ModelHandle, ModelManager, ModelSource, Policies, ReloadOptions, Request, ShadowRule,
 };
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ fn free() -> FnModel {
     let model = FnModel::regressor(30, |row| Ok(row[0]));
     let answer = model.predict_row(&[0.5; 30]).expect("an answer");
     let signature = (*model.signature()).clone();
-    FnModel::new(signature, move |_, _| Ok(Reply::Row(answer.clone()))).with_digest("free")
+    FnModel::new(signature, move |_, _| Ok(answer.clone().into())).with_digest("free")
 }
 
 fn manager(policies: Policies) -> ModelHandle {

@@ -13,7 +13,7 @@
 pub use arc_swap::ArcSwap;
 pub use std::sync::atomic;
 pub use std::sync::{Arc, MutexGuard};
-use std::sync::{PoisonError, WaitTimeoutResult};
+use std::sync::{PoisonError, TryLockError, WaitTimeoutResult};
 use std::time::Instant;
 
 /// A lock that a panic does not poison: what it guards is changed in steps that cannot panic.
@@ -27,6 +27,20 @@ impl<T> Mutex<T> {
 
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`lock`](Self::lock), where that need not wait.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// What it guards, where nobody else can lock it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -272,8 +272,19 @@ fn a_million_unknown_names_leave_the_metrics_as_they_were() {
     let served = served(BatchOptions::default());
     let manager = &served.manager;
     served.other_answers();
+    let unknown = |e: Error| {
+        assert_eq!(e.kind(), ErrorKind::NotFound);
+        assert!(!e.message().contains("other"), "whoever asks learns of no other model: {e}");
+    };
+    let unnamed = |target| {
+        let request = Request::Row(Features::F32 { data: &[1.0], rows: 1, width: 1 });
+        let mut ctx = Ctx { target, ..Ctx::default() };
+        unknown(manager.call("m", &request, &mut ctx).unwrap_err());
+    };
+    // The first of each kind makes the series that all the others count under.
+    unknown(manager.predict_row("minted", &[1.0]).unwrap_err());
+    unnamed(Target::Label("minted".into()));
     let before = series(manager);
-    let unknown = |e: Error| assert_eq!(e.kind(), ErrorKind::NotFound);
     for i in 0..NAMES {
         let name = format!("minted-{i}");
         unknown(manager.predict_row(&name, &[1.0]).unwrap_err());
@@ -285,16 +296,18 @@ fn a_million_unknown_names_leave_the_metrics_as_they_were() {
             manager.submit(&name, request.into_owned().unwrap(), Ctx::default(), done);
             unknown(rx.recv_timeout(HANG).unwrap());
             // Versions and labels that are not there, of a model that is.
-            for target in [Target::Version(i + 2), Target::Label(name.as_str().into())] {
-                let request = Request::Row(Features::F32 { data: &[1.0], rows: 1, width: 1 });
-                let mut ctx = Ctx { target, ..Ctx::default() };
-                unknown(manager.call("m", &request, &mut ctx).unwrap_err());
-            }
+            unnamed(Target::Version(i + 2));
+            unnamed(Target::Label(name.as_str().into()));
         }
     }
     let after = series(manager);
-    assert_eq!(after.len(), before.len(), "{after}");
-    assert_eq!(after.lines().count(), before.lines().count());
+    assert_eq!(after.lines().count(), before.lines().count(), "{after}");
+    let counted = |line: String| assert!(after.lines().any(|l| l == line), "no {line}: {after}");
+    let all = NAMES + 2 * NAMES.div_ceil(1000) + 1;
+    let other = r#"model="other",version="other",outcome="not_found""#;
+    counted(format!("modelserve_requests_total{{{other}}} {all}"));
+    let refused = 2 * NAMES.div_ceil(1000) + 1;
+    counted(format!(r#"modelserve_refused_total{{model="m",reason="not_found"}} {refused}"#));
 }
 
 /// What a request's error says is for whoever asked, who may be remote.

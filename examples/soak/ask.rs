@@ -240,12 +240,12 @@ impl<'a> Asker<'a> {
 
 fn of_row(p: Prediction) -> (Reply, Receipt) {
     let receipt = p.receipt.clone();
-    (Reply::Row(p), receipt)
+    (p.into(), receipt)
 }
 
 fn of_batch(p: Predictions) -> (Reply, Receipt) {
     let receipt = p.receipt.clone();
-    (Reply::Batch(p), receipt)
+    (p.into(), receipt)
 }
 
 fn is_constant(reply: &Reply, n: usize) -> bool {

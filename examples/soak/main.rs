@@ -12,7 +12,8 @@
 //!
 //! It ends with a report, and in failure if an answer was wrong, a good request failed, a bad one
 //! did not fail as it should, a queue passed its bound, resident memory at the end is more than a
-//! quarter and 32 MiB above what it was after the warm-up, or something was not tried at all.
+//! quarter and 32 MiB above what it was after the warm-up, or something was not tried at all. With
+//! `--spoil` one bit of one expected answer is wrong from the start, to see that this is noticed.
 
 #![allow(clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -44,18 +45,23 @@ const TELL: Duration = Duration::from_secs(5);
 struct Arguments {
     seconds: u64,
     seed: u64,
+    spoil: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut parsed = Arguments { seconds: 60, seed: 1 };
+    let mut parsed = Arguments { seconds: 60, seed: 1, spoil: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--spoil" {
+            parsed.spoil = true;
+            continue;
+        }
         let value = words.next().and_then(|v| v.parse().ok());
         let value = value.ok_or_else(|| format!("{word} takes a number"))?;
         match word.as_str() {
             "--seconds" => parsed.seconds = value,
             "--seed" => parsed.seed = value,
-            _ => return Err(format!("unknown argument {word}: --seconds N, --seed N")),
+            _ => return Err(format!("unknown argument {word}: --seconds N, --seed N, --spoil")),
         }
     }
     Ok(parsed)
@@ -97,7 +103,7 @@ fn watch(fleet: &Fleet, shared: &Shared, length: Duration) -> (Queues, u64) {
 }
 
 fn main() -> ExitCode {
-    let Arguments { seconds, seed } = match arguments() {
+    let Arguments { seconds, seed, spoil } = match arguments() {
         Ok(arguments) => arguments,
         Err(e) => {
             eprintln!("{e}");
@@ -106,10 +112,13 @@ fn main() -> ExitCode {
     };
     quiet_panics();
     let start = resident();
-    let fleet = Fleet::new().expect("the test models load");
+    let mut fleet = Fleet::new().expect("the test models load");
     for truth in &fleet.truths {
         // Without this a mixed answer could pass for a right one.
         assert_eq!(truth.tells_apart(), truth.rows.count, "rows that two versions answer alike");
+    }
+    if spoil {
+        fleet.truths[fleet::IRIS].spoil();
     }
     let shared = Shared::default();
     let events = fleet.manager.events();

@@ -29,6 +29,11 @@ class Gate:
     #: None means 0.02.
     tolerance: float | None = None
 
+    def __post_init__(self) -> None:
+        # A generator would be empty at its second use.
+        if not isinstance(self.golden, str | PathLike):
+            object.__setattr__(self, "golden", tuple(self.golden))
+
     def golden_text(self) -> bytes:
         """The golden requests as lines of JSON."""
         if isinstance(self.golden, str | PathLike):

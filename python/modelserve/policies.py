@@ -75,6 +75,7 @@ class Fallback(TypedDict, total=False):
     label: str
     model: str
     constant: Constant
+    on: list[str]
     reserve: Time
 
 
@@ -83,6 +84,7 @@ class Promote(TypedDict, total=False):
 
     steps: list[float]
     min_requests: int
+    min_duration: Time
     alpha: float
     max_latency_ratio: float
     max_disagreement: float
@@ -109,6 +111,7 @@ class Shadow(TypedDict, total=False):
     model: str
     percent: float
     max_pending: int
+    timeout: Time
     tolerance: float
     max_kept_examples: int
 

@@ -98,6 +98,20 @@ def test_reload_swaps_and_pinned_models_stay(
     assert "unloaded" in repr(model)
 
 
+def test_a_keyword_of_none_forgets_nothing_of_how_it_was_loaded(
+    manager: ms.ModelManager, iris: Case
+) -> None:
+    names = ["sl", "sw", "pl", "pw"]
+    model = manager.load("iris", iris.path, feature_names=names)
+    row = dict(zip(names, iris.rows[0].tolist(), strict=True))
+    manager.reload("iris", version=None)
+    assert model.signature.feature_names == names
+    assert model.predict(row).prediction == iris.expected["labels"][0]
+    # Any other keyword says anew how it is loaded.
+    manager.reload("iris", version=7)
+    assert model.version == 7 and model.signature.feature_names is None
+
+
 def test_reload_refuses_another_signature_unless_allowed(
     manager: ms.ModelManager, iris: Case
 ) -> None:

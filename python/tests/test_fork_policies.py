@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from conftest import case
+from conftest import Case, case
 
 import modelserve as ms
 
@@ -82,3 +84,43 @@ def test_children_start_threads_where_the_parents_slept(manager: ms.ModelManager
 
     assert serves()
     assert [in_a_child(serves) for _ in range(12)] == [0] * 12
+
+
+def test_a_child_of_a_process_that_watches_records_and_times(iris: Case, tmp_path: Path) -> None:
+    """Watcher, recorder, timer and log have threads and locks that the child does not have."""
+    root = tmp_path / "models"
+    (root / "iris" / "1").mkdir(parents=True)
+    shutil.copy(iris.path, root / "iris" / "1" / "model.onnx")
+    manager = ms.ModelManager()
+    manager.serve_repository(root, poll_interval=0.02, settle=0.001)
+    manager.configure("iris", deadline={"default": "30s"}, batching=True)
+    file = tmp_path / "requests.jsonl"
+    manager.record("iris", file, sample=1.0)
+    labels = iris.expected["labels"]
+
+    async def ask() -> list[int]:
+        answers = await asyncio.gather(*(manager.predict_async("iris", r) for r in iris.rows))
+        return [a.prediction for a in answers]
+
+    def serves() -> bool:
+        return (
+            asyncio.run(ask()) == labels
+            and manager.predict("iris", iris.rows[0]).model_version == 1
+        )
+
+    def leaves() -> bool:
+        same = serves()
+        # Ends what the parent started, without waiting for threads that are not here.
+        status = manager.stop_recording("iris")
+        manager.unload("iris")
+        return same and status is not None
+
+    assert serves()
+    assert [in_a_child(leaves) for _ in range(3)] == [0] * 3
+    assert serves()
+    status = manager.stop_recording("iris")
+    assert status is not None and status["ended"] is None
+    # What the children asked is not in the parent's file.
+    asked = 2 * (len(iris.rows) + 1)
+    assert status["written"] + status["dropped"] == asked
+    assert len(file.read_text().splitlines()) == status["written"] + 1

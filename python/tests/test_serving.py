@@ -154,6 +154,12 @@ def test_a_gate_keeps_out_what_answers_otherwise(iris: Case, iris_v2: Case, tmp_
     manager.reload("iris", gate=ms.Gate(golden=golden))
     report = manager.gate_report("iris")
     assert report is not None and (report.golden, report.golden_failed) == (1, 0)
+    # A gate may be used again, whatever its requests came from.
+    gate = ms.Gate(golden=(request for request in golden))
+    for _ in range(2):
+        manager.reload("iris", gate=gate)
+        report = manager.gate_report("iris")
+        assert report is not None and report.golden == 1
     lines = tmp_path / "golden.jsonl"
     lines.write_text(f'{{"row": {iris.rows[0].tolist()}, "prediction": {label + 1}}}\n')
     with pytest.raises(ms.InvalidModelError, match="golden request of line 1"):
@@ -266,6 +272,57 @@ def test_policies_cache_admission_breaker_batching(both: ms.ModelManager, iris: 
     both.configure("iris", cache=False, admission=True, breaker=True, batching=True)
     assert both.cache("iris") is None
     assert both.predict("iris", row).receipt.batch_rows == 1
+
+
+def test_admission_refuses_what_is_too_much(manager: ms.ModelManager) -> None:
+    slow = case("mlp")
+    rows = np.repeat(slow.rows, 40_000 // len(slow.rows), axis=0)
+    model = manager.load("slow", slow.path, threads=1)
+    manager.configure(
+        "slow", admission={"max_in_flight": 1}, batching={"concurrency": 1, "max_queue_size": 1}
+    )
+    outcomes: queue.Queue[str] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            model.predict_batch(rows)
+            outcomes.put("answered")
+        except ms.OverloadedError as e:
+            assert e.model == "slow"
+            outcomes.put("refused")
+
+    def crowd() -> set[str]:
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {outcomes.get() for _ in threads}
+
+    seen: set[str] = set()
+
+    def both_outcomes() -> bool:
+        seen.update(crowd())
+        return seen == {"answered", "refused"}
+
+    until(both_outcomes)
+    assert model.predict(slow.rows[0]).prediction == slow.expected["labels"][0]
+    assert 'modelserve_shed_total{model="slow",version="1"} 0' not in manager.metrics_text()
+
+
+def test_a_breaker_opens_and_a_fallback_answers(both: ms.ModelManager, iris: Case) -> None:
+    row = iris.rows[0]
+    both.configure(
+        "iris",
+        breaker={"min_requests": 4, "slow_call": 1e-9, "slow_ratio": 0.5, "open_for": "1h"},
+        fallback=[{"version": 2}],
+    )
+    receipts = [both.predict("iris", row).receipt for _ in range(12)]
+    circuit = both.circuit("iris")
+    assert circuit is not None and circuit["state"] == "open" and circuit["retry_in"] > 0
+    assert receipts[0].route == "stable" and receipts[0].version == 1
+    last = receipts[-1]
+    assert (last.route, last.version) == ("fallback", 2) and last.fallback is not None
 
 
 def test_policies_that_are_wrong_name_the_key_and_change_nothing(

@@ -23,8 +23,8 @@ pub struct DeadlineConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct BatchingConfig {
-    /// Most rows that run together; a larger request runs alone, whole. Default: 1, nothing is
-    /// batched.
+    /// Most rows that run together; a larger request runs alone, whole. Default: 32; with 1
+    /// nothing is batched.
     pub max_batch_size: Option<usize>,
     /// How long a batch that formed while the model was busy may wait for more rows. An idle
     /// model never waits. Default: 0.
@@ -36,11 +36,17 @@ pub struct BatchingConfig {
     pub preferred_batch_sizes: Vec<usize>,
     /// Most requests that wait; one more is refused as overloaded. Default: 1024.
     pub max_queue_size: Option<usize>,
-    /// Most runs side by side. Default: 0, one where batches form, else the process's CPU quota.
+    /// Most runs side by side, up to 1024. Default: 0, one where batches form, else the process's
+    /// CPU quota.
     pub concurrency: Option<usize>,
     /// Only batch a model whose rows have the same bits alone and in a batch, which is probed
     /// when it is loaded. Default: false.
     pub batch_invariant: bool,
+}
+
+impl BatchingConfig {
+    /// Asking for batching without a size means batching.
+    pub(crate) const DEFAULT_MAX_BATCH_SIZE: usize = 32;
 }
 
 /// Answers kept by row.
@@ -93,7 +99,8 @@ pub struct BreakerConfig {
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub open_for: Option<Duration>,
-    /// The longest that repeated failures make it stay open. Default: 60 s.
+    /// The longest that repeated failures make it stay open. Default: 60 s, or `open_for` where
+    /// that is more.
     #[serde(deserialize_with = "value::time")]
     #[schemars(with = "Option<TimeText>")]
     pub max_open_for: Option<Duration>,
@@ -127,7 +134,8 @@ pub struct FallbackConfig {
     pub model: Option<String>,
     /// A fixed answer.
     pub constant: Option<ConstantConfig>,
-    /// The errors on which this fallback is asked, by name. Default: `execution`, `internal`,
+    /// The errors on which this fallback is asked, by name; not those of the caller's doing
+    /// (`invalid_input`, `invalid_argument`, `cancelled`). Default: `execution`, `internal`,
     /// `deadline_exceeded`, `not_ready`, `overloaded`, `io`.
     pub on: Option<Vec<ErrorName>>,
     /// The time that is kept out of the deadline for this fallback; those of all fallbacks add
@@ -244,12 +252,12 @@ pub struct PromoteConfig {
     /// The probability, between 0 and 1, that a canary as good as the serving version is taken
     /// back. Default: 0.01.
     pub alpha: Option<f64>,
-    /// Most that the canary's latency may be of the serving version's, 1.2 for a fifth more.
-    /// Default: 1.5.
+    /// Most that the canary's latency may be of the serving version's, 1 or more: 1.2 for a fifth
+    /// more. Default: 1.5.
     pub max_latency_ratio: Option<f64>,
-    /// Most of the answers, 0 to 1, in which the two may disagree. Default: 0.05.
+    /// Most of the answers, 0 to below 1, in which the two may disagree. Default: 0.05.
     pub max_disagreement: Option<f64>,
-    /// Most that the error rate may rise, 0 to 1. Default: 0.
+    /// Most that the error rate may rise, 0 to below 1. Default: 0.
     pub max_error_increase: Option<f64>,
 }
 
@@ -302,7 +310,8 @@ pub struct GateConfig {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RecordConfig {
-    /// The file, relative to the configuration's folder.
+    /// The file, relative to the configuration's folder. Where it is there already, from an
+    /// earlier start: the first free one of the same name with `.1`, `.2`, … behind it.
     pub path: PathBuf,
     /// The part of the requests, 0 to 1, that is written. Default: 0.01.
     #[serde(default)]

@@ -207,6 +207,11 @@ fn errors_are_named_in_snake_case() {
         let text = format!(
             "[models.a]\npath = \"a\"\n[[models.a.fallback]]\nversion = 1\non = [\"{snake}\"]"
         );
+        if crate::policy::fallback::FallbackChoice::NEVER_ON.contains(&kind) {
+            let place = "models.a.fallback[0].on[0] at line 5, column 7: is the caller's doing";
+            assert!(refused(&text).starts_with(place), "{}", refused(&text));
+            continue;
+        }
         let config: Config = text.parse().unwrap();
         let on = config.models["a"].fallback[0].on.as_ref().unwrap();
         assert_eq!(on.iter().map(|n| n.kind()).collect::<Vec<_>>(), [kind]);
@@ -338,6 +343,34 @@ fn keys_that_do_not_agree_are_named_with_their_place() {
         (
             "[models.a.breaker]\nopen_for = \"5s\"\nmax_open_for = \"1s\"",
             "models.a.breaker.max_open_for at line 8, column 16: expected at least open_for, 5s",
+        ),
+        (
+            "[models.a.canary]\nversion = 8\npromote = { max_latency_ratio = 0.9 }",
+            "models.a.canary.promote.max_latency_ratio at line 8, column 33: expected a number of \
+             1 or more, got 0.9",
+        ),
+        (
+            "[models.a.canary]\nversion = 8\npromote = { max_disagreement = 1 }",
+            "models.a.canary.promote.max_disagreement at line 8, column 32: expected a number \
+             from 0 to below 1, got 1",
+        ),
+        (
+            "[models.a.canary]\nversion = 8\npromote = { max_error_increase = 1 }",
+            "models.a.canary.promote.max_error_increase at line 8, column 34: expected a number \
+             from 0 to below 1, got 1",
+        ),
+        (
+            "[models.a.batching]\npreferred_batch_sizes = [64]",
+            "models.a.batching.preferred_batch_sizes at line 7, column 25: expected at most \
+             max_batch_size, 32, got 64",
+        ),
+        (
+            "[models.a.batching]\nconcurrency = 1025",
+            "models.a.batching.concurrency at line 7, column 15: expected at most 1024, got 1025",
+        ),
+        (
+            "[models.a.breaker]\nmax_open_for = \"4s\"",
+            "models.a.breaker.max_open_for at line 7, column 16: expected at least open_for, 5s",
         ),
         (
             "[models.a.breaker]\nslow_ratio = 0.5",

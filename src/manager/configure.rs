@@ -23,6 +23,7 @@ use crate::policy::route::{CanaryErrors, PromotionOptions, RouterOptions, Shadow
 use crate::record::RecordOptions;
 use crate::repo::{RepositoryOptions, VersionPolicy, WatchOptions};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Puts a value that the file gives in the place of a default.
 macro_rules! set {
@@ -57,6 +58,8 @@ impl ModelManager {
                 Some(path) => {
                     let source = ModelSource::Path(path.clone());
                     manager.load_from(name, source, &load_options(model))?;
+                    let own = model.gate.as_ref().map(gate).map(Arc::new);
+                    manager.slot(name)?.gate.store(own);
                 }
                 None => {
                     rules.models.insert(name.clone(), repository_model(model));
@@ -82,7 +85,7 @@ impl ModelManager {
             if let Some(record) = &model.record {
                 let mut options = RecordOptions::default();
                 set!(options.sample => record.sample, options.max_bytes => record.max_bytes);
-                manager.record(name, &record.path, options)?;
+                manager.record_to_free(name, &record.path, options)?;
             }
         }
         Ok(manager)
@@ -243,8 +246,7 @@ fn policies(model: &ModelConfig) -> Policies {
 
 fn batching(config: &BatchingConfig) -> BatchOptions {
     let mut options = BatchOptions {
-        // Asking for batching without a size means batching.
-        max_batch_size: 32,
+        max_batch_size: BatchingConfig::DEFAULT_MAX_BATCH_SIZE,
         preferred_batch_sizes: config.preferred_batch_sizes.clone(),
         batch_invariant: config.batch_invariant,
         ..BatchOptions::default()
@@ -266,9 +268,10 @@ fn breaker(config: &BreakerConfig) -> BreakerOptions {
         options.failure_ratio => config.failure_ratio,
         options.slow_ratio => config.slow_ratio,
         options.open_for => config.open_for,
-        options.max_open_for => config.max_open_for,
         options.probes => config.probes,
     );
+    options.max_open_for =
+        config.max_open_for.unwrap_or_else(|| options.max_open_for.max(options.open_for));
     options
 }
 
@@ -356,4 +359,74 @@ fn gate(config: &GateConfig) -> Gate {
     };
     set!(gate.replay_last => config.replay_last);
     gate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FnModel;
+    use std::sync::Arc;
+
+    fn manager() -> ModelManager {
+        let manager = ModelManager::new(ManagerOptions { keep_versions: 2, ..Default::default() });
+        let model = |factor: f32| -> ModelSource {
+            ModelSource::Model(Arc::new(FnModel::regressor(1, move |row| Ok(factor * row[0]))))
+        };
+        manager.load_from("m", model(1.0), &LoadOptions::default()).unwrap();
+        manager.load_version("m", model(2.0), &ReloadOptions::default()).unwrap();
+        manager
+    }
+
+    #[test]
+    fn a_program_that_records_can_be_started_again() {
+        let folder = std::env::temp_dir().join(format!("modelserve-again-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let iris = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/iris_v1/model.onnx");
+        let file = folder.join("modelserve.toml");
+        let text = format!("[models.m]\npath = {iris:?}\n[models.m.record]\npath = \"r\"\n");
+        std::fs::write(&file, text).unwrap();
+        for start in ["r", "r.1", "r.2"] {
+            let manager = ModelManager::from_config(&file).unwrap();
+            manager.stop_recording("m").unwrap().unwrap();
+            assert!(folder.join(start).exists(), "{start}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// The last values that the check of a file lets pass: whatever it accepts has to be accepted
+    /// by the policies too, or the error has no line and comes after models were loaded.
+    #[test]
+    fn what_the_file_check_accepts_the_policies_accept() {
+        let manager = manager();
+        for text in [
+            "[batching]",
+            "[batching]\npreferred_batch_sizes = [1, 32]",
+            "[batching]\nmax_batch_size = 1\nconcurrency = 1024",
+            "[breaker]\nopen_for = \"1h\"",
+            "[breaker]\nmax_open_for = \"5s\"",
+            "[breaker]\nfailure_ratio = 1\nslow_call = 1\nslow_ratio = 1\nmin_requests = 1\n\
+             probes = 1",
+            "[canary]\nversion = 2\n[canary.promote]\nmax_latency_ratio = 1\n\
+             max_disagreement = 0.999\nmax_error_increase = 0.999\nalpha = 0.999\n\
+             min_requests = 1\nsteps = [100]",
+            "[canary]\nversion = 2\npercent = 100",
+            "[shadow]\nversion = 2\npercent = 0\nmax_pending = 1\ntolerance = 0",
+            "[[fallback]]\nversion = 2\non = [\"invalid_model\", \"unsupported\", \
+             \"limit_exceeded\", \"not_found\", \"already_exists\", \"not_ready\", \"overloaded\", \
+             \"deadline_exceeded\", \"permission_denied\", \"io\", \"execution\", \"internal\"]",
+            "[admission]\nmax_in_flight = 1",
+            "[cache]\ncapacity = 1\nttl = \"1ns\"",
+        ] {
+            manager.configure("m", text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        }
+        // What passes neither is told with its place.
+        for (text, place) in [
+            ("[batching]\npreferred_batch_sizes = [33]", "line 2, column 25"),
+            ("[breaker]\nmax_open_for = \"4s\"", "line 2, column 16"),
+            ("[[fallback]]\nversion = 2\non = [\"io\", \"cancelled\"]", "line 3, column 13"),
+        ] {
+            let e = manager.configure("m", text).expect_err(text);
+            assert!(e.to_string().contains(place), "{text}: {e}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use super::version::Version;
 use crate::error::Result;
 use crate::model::{Ctx, Golden, Reply, Request, Tolerance, compare};
 use crate::repo;
+use bytes::Bytes;
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -132,12 +133,19 @@ impl fmt::Display for GateReport {
     }
 }
 
-/// The golden and warm-up requests of the folder that a model file lies in.
-pub(super) fn golden_beside(model: &Path, version: &Version) -> Result<Vec<Golden>> {
-    let Some(folder) = model.parent() else { return Ok(Vec::new()) };
+/// Files of golden and warm-up requests: each one's name and text.
+pub(super) type GoldenFiles = Vec<(&'static str, Bytes)>;
+
+/// Those of the folder that a model file lies in.
+pub(super) fn golden_beside(model: &Path) -> Result<GoldenFiles> {
+    model.parent().map_or_else(|| Ok(Vec::new()), repo::golden_files)
+}
+
+/// The requests in the files, as a version of this signature takes them.
+pub(super) fn golden_requests(files: &GoldenFiles, version: &Version) -> Result<Vec<Golden>> {
     let mut all = Vec::new();
-    for (name, text) in repo::golden_files(folder)? {
-        let parsed = Golden::parse(&text, &version.info().signature);
+    for (name, text) in files {
+        let parsed = Golden::parse(text, &version.info().signature);
         all.extend(parsed.map_err(|e| e.context(name))?);
     }
     Ok(all)

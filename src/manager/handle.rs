@@ -1,5 +1,6 @@
 //! Handles on a named model.
 
+use super::pinned::Pinned;
 use super::slot::Slot;
 use super::stats::ModelStats;
 use super::version::Version;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct ModelHandle {
     slot: Arc<Slot>,
-    pinned: Option<Arc<Version>>,
+    pinned: Option<Arc<Pinned>>,
 }
 
 impl ModelHandle {
@@ -24,7 +25,8 @@ impl ModelHandle {
     }
 
     pub(super) fn pinned(slot: Arc<Slot>, version: Arc<Version>) -> ModelHandle {
-        ModelHandle { slot, pinned: Some(version) }
+        let pinned = Arc::new(Pinned { slot: slot.clone(), version });
+        ModelHandle { slot, pinned: Some(pinned) }
     }
 
     /// Answers a request in any form: by whatever serves now, by the version or label that
@@ -33,7 +35,10 @@ impl ModelHandle {
     /// # Errors
     /// As [`Model::call`]; `NotFound` for a version or label that is not there, or after unload.
     pub fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        self.model().call(request, ctx)
+        match &self.pinned {
+            Some(pinned) => pinned.call(request, ctx),
+            None => self.slot.call(request, ctx),
+        }
     }
 
     /// As [`ModelHandle::call`], on another thread: returns at once, `done` is called exactly
@@ -45,7 +50,7 @@ impl ModelHandle {
     /// What this handle asks, as a model: policies of the host can wrap it.
     pub fn model(&self) -> Arc<dyn Model> {
         match &self.pinned {
-            Some(version) => version.clone(),
+            Some(pinned) => pinned.clone(),
             None => self.slot.clone(),
         }
     }
@@ -62,7 +67,7 @@ impl ModelHandle {
 
     fn version_now(&self) -> Result<Arc<Version>> {
         match &self.pinned {
-            Some(version) => Ok(version.clone()),
+            Some(pinned) => Ok(pinned.version.clone()),
             None => self.slot.current(),
         }
     }
@@ -72,7 +77,7 @@ impl ModelHandle {
     /// # Errors
     /// `NotFound` after the model was unloaded (a pinned handle keeps working).
     pub fn current(&self) -> Result<Arc<dyn Model>> {
-        Ok(self.version_now()?)
+        Ok(Arc::new(Pinned { slot: self.slot.clone(), version: self.version_now()? }))
     }
 
     /// A handle that keeps answering with the version serving now, through reloads and unload.
@@ -80,7 +85,7 @@ impl ModelHandle {
     /// # Errors
     /// As [`ModelHandle::current`].
     pub fn pin(&self) -> Result<ModelHandle> {
-        Ok(ModelHandle { slot: self.slot.clone(), pinned: Some(self.version_now()?) })
+        Ok(ModelHandle::pinned(self.slot.clone(), self.version_now()?))
     }
 
     /// What is known of the version that answers.
@@ -97,9 +102,9 @@ impl ModelHandle {
     /// As [`ModelHandle::current`].
     pub fn stats(&self) -> Result<ModelStats> {
         let all = self.slot.stats();
-        match &self.pinned {
+        match self.pinned.as_deref() {
             None => Ok(all),
-            Some(version) => {
+            Some(Pinned { version, .. }) => {
                 let number = version.counts().version();
                 let serving = all.versions.iter().any(|v| v.version == number && v.serving);
                 Ok(ModelStats {
@@ -132,7 +137,7 @@ impl ModelHandle {
     /// As [`Model::predict_row`]; `NotFound` after unload.
     pub fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
         match &self.pinned {
-            Some(version) => version.predict_row(row),
+            Some(pinned) => pinned.predict_row(row),
             None => self.slot.predict_row(row),
         }
     }
@@ -143,7 +148,7 @@ impl ModelHandle {
     /// As [`Model::predict`]; `NotFound` after unload.
     pub fn predict(&self, row: Features<'_>) -> Result<Prediction> {
         match &self.pinned {
-            Some(version) => version.predict(row),
+            Some(pinned) => pinned.predict(row),
             None => self.slot.predict(row),
         }
     }
@@ -154,7 +159,7 @@ impl ModelHandle {
     /// As [`Model::predict_batch`]; `NotFound` after unload.
     pub fn predict_batch(&self, rows: Features<'_>) -> Result<Predictions> {
         match &self.pinned {
-            Some(version) => version.predict_batch(rows),
+            Some(pinned) => pinned.predict_batch(rows),
             None => self.slot.predict_batch(rows),
         }
     }
@@ -169,7 +174,7 @@ impl ModelHandle {
         outputs: &[&str],
     ) -> Result<Vec<(String, Value)>> {
         match &self.pinned {
-            Some(version) => version.run(inputs, outputs),
+            Some(pinned) => pinned.run(inputs, outputs),
             None => self.slot.run(inputs, outputs),
         }
     }
@@ -178,8 +183,17 @@ impl ModelHandle {
     /// [`ModelHandle::signature`] would have to load a version first, or fails.
     pub fn ready_signature(&self) -> Option<Arc<Signature>> {
         match &self.pinned {
-            Some(version) => Some(version.info().signature.clone()),
+            Some(pinned) => Some(pinned.version.info().signature.clone()),
             None => self.slot.ready_signature(),
+        }
+    }
+
+    /// Most bytes of a request (`RequestLimits::request_bytes`) that any version takes which this
+    /// handle can ask. For hosts that copy what they are given and have to bound the copy.
+    pub fn max_request_bytes(&self) -> u64 {
+        match &self.pinned {
+            Some(pinned) => pinned.version.core.max_request_bytes(),
+            None => self.slot.max_request_bytes(),
         }
     }
 
@@ -187,7 +201,7 @@ impl ModelHandle {
     /// when it may wait: behind policies, for a version to be loaded again, or for its error.
     pub fn expected_ns(&self, rows: usize) -> Option<u64> {
         match &self.pinned {
-            Some(version) => version.expected_ns(rows),
+            Some(pinned) => pinned.expected_ns(rows),
             None => self.slot.expected_ns(rows),
         }
     }
@@ -195,7 +209,7 @@ impl ModelHandle {
     /// See [`Model::estimated_ns`]; 0 after unload.
     pub fn estimated_ns(&self, rows: usize) -> u64 {
         match &self.pinned {
-            Some(version) => version.estimated_ns(rows),
+            Some(pinned) => pinned.estimated_ns(rows),
             None => self.slot.estimated_ns(rows),
         }
     }

@@ -1,7 +1,8 @@
 //! Loading a version of a name: aside, tried out, and only then published.
 
 use super::events::VersionState;
-use super::gate::{Gate, GateReport};
+use super::gate::{Gate, GoldenFiles};
+use super::memory::Reserved;
 use super::slot::{Origin, Serving, Slot};
 use super::version::Version;
 use crate::error::{Result, bail, ensure, err};
@@ -11,26 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the loads of one name need to know of each other.
+#[derive(Default)]
 pub(super) struct Loading {
     /// How the last version was loaded: the next one is loaded alike unless told otherwise.
     pub options: LoadOptions,
     /// The highest version number so far.
     pub last_version: u64,
-    /// Versions that stay available, the serving one included.
-    pub keep: usize,
-    /// What the last gate found.
-    pub gate_report: Option<Arc<GateReport>>,
-}
-
-impl Loading {
-    pub(super) fn new(keep: usize) -> Loading {
-        Loading {
-            options: LoadOptions::default(),
-            last_version: 0,
-            keep: keep.max(1),
-            gate_report: None,
-        }
-    }
 }
 
 /// Whether a new version serves at once.
@@ -46,7 +33,7 @@ pub(super) enum Activation {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ModelSource {
-    /// A file, or a folder with one.
+    /// A model file.
     Path(PathBuf),
     /// The content of a file.
     Bytes(Bytes),
@@ -95,7 +82,10 @@ pub(super) struct Add<'a> {
     pub options: Option<LoadOptions>,
     pub activation: Activation,
     pub allow_signature_change: bool,
+    /// `None` is the name's own, where it has one.
     pub gate: Option<&'a Gate>,
+    /// The files of golden and warm-up requests; `None` reads those beside the model file.
+    pub golden: Option<GoldenFiles>,
     /// Accept any number that is not taken, not only rising ones.
     pub any_number: bool,
     /// A last check of what was loaded.
@@ -111,6 +101,7 @@ impl Add<'_> {
             activation,
             allow_signature_change: false,
             gate: None,
+            golden: None,
             any_number: false,
             confirm: None,
         }
@@ -120,7 +111,7 @@ impl Add<'_> {
 impl Slot {
     /// Loads, tries out and publishes a version.
     pub(super) fn add(&self, add: Add<'_>) -> Result<ModelInfo> {
-        let mut loading = self.loading.lock();
+        let mut loading = self.change();
         let result = self.add_locked(&mut loading, add);
         self.model_metrics.reloaded(result.as_ref().map(|_| ()).map_err(|e| e.kind()));
         result.map_err(|e| {
@@ -166,21 +157,23 @@ impl Slot {
             ),
         };
         self.enter(number, VersionState::Start, None);
-        let confirmed = |version: Version| {
+        let confirmed = |(version, room): (Version, Reserved)| {
             if let Some(confirm) = add.confirm {
                 confirm(version.info())?;
             }
-            Ok(version)
+            Ok((version, room))
         };
+        let own = self.gate.load();
+        let gate = add.gate.or(own.as_deref());
         let result = self
-            .build(&source, &options, add.allow_signature_change, add.gate, loading)
+            .build(&source, &options, add.allow_signature_change, gate, add.golden)
             .and_then(confirmed);
         match result {
-            Ok(version) => {
+            Ok((version, _room)) => {
                 loading.last_version = loading.last_version.max(number);
                 loading.options = options;
                 let info = version.info().clone();
-                let published = self.publish(version, add.activation, loading.keep);
+                let published = self.publish(version, add.activation);
                 if let Err(e) = &published {
                     self.enter(number, VersionState::End, Some(e));
                 }
@@ -194,7 +187,7 @@ impl Slot {
     }
 
     /// Loads a version again that was here before, and lets it be asked.
-    pub(super) fn reload_origin(&self, loading: &mut Loading, origin: &Origin) -> Result<()> {
+    pub(super) fn reload_origin(&self, _: &mut Loading, origin: &Origin) -> Result<()> {
         let Some(path) = &origin.path else {
             bail!(
                 NotReady,
@@ -205,20 +198,27 @@ impl Slot {
         };
         let source = ModelSource::Path(path.clone());
         self.enter(origin.version, VersionState::Start, None);
-        let same_file = |version: Version| {
+        let same_files = |(version, room): (Version, Reserved)| {
+            let info = version.info();
             ensure!(
-                version.info().digest == origin.digest,
+                info.digest == origin.digest,
                 NotReady,
                 "the file of version {} is another one now (digest {}, was {})",
                 origin.version,
-                version.info().digest,
+                info.digest,
                 origin.digest
             );
-            Ok(version)
+            ensure!(
+                info.companions == origin.companions,
+                NotReady,
+                "the files beside that of version {} are others now",
+                origin.version
+            );
+            Ok((version, room))
         };
-        let result = self.build(&source, &origin.options, true, None, loading).and_then(same_file);
+        let result = self.build(&source, &origin.options, true, None, None).and_then(same_files);
         match result {
-            Ok(version) => self.publish(version, Activation::Beside, loading.keep),
+            Ok((version, _room)) => self.publish(version, Activation::Beside),
             Err(e) => {
                 self.enter(origin.version, VersionState::End, Some(&e));
                 Err(e)
@@ -232,14 +232,16 @@ impl Slot {
         options: &LoadOptions,
         allow_signature_change: bool,
         gate: Option<&Gate>,
-        loading: &mut Loading,
-    ) -> Result<Version> {
+        golden: Option<GoldenFiles>,
+    ) -> Result<(Version, Reserved)> {
         let number = options.version.unwrap_or(1);
         self.enter(number, VersionState::Loading, None);
-        if let ModelSource::Path(path) = source {
-            let size = std::fs::metadata(path).map_or(0, |m| m.len());
-            self.memory.make_room(size, &self.name)?;
-        }
+        // The size of the file, until it is known what comes of it.
+        let guess = match source {
+            ModelSource::Path(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
+            _ => 0,
+        };
+        let room = self.memory.make_room(guess, &self.name)?;
         let serving = self.serving();
         let make = || -> Result<Arc<dyn Model>> {
             Ok(match source {
@@ -255,17 +257,20 @@ impl Slot {
         {
             same_signature(&serving.info().signature, &version.info().signature)?;
         }
-        self.memory.make_room(version.info().weight_bytes, &self.name)?;
-        let golden = match source {
-            ModelSource::Path(path) => super::gate::golden_beside(path, &version)?,
-            _ => Vec::new(),
+        drop(room);
+        let room = self.memory.make_room(version.info().weight_bytes, &self.name)?;
+        let files = match (golden, source) {
+            (Some(files), _) => files,
+            (None, ModelSource::Path(path)) => super::gate::golden_beside(path)?,
+            (None, _) => Vec::new(),
         };
+        let golden = super::gate::golden_requests(&files, &version)?;
         let report = at_low_priority(|| {
             super::gate::examine(gate, &golden, serving.as_deref(), &version, &self.recent)
         })?;
         if let Some(report) = report {
             let report = Arc::new(report);
-            loading.gate_report = Some(report.clone());
+            self.gate_report.store(Some(report.clone()));
             if !report.accepted {
                 let reason = report.reasons.join("; ");
                 self.events.send(
@@ -276,7 +281,7 @@ impl Slot {
                 bail!(InvalidModel, "version {number} was rejected: {reason}");
             }
         }
-        Ok(version)
+        Ok((version, room))
     }
 }
 

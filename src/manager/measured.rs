@@ -5,7 +5,6 @@ use crate::metrics::VersionMetrics;
 use crate::model::{Ctx, Features, Model, ModelInfo, ModelMemory, Reply, Request, Signature};
 use crate::tensor::Tensor;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Counts each run of `inner`: rows and time. What a cache answers or a queue refuses is no run.
 pub(super) struct Measured {
@@ -23,9 +22,9 @@ impl Model for Measured {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let began = Instant::now();
-        let result = self.inner.call(request, ctx);
-        self.metrics.ran(request.rows(), began.elapsed());
+        let began = ctx.begin_run();
+        let (result, took) = ctx.time_run(began, |ctx| self.inner.call(request, ctx));
+        self.metrics.ran(request.rows(), took);
         result
     }
 

@@ -2,6 +2,7 @@
 
 use super::slot::Slot;
 use crate::error::{Result, err};
+use crate::process::OwnLock;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
@@ -37,11 +38,27 @@ pub(super) struct Memory {
     pub(super) budget: Option<u64>,
     pub(super) policy: MemoryPolicy,
     slots: Mutex<Vec<Weak<Slot>>>,
+    /// Bytes of versions that are being loaded. A child of a fork loads none of them.
+    reserved: OwnLock<u64>,
+}
+
+/// Room in the budget for a version that is being loaded; given back when dropped, once the
+/// version is counted itself.
+pub(super) struct Reserved {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut reserved = self.memory.reserved.lock(u64::default);
+        *reserved = reserved.saturating_sub(self.bytes);
+    }
 }
 
 impl Memory {
     pub(super) fn new(budget: Option<u64>, policy: MemoryPolicy) -> Memory {
-        Memory { budget, policy, slots: Mutex::default() }
+        Memory { budget, policy, slots: Mutex::default(), reserved: OwnLock::new(0) }
     }
 
     /// Whether idle models may be unloaded, so that their last use has to be known.
@@ -59,18 +76,25 @@ impl Memory {
         self.slots.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Makes sure that `bytes` more fit into the budget.
+    /// Reserves room for `bytes` more in the budget.
     ///
     /// # Errors
     /// `LimitExceeded`, saying what is held and what was asked.
-    pub(super) fn make_room(&self, bytes: u64, for_slot: &str) -> Result<()> {
-        let Some(budget) = self.budget else { return Ok(()) };
+    pub(super) fn make_room(self: &Arc<Self>, bytes: u64, for_slot: &str) -> Result<Reserved> {
+        let Some(budget) = self.budget else {
+            return Ok(Reserved { memory: self.clone(), bytes: 0 });
+        };
         loop {
             let slots = self.slots();
-            let held: u64 = slots.iter().map(|s| s.weight_bytes()).fold(0, u64::saturating_add);
+            // Looked at and taken in one step: of two loads at once, one finds the other's.
+            let mut reserved = self.reserved.lock(u64::default);
+            let weights = slots.iter().map(|s| s.weight_bytes());
+            let held: u64 = weights.fold(*reserved, u64::saturating_add);
             if held.saturating_add(bytes) <= budget {
-                return Ok(());
+                *reserved = reserved.saturating_add(bytes);
+                return Ok(Reserved { memory: self.clone(), bytes });
             }
+            drop(reserved);
             let freed = match self.policy {
                 MemoryPolicy::Refuse => None,
                 MemoryPolicy::Evict => evict(slots, for_slot),
@@ -78,7 +102,7 @@ impl Memory {
             if freed.is_none() {
                 return Err(err!(
                     LimitExceeded,
-                    "{bytes} bytes do not fit: the models hold {held} of a budget of {budget} \
+                    "{bytes} bytes do not fit: the models hold or load {held} of a budget of {budget} \
                      (ManagerOptions::memory_budget)"
                 ));
             }

@@ -7,16 +7,23 @@
 mod cell;
 mod configure;
 mod events;
+mod find;
 mod follow;
 mod gate;
 mod handle;
+mod laned;
+mod later;
 mod load;
 mod measured;
 mod memory;
 mod operate;
+mod pinned;
 mod policies;
 mod recent;
+mod recording;
+mod registry;
 mod repository;
+mod settle;
 mod slot;
 mod snapshot;
 mod stats;
@@ -24,6 +31,9 @@ mod statuses;
 mod tell;
 mod version;
 mod versions;
+
+#[cfg(all(test, feature = "onnx"))]
+mod tests;
 
 pub use events::{Event, EventKind, Events, VersionState, VersionStatus};
 pub use gate::{Gate, GateReport, WorstRow};
@@ -35,25 +45,20 @@ pub use repository::{RefreshReport, RepositoryModel, RepositoryRules};
 pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 
-use crate::error::{Error, Result, ensure, err};
-use crate::limits::MAX_MODELS;
+use crate::error::{Error, Result, ensure};
 use crate::metrics::{Metrics, MetricsOptions, TextFormat};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Predictions, Reply, Request,
 };
 use crate::tensor::Value;
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use events::EventBus;
 use load::{Activation, Add};
-use memory::Memory;
-use parking_lot::Mutex;
+use registry::{Registry, not_found};
 use repository::Served;
 use slot::Slot;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a manager is set up.
 #[derive(Debug, Clone)]
@@ -92,67 +97,9 @@ pub struct ReloadOptions {
     pub load: Option<LoadOptions>,
     /// Accept a new version with other inputs, outputs, task or classes.
     pub allow_signature_change: bool,
-    /// What the new version has to show before it serves.
+    /// What the new version has to show before it serves; `None` is what the configuration file
+    /// says of the model, where it says something.
     pub gate: Option<Gate>,
-}
-
-type Slots = HashMap<String, Arc<Slot>>;
-
-struct Registry {
-    options: ManagerOptions,
-    /// Copied on load and unload, read without a lock.
-    slots: ArcSwap<Slots>,
-    /// Serialises load and unload, never held while a file is read.
-    changes: Mutex<()>,
-    events: Arc<EventBus>,
-    memory: Arc<Memory>,
-    metrics: Arc<Metrics>,
-    repository: Mutex<Option<Served>>,
-    started: Instant,
-}
-
-impl Registry {
-    /// Puts a slot that serves under its name.
-    fn insert(&self, slot: Arc<Slot>) -> Result<()> {
-        let _guard = self.changes.lock();
-        let slots = self.slots.load();
-        check_free(slot.name(), &slots)?;
-        ensure!(
-            slots.len() < MAX_MODELS,
-            LimitExceeded,
-            "a manager holds at most {MAX_MODELS} models"
-        );
-        let mut next: Slots = (**slots).clone();
-        next.insert(slot.name().to_string(), slot.clone());
-        self.slots.store(Arc::new(next));
-        self.memory.join(&slot);
-        Ok(())
-    }
-
-    /// Takes a name out of service.
-    fn remove(&self, name: &str) -> Result<()> {
-        let guard = self.changes.lock();
-        let mut next: Slots = (**self.slots.load()).clone();
-        let slot = next.remove(name).ok_or_else(|| self.not_found(name))?;
-        self.slots.store(Arc::new(next));
-        drop(guard);
-        // Waits for a reload of this name that is under way, and for that one only.
-        slot.retire();
-        self.metrics.remove_model(name);
-        Ok(())
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.slots.load().keys().cloned().collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn not_found(&self, name: &str) -> Error {
-        let loaded = self.names();
-        let list = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
-        err!(NotFound, "no such model is loaded (loaded: {list})").with_model(name)
-    }
 }
 
 /// Models by name. Cheap to clone (clones share the models); every method may be called from any
@@ -171,20 +118,7 @@ impl Default for ModelManager {
 impl ModelManager {
     /// A manager without models.
     pub fn new(options: ManagerOptions) -> Self {
-        let memory = Memory::new(options.memory_budget, options.memory_policy);
-        let metrics = Metrics::new(options.metrics.clone());
-        ModelManager {
-            registry: Arc::new(Registry {
-                options,
-                slots: ArcSwap::default(),
-                changes: Mutex::new(()),
-                events: Arc::default(),
-                memory: Arc::new(memory),
-                metrics: Arc::new(metrics),
-                repository: Mutex::default(),
-                started: Instant::now(),
-            }),
-        }
+        ModelManager { registry: Arc::new(Registry::new(options)) }
     }
 
     fn with_defaults(&self, options: &LoadOptions) -> LoadOptions {
@@ -199,7 +133,7 @@ impl ModelManager {
     /// starting with a dot.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken, `InvalidArgument` for a name of another form,
+    /// `AlreadyExists` when the name is taken, also by a load under way, `InvalidArgument` for a name of another form,
     /// `LimitExceeded` when the manager's memory budget or number of models is used up; else as
     /// [`crate::load`]. Nothing is changed then.
     pub fn load_from(
@@ -210,7 +144,7 @@ impl ModelManager {
     ) -> Result<ModelHandle> {
         let registry = &self.registry;
         check_name(name)?;
-        check_free(name, &registry.slots.load())?;
+        let _name = registry.reserve(name)?;
         let slot = Slot::new(name, registry.options.keep_versions, registry);
         slot.add(Add {
             options: Some(self.with_defaults(options)),
@@ -221,7 +155,8 @@ impl ModelManager {
         Ok(ModelHandle::following(slot))
     }
 
-    /// As [`ModelManager::load_from`], from a file or a folder with one.
+    /// As [`ModelManager::load_from`], from a file. The golden requests beside it are asked
+    /// first.
     ///
     /// # Errors
     /// As [`ModelManager::load_from`].
@@ -330,7 +265,7 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name.
     pub fn gate_report(&self, name: &str) -> Result<Option<Arc<GateReport>>> {
-        Ok(self.slot(name)?.loading.lock().gate_report.clone())
+        Ok(self.slot(name)?.gate_report.load_full())
     }
 
     /// Answers a request in any form with the model `name`: see [`ModelHandle::call`].
@@ -338,12 +273,12 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name; else as the model's.
     pub fn call(&self, name: &str, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        self.slot(name)?.call(request, ctx)
+        self.asked(name)?.call(request, ctx)
     }
 
     /// As [`ModelManager::call`], on another thread: see [`ModelHandle::submit`].
     pub fn submit(&self, name: &str, request: Request<'static>, ctx: Ctx, done: Done) {
-        match self.slot(name) {
+        match self.asked(name) {
             Ok(slot) => slot.submit(request, ctx, done),
             Err(e) => done.call(Err(e), ctx),
         }
@@ -389,11 +324,30 @@ impl ModelManager {
             Some(served) => served.driver.clone(),
             None => return Err(repository::none()),
         };
-        Ok(driver.refresh())
+        let (report, wake) = driver.refresh();
+        if wake.is_some()
+            && let Some(served) = &*self.registry.repository.lock()
+        {
+            served.look_again();
+        }
+        Ok(report)
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>> {
-        self.registry.slots.load().get(name).cloned().ok_or_else(|| self.registry.not_found(name))
+        self.registry.slots.load().get(name).cloned().ok_or_else(|| not_found(name))
+    }
+
+    /// The slot that a request names.
+    fn asked(&self, name: &str) -> Result<Arc<Slot>> {
+        self.slot(name).map_err(|e| self.unknown(e))
+    }
+
+    /// Counts a request for a model that is not there.
+    fn unknown(&self, e: Error) -> Error {
+        let unknown = self.registry.metrics.unknown();
+        unknown.begin();
+        unknown.failed(e.kind());
+        e
     }
 
     /// A handle bound to the name: it always answers with the version serving now.
@@ -432,7 +386,7 @@ impl ModelManager {
     pub fn predict_row(&self, name: &str, row: &[f32]) -> Result<Prediction> {
         match self.registry.slots.load().get(name) {
             Some(slot) => slot.predict_row(row),
-            None => Err(self.registry.not_found(name)),
+            None => Err(self.unknown(not_found(name))),
         }
     }
 
@@ -441,7 +395,7 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name; else as the model's.
     pub fn predict(&self, name: &str, row: Features<'_>) -> Result<Prediction> {
-        self.slot(name)?.predict(row)
+        self.asked(name)?.predict(row)
     }
 
     /// Predicts a batch: see [`crate::Model::predict_batch`].
@@ -449,7 +403,7 @@ impl ModelManager {
     /// # Errors
     /// `NotFound` for an unknown name; else as the model's.
     pub fn predict_batch(&self, name: &str, rows: Features<'_>) -> Result<Predictions> {
-        self.slot(name)?.predict_batch(rows)
+        self.asked(name)?.predict_batch(rows)
     }
 
     /// Runs named inputs to named outputs: see [`crate::Model::run`].
@@ -462,7 +416,7 @@ impl ModelManager {
         inputs: Vec<(String, Value)>,
         outputs: &[&str],
     ) -> Result<Vec<(String, Value)>> {
-        self.slot(name)?.run(inputs, outputs)
+        self.asked(name)?.run(inputs, outputs)
     }
 
     /// How long this manager has existed.
@@ -486,14 +440,6 @@ impl std::fmt::Debug for ModelManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ModelManager").field("models", &self.models()).finish()
     }
-}
-
-fn check_free(name: &str, slots: &Slots) -> Result<()> {
-    if slots.contains_key(name) {
-        let e = err!(AlreadyExists, "is loaded already: use reload, or unload it first");
-        return Err(e.with_model(name));
-    }
-    Ok(())
 }
 
 fn check_name(name: &str) -> Result<()> {

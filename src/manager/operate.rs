@@ -9,7 +9,7 @@ use crate::policy::batch::Invariance;
 use crate::policy::breaker::BreakerSnapshot;
 use crate::policy::cache::CacheStats;
 use crate::policy::route::{AbReport, PromotionReport, ShadowReport};
-use crate::record::{self, RecordOptions, RecordStatus, Recorder, ReplayOptions, ReplayReport};
+use crate::record::{self, ReplayOptions, ReplayReport};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -159,47 +159,6 @@ impl ModelManager {
     pub fn batching(&self, name: &str, target: &Target) -> Result<Option<Invariance>> {
         let version = self.slot(name)?.version(target)?;
         Ok(version.parts.batch.as_ref().map(|batch| batch.invariance().clone()))
-    }
-
-    /// Records a sample of a model's requests with their answers in a new file, until
-    /// [`ModelManager::stop_recording`] or a bound. A request is never held up by it: what the
-    /// disk cannot take at once is dropped and counted. The file holds what users sent.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown name; `AlreadyExists` when the model is recorded already, or the
-    /// file is there; else as [`Recorder::start`].
-    pub fn record(&self, name: &str, path: impl AsRef<Path>, options: RecordOptions) -> Result<()> {
-        let slot = self.slot(name)?;
-        let _loading = slot.loading.lock();
-        if slot.recorder.load().is_some() {
-            let e = err!(AlreadyExists, "is recorded already: call stop_recording first");
-            return Err(e.with_model(name));
-        }
-        let recorder = Recorder::start(path.as_ref(), options).map_err(|e| e.with_model(name))?;
-        slot.recorder.store(Some(Arc::new(recorder)));
-        Ok(())
-    }
-
-    /// How the recording of a model stands; `None` when it is not recorded.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown name.
-    pub fn recording(&self, name: &str) -> Result<Option<RecordStatus>> {
-        Ok(self.slot(name)?.recorder.load().as_ref().map(|recorder| recorder.status()))
-    }
-
-    /// Ends the recording of a model, writes what still waits, and answers how it stood; `None`
-    /// when it was not recorded.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown name.
-    pub fn stop_recording(&self, name: &str) -> Result<Option<RecordStatus>> {
-        let recorder = self.slot(name)?.recorder.swap(None);
-        Ok(recorder.map(|recorder| match Arc::try_unwrap(recorder) {
-            Ok(recorder) => recorder.finish(),
-            // A request holds it at this moment: it ends with that one.
-            Err(recorder) => recorder.status(),
-        }))
     }
 
     /// Puts the requests of a recording to a version of a model and compares the answers with the

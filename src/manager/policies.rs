@@ -2,6 +2,7 @@
 
 use super::events::EventKind;
 use super::follow::Follow;
+use super::laned::Laned;
 use super::recent::DEFAULT_CAPACITY;
 use super::slot::Slot;
 use super::version::Core;
@@ -20,6 +21,7 @@ use crate::policy::route::{
     Arm, OnDecision, PromotionOptions, Router, RouterOptions, Shadow, ShadowOptions, Verdict,
 };
 use crate::policy::{Load, Resolve};
+use crate::process;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -141,7 +143,7 @@ pub(super) struct Live {
 }
 
 /// The policies of one version at work.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Parts {
     /// Cache → admission → breaker → batching → plan, where any of them is configured.
     pub stack: Option<Arc<dyn Model>>,
@@ -149,6 +151,28 @@ pub(super) struct Parts {
     pub batch: Option<Arc<Batch>>,
     pub breaker: Option<Arc<Breaker>>,
     pub admit: Option<Arc<Admit>>,
+    /// The process generation that their queues and counts belong to.
+    pub generation: u64,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Parts {
+            stack: None,
+            load: Arc::default(),
+            batch: None,
+            breaker: None,
+            admit: None,
+            generation: process::generation(),
+        }
+    }
+}
+
+impl Parts {
+    /// Whether their queues and counts are those of the parent of this forked process.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.generation != process::generation()
+    }
 }
 
 impl Policies {
@@ -162,13 +186,36 @@ impl Policies {
                 .iter()
                 .any(|f| matches!(&f.to, FallbackTo::Another(another) if named(another)))
     }
+
+    /// Whether the policies above the versions cannot be made while the serving version is
+    /// unloaded to make room: they look at its signature.
+    pub(super) fn need_serving(&self) -> bool {
+        let constant = |rule: &FallbackRule| matches!(rule.to, FallbackTo::Constant(_));
+        self.canary.is_some() || self.fallback.iter().any(constant)
+    }
+}
+
+/// Whether what policies refer to has to be there when they are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum References {
+    /// Somebody sets them, and may have mistyped a name.
+    Checked,
+    /// They were checked once, and may have gone since: then a request finds that out.
+    Known,
 }
 
 impl Live {
-    /// The policies above the versions of `slot`, made anew.
-    pub(super) fn new(policies: Arc<Policies>, slot: &Slot) -> Result<Live> {
-        let mut live = Live { policies: policies.clone(), ..Live::default() };
-        live.store = policies.cache.clone().map(CacheStore::new);
+    /// These policies, with what versions share and nothing above the versions yet.
+    pub(super) fn below(policies: Arc<Policies>) -> Live {
+        let store = policies.cache.clone().map(CacheStore::new);
+        Live { policies, store, ..Live::default() }
+    }
+
+    /// The same with the policies above the versions of `slot`. Where [`Policies::need_serving`],
+    /// the serving version is loaded.
+    pub(super) fn with_top(self, slot: &Slot, references: References) -> Result<Live> {
+        let mut live = self;
+        let policies = live.policies.clone();
         let nothing = policies.deadline.is_none()
             && policies.fallback.is_empty()
             && policies.canary.is_none()
@@ -178,14 +225,14 @@ impl Live {
         }
         let mut top: Arc<dyn Model> = match &policies.canary {
             Some(canary) => {
-                let router = Arc::new(route(canary, slot)?);
+                let router = Arc::new(route(canary, slot, references)?);
                 live.router = Some(router.clone());
                 router
             }
-            None => Arc::new(Follow(slot.me.clone())),
+            None => Arc::new(Follow::serving(slot.me.clone())),
         };
         if let Some(rule) = &policies.shadow {
-            let candidate = slot.resolve(&rule.to)?;
+            let candidate = slot.resolve(&rule.to, references)?;
             let shadow = Arc::new(Shadow::new(top, candidate, rule.options.clone())?);
             let weak = slot.me.clone();
             let candidate_of = match &rule.to {
@@ -202,7 +249,7 @@ impl Live {
         }
         let mut deadline = policies.deadline.clone().unwrap_or_default();
         if !policies.fallback.is_empty() {
-            let choices = policies.fallback.iter().map(|rule| choice(rule, slot));
+            let choices = policies.fallback.iter().map(|rule| choice(rule, slot, references));
             let choices = choices.collect::<Result<Vec<_>>>()?;
             top = Arc::new(Fallback::new(top, choices, policies.fallback_options.clone())?);
             // The chain leaves each of its choices at the deadline by itself, and may answer with
@@ -223,6 +270,10 @@ impl Live {
             let batch = Arc::new(Batch::new(model, options, parts.load.clone())?);
             parts.batch = Some(batch.clone());
             model = batch;
+        } else if policies.breaker.is_some() || self.store.is_some() {
+            // A slow model must not take the threads of others.
+            let lane = Batch::new(model.clone(), BatchOptions::default(), parts.load.clone())?;
+            model = Arc::new(Laned { direct: model, lane: Arc::new(lane) });
         }
         if let Some(options) = &policies.breaker {
             let (weak, version) = (slot.me.clone(), core.info.version);
@@ -254,10 +305,10 @@ impl Live {
     }
 }
 
-fn choice(rule: &FallbackRule, slot: &Slot) -> Result<FallbackChoice> {
+fn choice(rule: &FallbackRule, slot: &Slot, references: References) -> Result<FallbackChoice> {
     let choice = match &rule.to {
         FallbackTo::Another(another) => {
-            FallbackChoice::model(another.to_string(), slot.resolve(another)?)
+            FallbackChoice::model(another.to_string(), slot.resolve(another, references)?)
         }
         FallbackTo::Constant(constant) => {
             let signature = slot.current()?.signature();
@@ -270,8 +321,8 @@ fn choice(rule: &FallbackRule, slot: &Slot) -> Result<FallbackChoice> {
     })
 }
 
-fn route(canary: &CanaryRule, slot: &Slot) -> Result<Router> {
-    let candidate = slot.resolve(&canary.to)?;
+fn route(canary: &CanaryRule, slot: &Slot, references: References) -> Result<Router> {
+    let candidate = slot.resolve(&canary.to, references)?;
     let name = canary.to.to_string();
     let arm = Arm::new(&name, candidate, canary.percent);
     let stable = Arm::new("stable", slot.target_resolve(Target::Serving), 0.0);
@@ -311,8 +362,8 @@ fn on_decision(candidate: Another, slot: &Slot) -> OnDecision {
 }
 
 impl Slot {
-    /// Finds another version or model at each request; it has to be there now, too.
-    fn resolve(&self, another: &Another) -> Result<Resolve> {
+    /// Finds another version or model at each request.
+    fn resolve(&self, another: &Another, references: References) -> Result<Resolve> {
         let resolve: Resolve = match another {
             Another::Version(version) => self.target_resolve(Target::Version(*version)),
             Another::Label(label) => self.target_resolve(Target::Label(label.clone())),
@@ -329,11 +380,16 @@ impl Slot {
                         err!(NotFound, "no such model is loaded").with_model(&name)
                     })?;
                     // Its version, not its policies: models that name each other run in no circle.
-                    Ok(slot.current()?)
+                    slot.resolved(&Target::Serving)
                 })
             }
         };
-        resolve()?;
+        // In a forked child this also makes the policies of that model's versions anew: here, and
+        // not in the thread of a request.
+        let there = resolve();
+        if references == References::Checked {
+            there?;
+        }
         Ok(resolve)
     }
 
@@ -341,7 +397,7 @@ impl Slot {
         let weak = self.me.clone();
         Arc::new(move || {
             let slot = weak.upgrade().ok_or_else(|| err!(NotFound, "the model was unloaded"))?;
-            Ok(slot.version(&target)?)
+            slot.resolved(&target)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::Request;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -53,9 +54,14 @@ impl Recent {
         if capacity == 0 {
             return;
         }
-        let seen = self.seen.fetch_add(1, Relaxed);
-        if seen >= capacity as u64 && !seen.is_multiple_of(EVERY) {
-            return;
+        // Written while the sample fills only: later it would be the one line that the threads of
+        // all requests write to.
+        if self.seen.load(Relaxed) >= capacity as u64 {
+            if !drawn() {
+                return;
+            }
+        } else {
+            self.seen.fetch_add(1, Relaxed);
         }
         let request = make();
         let bytes = request.byte_len();
@@ -77,6 +83,26 @@ impl Recent {
         let skip = kept.requests.len().saturating_sub(n);
         kept.requests.iter().skip(skip).map(|(request, _)| request.clone()).collect()
     }
+}
+
+/// Whether chance picks this request: one in [`EVERY`]. Each thread draws for itself.
+fn drawn() -> bool {
+    thread_local! {
+        // Threads begin at different places, as their stacks do.
+        static STATE: Cell<u64> = const { Cell::new(0) };
+    }
+    STATE.with(|state| {
+        let mut x = match state.get() {
+            0 => std::ptr::from_ref(state).addr() as u64 | 1,
+            x => x,
+        };
+        // xorshift64 (Marsaglia 2003).
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        (x >> 32).is_multiple_of(EVERY)
+    })
 }
 
 impl Kept {
@@ -116,5 +142,11 @@ mod tests {
         recent.set_capacity(0);
         recent.offer(|| row(&[1.0]));
         assert!(recent.last(10).is_empty());
+    }
+
+    #[test]
+    fn a_full_sample_takes_about_one_request_in_so_many() {
+        let taken = (0..64_000).filter(|_| drawn()).count();
+        assert!((600..1_400).contains(&taken), "{taken}");
     }
 }

@@ -2,21 +2,23 @@
 //!
 //! `repo` says what there is and what to do about it; here it is done.
 
+use super::find::Found;
 use super::load::{Activation, Add, ModelSource};
 use super::policies::Policies;
-use super::slot::Slot;
+use super::registry::Name;
+use super::slot::{MAX_LABELS, Slot};
 use super::{Registry, ReloadOptions, check_name};
 use crate::error::{Error, Result, ensure, err};
 use crate::metrics::trace;
 use crate::model::{Classes, LoadOptions, Target};
+use crate::process::OwnLock;
 use crate::repo::{
     self, Action, Backoff, Failure, FoundVersion, Labels, Repository, RepositoryOptions, States,
     VersionPolicy, WatchOptions, Watcher,
 };
-use parking_lot::Mutex;
+use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -77,17 +79,17 @@ pub(super) struct Driver {
     rules: RepositoryRules,
     policies: repo::Policies,
     /// How each version stands; held while a refresh works.
-    states: Mutex<States>,
+    states: OwnLock<States>,
+    /// How each stood after the last look: what a forked child begins with.
+    seen: ArcSwap<States>,
     registry: Weak<Registry>,
-    /// Set by the watcher while a refresh works: it looks once more.
-    again: AtomicBool,
 }
 
 /// A driver with its watcher; dropped together with the manager.
 pub(super) struct Served {
     pub(super) driver: Arc<Driver>,
     /// Ends the watching thread when dropped.
-    _watcher: Option<Watcher>,
+    watcher: Option<Watcher>,
 }
 
 impl Served {
@@ -105,51 +107,66 @@ impl Served {
                 .collect(),
             unload_missing: rules.unload_missing,
         };
-        for name in rules.models.keys() {
+        for (name, model) in &rules.models {
             check_name(name)?;
+            for label in model.labels.keys() {
+                check_name(label).map_err(|e| e.with_model(name))?;
+            }
+            if model.labels.len() > MAX_LABELS {
+                let e = err!(LimitExceeded, "a model has at most {MAX_LABELS} labels");
+                return Err(e.with_model(name));
+            }
         }
         let watch = rules.watch.clone();
         let driver = Arc::new(Driver {
             repository: Repository::open(root, rules.files.clone())?,
             policies,
             rules,
-            states: Mutex::default(),
+            states: OwnLock::new(States::new()),
+            seen: ArcSwap::default(),
             registry: Arc::downgrade(registry),
-            again: AtomicBool::new(false),
         });
         let report = driver.refresh_until_settled();
         let watcher = match watch {
             Some(options) => {
                 let watched: Weak<Driver> = Arc::downgrade(&driver);
-                let on_change = move || {
-                    if let Some(driver) = watched.upgrade() {
-                        driver.refresh_if_idle();
-                    }
-                };
+                let on_change = move || watched.upgrade()?.refresh_if_idle();
                 Some(Watcher::start(vec![root.to_path_buf()], options, Box::new(on_change))?)
             }
             None => None,
         };
-        Ok((Served { driver, _watcher: watcher }, report))
+        Ok((Served { driver, watcher }, report))
+    }
+
+    /// Lets the watcher look soon: it then knows when to look again.
+    pub(super) fn look_again(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.poke();
+        }
     }
 }
 
 impl Driver {
-    /// Looks once; a version whose files have not settled yet is left for the next look.
-    pub(super) fn refresh(&self) -> RefreshReport {
-        let mut states = self.states.lock();
+    /// Looks once; a version whose files have not settled yet is left for the next look. Answers
+    /// when that is due, too.
+    pub(super) fn refresh(&self) -> (RefreshReport, Option<Instant>) {
+        let mut states = self.states.lock(|| self.seen());
         let mut report = RefreshReport::default();
-        self.step(&mut states, &mut report);
-        report
+        let wake = self.step(&mut states, &mut report);
+        (report, wake)
     }
 
-    /// The watcher's call: where a refresh is under way already, that one looks once more.
-    fn refresh_if_idle(&self) {
-        // Pairs with the swap below: a change that was seen during a look is looked at again.
-        self.again.store(true, Ordering::SeqCst);
-        let Some(mut states) = self.states.try_lock() else { return };
-        while self.again.swap(false, Ordering::SeqCst) {
-            self.step(&mut states, &mut RefreshReport::default());
+    fn seen(&self) -> States {
+        (**self.seen.load()).clone()
+    }
+
+    /// The watcher's call, which never waits: where a refresh is under way already, it is to call
+    /// again soon, since that one may have passed by what it was called for. Answers when to look
+    /// again.
+    fn refresh_if_idle(&self) -> Option<Instant> {
+        match self.states.try_lock(|| self.seen()) {
+            Some(mut states) => self.step(&mut states, &mut RefreshReport::default()),
+            None => Some(Instant::now()),
         }
     }
 
@@ -158,7 +175,7 @@ impl Driver {
         const GRACE: Duration = Duration::from_millis(200);
         let patience = self.rules.files.settle.saturating_mul(2).saturating_add(GRACE);
         let until = Instant::now().checked_add(patience);
-        let mut states = self.states.lock();
+        let mut states = self.states.lock(|| self.seen());
         let mut report = RefreshReport::default();
         loop {
             let wake = self.step(&mut states, &mut report);
@@ -193,6 +210,7 @@ impl Driver {
                 Action::Unload { model, version } => self.unload(&model, version, states, report),
             }
         }
+        self.seen.store(Arc::new(states.clone()));
         wake
     }
 
@@ -242,12 +260,34 @@ impl Driver {
             options.threads = registry.options.threads;
         }
         let known = registry.slots.load().get(&*found.model).cloned();
+        let _name: Option<Name<'_>>;
         let slot = match &known {
-            // Its versions come and go as the folder says: none is trimmed.
-            None => Slot::new(&found.model, usize::MAX, &registry),
-            Some(slot) => slot.clone(),
+            None => {
+                _name = Some(registry.reserve(&found.model)?);
+                let slot = Slot::of_repository(&found.model, &registry);
+                slot.gate.store(special.reload.gate.clone().map(Arc::new));
+                slot
+            }
+            Some(slot) => {
+                ensure!(
+                    slot.from_repository,
+                    AlreadyExists,
+                    "a model of this name was loaded from elsewhere: the folder's versions are \
+                     not served"
+                );
+                let there = slot.cell.with(|state| state.versions.get(&found.version).cloned());
+                if let Some(version) = there {
+                    // A child forked in the middle of a look has what that look had loaded.
+                    return found.confirm(&version.info().digest);
+                }
+                slot.clone()
+            }
         };
-        let newest = slot.version(&Target::Serving).map_or(0, |v| v.number());
+        let newest = match slot.find(&Target::Serving) {
+            Ok(Found::Ready(version)) => version.number(),
+            Ok(Found::Parked(number)) => number,
+            Err(_) => 0,
+        };
         let activation =
             if found.version > newest { Activation::Serve } else { Activation::Beside };
         slot.add(Add {
@@ -256,6 +296,7 @@ impl Driver {
             activation,
             allow_signature_change: special.reload.allow_signature_change,
             gate: special.reload.gate.as_ref(),
+            golden: Some(found.golden_files()?),
             any_number: true,
             confirm: Some(&|info| found.confirm(&info.digest)),
         })?;
@@ -266,8 +307,11 @@ impl Driver {
             registry.insert(slot.clone())?;
         }
         for (label, version) in &special.labels {
-            if *version == found.version {
-                slot.set_label(label, *version)?;
+            // The version is there already, so that this does not undo its load.
+            if *version == found.version
+                && let Err(e) = slot.set_label(label, *version)
+            {
+                trace::repository_problem(&found.model, &e.context(format!("label '{label}'")));
             }
         }
         Ok(())
@@ -282,6 +326,7 @@ impl Driver {
     ) {
         if let Some(registry) = self.registry.upgrade()
             && let Some(slot) = registry.slots.load().get(&**model).cloned()
+            && slot.from_repository
             && !leave(&registry, &slot, version)
         {
             return;
@@ -300,7 +345,11 @@ impl Driver {
 /// serves in its place; where there is no other, the model goes.
 fn leave(registry: &Registry, slot: &Slot, version: u64) -> bool {
     let others = slot.available().into_iter().filter(|other| *other != version).max();
-    let serves = slot.current().is_ok_and(|serving| serving.number() == version);
+    let serves = match slot.find(&Target::Serving) {
+        Ok(Found::Ready(serving)) => serving.number() == version,
+        Ok(Found::Parked(number)) => number == version,
+        Err(_) => false,
+    };
     match (serves, others) {
         (false, _) => slot.unload_version(version).is_ok(),
         (true, Some(other)) => slot.serve(other).is_ok() && slot.unload_version(version).is_ok(),
@@ -321,4 +370,128 @@ pub(super) fn ensure_none(served: Option<&Served>) -> Result<()> {
 /// The error of a manager without a repository.
 pub(super) fn none() -> Error {
     err!(NotFound, "the manager serves no repository: call serve_repository first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Event, EventKind, ManagerOptions, ModelManager};
+    use super::*;
+    use crate::repo::tests::Folder;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    /// Longer than any test may take.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    fn iris() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/iris_v1/model.onnx")
+    }
+
+    /// A folder with version 1 of `iris`.
+    fn folder() -> Folder {
+        let folder = Folder::new();
+        let model = folder.dir("iris/1").join("model.onnx");
+        std::fs::copy(iris(), model).unwrap();
+        folder
+    }
+
+    fn rules() -> RepositoryRules {
+        let mut rules = RepositoryRules::default();
+        rules.files.settle = Duration::from_millis(1);
+        rules
+    }
+
+    #[test]
+    fn text_files_that_may_have_been_cut_are_refused() {
+        let golden = r#"{"row": [5.9, 3.0, 5.1, 1.8]}"#;
+        for name in ["golden.jsonl", "warmup.jsonl"] {
+            let folder = folder();
+            let file = folder.0.join("iris/1").join(name);
+            let serve = || {
+                let manager = ModelManager::default();
+                manager.serve_repository(&folder.0, rules()).unwrap()
+            };
+            std::fs::write(&file, golden).unwrap();
+            let report = serve();
+            let [(_, 1, reason)] = &report.failed[..] else { panic!("{report:?}") };
+            assert!(reason.contains("does not end with a line's end"), "{reason}");
+            std::fs::write(&file, format!("{golden}\n")).unwrap();
+            let report = serve();
+            assert_eq!(report.loaded, [("iris".to_string(), 1)], "{report:?}");
+        }
+    }
+
+    #[test]
+    fn golden_requests_are_what_the_manifest_says() {
+        use sha2::{Digest, Sha256};
+        let hex = |bytes: &[u8]| -> String {
+            Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+        };
+        let folder = folder();
+        let version = folder.0.join("iris/1");
+        std::fs::write(version.join("golden.jsonl"), "{\"row\": [5.9, 3.0, 5.1, 1.8]}").unwrap();
+        let lines: String = ["model.onnx", "golden.jsonl"]
+            .map(|name| format!("{}  {name}\n", hex(&std::fs::read(version.join(name)).unwrap())))
+            .concat();
+        std::fs::write(version.join("manifest.sha256"), lines).unwrap();
+        // A manifest vouches for the last line, end or not.
+        let manager = ModelManager::default();
+        let report = manager.serve_repository(&folder.0, rules()).unwrap();
+        assert_eq!(report.loaded, [("iris".to_string(), 1)], "{report:?}");
+        assert_eq!(manager.gate_report("iris").unwrap().unwrap().golden, 1);
+    }
+
+    #[test]
+    fn a_watched_version_is_tried_again_when_that_is_due_not_at_the_next_poll() {
+        let folder = folder();
+        let bytes = ModelManager::default()
+            .load("m", iris(), &LoadOptions::default())
+            .unwrap()
+            .info()
+            .unwrap()
+            .weight_bytes;
+        // Room for one model, which another has.
+        let size = std::fs::metadata(iris()).unwrap().len();
+        let memory_budget = Some(bytes.max(size));
+        let manager = ModelManager::new(ManagerOptions { memory_budget, ..Default::default() });
+        manager.load("other", iris(), &LoadOptions::default()).unwrap();
+        let mut rules = rules();
+        rules.backoff.initial = Duration::from_millis(1);
+        rules.watch = Some(WatchOptions {
+            poll_interval: NEVER,
+            quiet: Duration::from_millis(1),
+            use_notify: false,
+        });
+        let report = manager.serve_repository(&folder.0, rules).unwrap();
+        assert!(report.loaded.is_empty() && !report.failed.is_empty(), "{report:?}");
+        let events = manager.events();
+        manager.unload("other").unwrap();
+        let serves = |e: &Event| &*e.model == "iris" && matches!(e.kind, EventKind::Serving { .. });
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let event = events.next_within(left).expect("it is never tried again");
+            if serves(&event) {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_of_the_watcher_during_a_refresh_is_not_lost() {
+        let folder = folder();
+        let registry = Arc::new(Registry::new(ManagerOptions::default()));
+        let (served, _) = Served::start(&folder.0, rules(), &registry).unwrap();
+        let under_way = served.driver.states.lock(States::new);
+        let looked = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let again = served.driver.refresh_if_idle();
+                looked.store(again.is_some_and(|at| at <= Instant::now()), SeqCst);
+            });
+        });
+        assert!(looked.load(SeqCst), "it asks to be called again, at once");
+        drop(under_way);
+        assert!(served.driver.refresh_if_idle().is_none(), "there is nothing to wait for");
+    }
 }

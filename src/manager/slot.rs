@@ -6,6 +6,8 @@
 use super::Registry;
 use super::cell::Cell;
 use super::events::EventBus;
+use super::gate::{Gate, GateReport};
+use super::later::Waiting;
 use super::load::Loading;
 use super::memory::Memory;
 use super::policies::Live;
@@ -13,15 +15,13 @@ use super::recent::Recent;
 use super::stats::Counts;
 use super::statuses::Statuses;
 use super::version::Version;
-use crate::error::{Error, Result, err};
-use crate::executor;
+use crate::error::{Error, ErrorKind, Result, err};
 use crate::metrics::{Metrics, ModelMetrics, trace};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
     Signature, Target,
 };
-use crate::policy::deadline::{Deadline, DeadlineOptions};
-use crate::process;
+use crate::process::{self, OwnLock};
 use crate::record::{Recorder, Sampled};
 use crate::tensor::Tensor;
 use arc_swap::ArcSwapOption;
@@ -42,6 +42,8 @@ pub(super) struct Origin {
     pub version: u64,
     pub path: Option<PathBuf>,
     pub digest: Arc<str>,
+    /// What [`ModelInfo::companions`] was.
+    pub companions: Arc<str>,
     pub options: LoadOptions,
 }
 
@@ -66,8 +68,10 @@ pub(super) struct State {
     /// What serves after a rollback.
     pub previous: Option<Arc<Origin>>,
     pub live: Live,
-    /// The process generation that the policies' queues and counts belong to.
+    /// The process generation that the queues and counts of the versions' policies belong to.
     pub generation: u64,
+    /// The same of the policies above the versions.
+    pub top_generation: u64,
 }
 
 /// A named place for versions.
@@ -75,8 +79,18 @@ pub(super) struct Slot {
     pub(super) name: Arc<str>,
     pub(super) me: Weak<Slot>,
     pub(super) cell: Cell<State>,
-    /// Serialises loads of this name; predictions never touch it.
-    pub(super) loading: Mutex<Loading>,
+    /// Versions that stay available, the serving one included.
+    pub(super) keep: usize,
+    /// Whether its versions come and go as the folder of a repository says.
+    pub(super) from_repository: bool,
+    /// Serialises loads of this name; predictions never touch it. See [`Slot::change`].
+    pub(super) loading: OwnLock<Loading>,
+    /// Submitted requests that cannot be passed on yet.
+    pub(super) waiting: OwnLock<Waiting>,
+    /// What a new version has to show where the reload does not say.
+    pub(super) gate: ArcSwapOption<Gate>,
+    /// What the last gate found.
+    pub(super) gate_report: ArcSwapOption<GateReport>,
     pub(super) statuses: Mutex<Statuses>,
     pub(super) recent: Recent,
     pub(super) events: Arc<EventBus>,
@@ -91,7 +105,17 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// A name without versions, of which `keep` stay.
     pub(super) fn new(name: &str, keep: usize, registry: &Arc<Registry>) -> Arc<Slot> {
+        Slot::make(name, keep, false, registry)
+    }
+
+    /// A name whose versions come and go as a repository's folder says: none is trimmed.
+    pub(super) fn of_repository(name: &str, registry: &Arc<Registry>) -> Arc<Slot> {
+        Slot::make(name, usize::MAX, true, registry)
+    }
+
+    fn make(name: &str, keep: usize, from_repository: bool, registry: &Arc<Registry>) -> Arc<Slot> {
         Arc::new_cyclic(|me| Slot {
             name: name.into(),
             me: me.clone(),
@@ -102,8 +126,14 @@ impl Slot {
                 previous: None,
                 live: Live::default(),
                 generation: process::generation(),
+                top_generation: process::generation(),
             }),
-            loading: Mutex::new(Loading::new(keep)),
+            keep: keep.max(1),
+            from_repository,
+            loading: OwnLock::new(Loading::default()),
+            waiting: OwnLock::new(Waiting::default()),
+            gate: ArcSwapOption::empty(),
+            gate_report: ArcSwapOption::empty(),
             statuses: Mutex::default(),
             recent: Recent::default(),
             events: registry.events.clone(),
@@ -144,67 +174,18 @@ impl Slot {
             .with_model(&self.name)
     }
 
-    /// The version that `target` means now, to keep.
-    pub(super) fn version(&self, target: &Target) -> Result<Arc<Version>> {
-        let state = self.cell.full();
-        let number = match target {
-            Target::Serving => match &state.serving {
-                Serving::Version(version) => return Ok(version.clone()),
-                Serving::Nobody => return Err(self.gone()),
-                Serving::Parked(origin) => return self.revive(origin),
-            },
-            Target::Version(number) => *number,
-            Target::Label(label) => {
-                *state.labels.get(label).ok_or_else(|| self.no_label(&state, label))?
-            }
-        };
-        match (state.versions.get(&number), &state.serving) {
-            (Some(version), _) => Ok(version.clone()),
-            (None, Serving::Parked(origin)) if origin.version == number => self.revive(origin),
-            (None, _) => Err(self.no_version(&state, number)),
-        }
-    }
-
-    /// The version that serves, to keep.
-    pub(super) fn current(&self) -> Result<Arc<Version>> {
-        self.version(&Target::Serving)
-    }
-
     /// Whether a request may be answered straight by the serving version, in this step.
     fn plain(state: &State) -> Option<&Version> {
         match (&state.serving, &state.live.top) {
-            (Serving::Version(version), None) if !state.is_foreign() => Some(version),
+            (Serving::Version(version), None) if state.is_settled() => Some(version),
             _ => None,
         }
     }
 
-    /// The model that answers this request: a version, or the policies above. A deadline that
-    /// the request brings is kept in any case.
-    fn asked(&self, ctx: &Ctx) -> Result<Arc<dyn Model>> {
-        self.settle();
-        if ctx.target == Target::Serving
-            && let Some(top) = self.cell.with(|state| state.live.top.clone())
-        {
-            return Ok(top);
-        }
-        let version = self.version(&ctx.target)?;
-        Ok(match ctx.deadline {
-            Some(_) => Arc::new(Deadline::new(version, DeadlineOptions::default())),
-            None => version,
-        })
-    }
-
-    /// After a fork, makes the policies anew: their queues and counts are the parent's.
-    fn settle(&self) {
-        if self.cell.with(State::is_foreign)
-            && let Some(_loading) = self.loading.try_lock()
-        {
-            let policies = self.cell.with(|state| state.live.policies.clone());
-            if let Err(e) = self.restack(policies) {
-                tracing::warn!(target: "modelserve::lifecycle", model = &*self.name,
-                    "the policies cannot be made anew after a fork: {e}");
-            }
-        }
+    /// Counts a request that no version was asked for.
+    pub(super) fn refused(&self, e: Error) -> Error {
+        self.model_metrics.refused(e.kind());
+        e.with_model(&self.name)
     }
 
     /// The signature of the serving version, unless that has to be loaded first.
@@ -212,6 +193,17 @@ impl Slot {
         self.cell.with(|state| match &state.serving {
             Serving::Version(version) => Some(version.info().signature.clone()),
             Serving::Parked(_) | Serving::Nobody => None,
+        })
+    }
+
+    /// Most bytes of a request that any version takes that can be asked.
+    pub(super) fn max_request_bytes(&self) -> u64 {
+        self.cell.with(|state| {
+            let parked = match &state.serving {
+                Serving::Parked(origin) => origin.options.request_limits.request_bytes,
+                Serving::Version(_) | Serving::Nobody => 0,
+            };
+            state.versions.values().map(|v| v.core.max_request_bytes()).fold(parked, u64::max)
         })
     }
 
@@ -248,8 +240,10 @@ impl Slot {
         match plain {
             Some(reply) => reply,
             None => {
-                let asked = self.asked(ctx)?;
-                self.named(asked.call(request, ctx))
+                let too_late = is_past(ctx);
+                let asked = self.asked(ctx).map_err(|e| self.refused(e))?;
+                let reply = asked.call(request, ctx);
+                self.named(if too_late { self.note_late(reply) } else { reply })
             }
         }
     }
@@ -259,6 +253,36 @@ impl Slot {
         let recorder = self.recorder.load();
         let sampled = recorder.as_ref()?.sample(&self.name, request)?;
         Some((sampled, Instant::now()))
+    }
+
+    /// Counts a request whose deadline had passed when it came, and that nobody answered.
+    fn note_late(&self, reply: Result<Reply>) -> Result<Reply> {
+        reply.map_err(|e| match e.kind() {
+            ErrorKind::DeadlineExceeded => self.refused(e),
+            _ => e,
+        })
+    }
+
+    /// Submits a request to whoever answers it, the policies being this process's own.
+    pub(super) fn submit_settled(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
+        self.recent.offer(|| request.clone());
+        let sampled = self.sample(&request);
+        let too_late = is_past(&ctx);
+        let asked = match self.asked(&ctx) {
+            Ok(asked) => asked,
+            Err(e) => return done.call(Err(self.refused(e)), ctx),
+        };
+        let slot = self;
+        let done = Done::new(move |result, ctx: Ctx| {
+            slot.note_fallback(&ctx.receipt);
+            let result = if too_late { slot.note_late(result) } else { result };
+            let result = slot.named(result);
+            if let Some((sampled, began)) = sampled {
+                sampled.finish(ctx.receipt.version, &result, began.elapsed());
+            }
+            done.call(result, ctx);
+        });
+        asked.submit(request, ctx, done);
     }
 
     fn note_fallback(&self, receipt: &Receipt) {
@@ -273,6 +297,11 @@ impl Slot {
     }
 }
 
+/// Whether nobody can answer a request in time any more.
+fn is_past(ctx: &Ctx) -> bool {
+    ctx.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
 impl State {
     /// The file of the serving version.
     pub(super) fn path(&self) -> Option<PathBuf> {
@@ -283,9 +312,16 @@ impl State {
         }
     }
 
-    /// Whether the policies' state belongs to the parent of this forked process.
-    fn is_foreign(&self) -> bool {
+    /// Whether the queues and counts of the versions' policies are those of the parent of this
+    /// forked process.
+    pub(super) fn is_foreign(&self) -> bool {
         self.generation != process::generation()
+    }
+
+    /// Whether all policies are this process's own.
+    pub(super) fn is_settled(&self) -> bool {
+        // Those above the versions are made last.
+        self.top_generation == process::generation()
     }
 
     /// Drops versions beyond `keep`: never the serving one, nor one that a label or a policy
@@ -328,6 +364,7 @@ impl Model for Slot {
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
         let span = trace::request_span(&self.name);
         let _entered = span.enter();
+        ctx.receipt = Receipt::default();
         let sampled = self.sample(request);
         let reply = self.answer(request, ctx);
         match &reply {
@@ -344,33 +381,13 @@ impl Model for Slot {
         reply
     }
 
-    fn submit(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
-        if self.cell.with(|state| matches!(state.serving, Serving::Parked(_))) {
-            // Loading takes long: not on the caller's thread.
-            return executor::spawn(move || {
-                if let Err(e) = self.current() {
-                    return done.call(Err(e), ctx);
-                }
-                self.submit(request, ctx, done);
-            });
+    fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
+        ctx.receipt = Receipt::default();
+        if !self.cell.with(State::is_settled) {
+            // Making policies tries models: not on the caller's thread.
+            return self.submit_later(None, request, ctx, done);
         }
-        self.recent.offer(|| request.clone());
-        let sampled = self.sample(&request);
-        match self.asked(&ctx) {
-            Ok(asked) => {
-                let slot = self;
-                let done = Done::new(move |result, ctx: Ctx| {
-                    slot.note_fallback(&ctx.receipt);
-                    let result = slot.named(result);
-                    if let Some((sampled, began)) = sampled {
-                        sampled.finish(ctx.receipt.version, &result, began.elapsed());
-                    }
-                    done.call(result, ctx);
-                });
-                asked.submit(request, ctx, done);
-            }
-            Err(e) => done.call(Err(e), ctx),
-        }
+        self.submit_settled(request, ctx, done);
     }
 
     fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {

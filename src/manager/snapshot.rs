@@ -2,8 +2,12 @@
 
 use super::ModelHandle;
 use super::slot::Slot;
-use crate::error::{Result, err};
+use crate::error::{Result, bail, err};
 use std::sync::Arc;
+
+/// How often versions that change between two looks are looked up anew. Models that make room for
+/// each other change at every look.
+const ROUNDS: usize = 16;
 
 /// One version of each of several models, all serving at one and the same moment. They stay
 /// loaded, and keep answering, as long as the snapshot is held, through reloads and unloads.
@@ -17,15 +21,19 @@ impl Snapshot {
     pub(super) fn take(slots: &[Arc<Slot>]) -> Result<Snapshot> {
         let collect = || slots.iter().map(|slot| slot.current()).collect::<Result<Vec<_>>>();
         let mut versions = collect()?;
-        loop {
+        for _ in 0..ROUNDS {
             let again = collect()?;
             if versions.iter().zip(&again).all(|(a, b)| Arc::ptr_eq(&a.core, &b.core)) {
-                break;
+                let handles = slots.iter().zip(versions);
+                let handles = handles.map(|(s, v)| ModelHandle::pinned(s.clone(), v));
+                return Ok(Snapshot(handles.collect()));
             }
             versions = again;
         }
-        let handles = slots.iter().zip(versions).map(|(s, v)| ModelHandle::pinned(s.clone(), v));
-        Ok(Snapshot(handles.collect()))
+        bail!(
+            LimitExceeded,
+            "the models did not serve side by side in {ROUNDS} looks: they may be more than the              memory budget holds together (ManagerOptions::memory_budget)"
+        )
     }
 
     /// The pinned handle of one of its models.

@@ -1,6 +1,6 @@
 //! Counts and latencies of a model, by version.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::metrics::VersionMetrics;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -63,6 +63,12 @@ impl Counts {
     pub(super) fn failed(&self, error: &Error) {
         self.metrics.failed(error.kind());
         *self.last_error.lock() = Some(error.to_string());
+    }
+
+    /// A request whose answer, or the end of what was cancelled, came after its deadline.
+    pub(super) fn missed(&self) {
+        self.metrics.failed(ErrorKind::DeadlineExceeded);
+        *self.last_error.lock() = Some("the deadline passed before the answer was there".into());
     }
 
     /// A reload that left this version serving.

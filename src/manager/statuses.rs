@@ -13,12 +13,18 @@ const KEPT_ENDS: usize = 64;
 pub(super) struct Statuses(BTreeMap<u64, VersionStatus>);
 
 impl Statuses {
-    pub(super) fn enter(&mut self, version: u64, state: VersionState, error: Option<&Error>) {
+    /// Notes a version's new state; whether that applies.
+    pub(super) fn enter(
+        &mut self,
+        version: u64,
+        state: VersionState,
+        error: Option<&Error>,
+    ) -> bool {
         let before = self.0.get(&version);
         // A version that was loaded anew lives, though the last lease on its old copy ends now.
         let newer = before.is_some_and(|s| s.state != VersionState::Unloading);
         if state == VersionState::End && error.is_none() && newer {
-            return;
+            return false;
         }
         let status = VersionStatus {
             version,
@@ -36,6 +42,7 @@ impl Statuses {
         {
             self.0.remove(&oldest);
         }
+        true
     }
 
     /// Why a version is not there, where it failed.
@@ -86,7 +93,7 @@ mod tests {
         let mut statuses = Statuses::default();
         statuses.enter(3, VersionState::Unloading, None);
         statuses.enter(3, VersionState::Available, None);
-        statuses.enter(3, VersionState::End, None);
+        assert!(!statuses.enter(3, VersionState::End, None));
         assert_eq!(statuses.all()[0].state, VersionState::Available);
     }
 }

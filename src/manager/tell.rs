@@ -11,7 +11,9 @@ use std::sync::Arc;
 impl Slot {
     /// Notes a version's new state and tells the listeners.
     pub(super) fn enter(&self, version: u64, state: VersionState, error: Option<&Error>) {
-        self.statuses.lock().enter(version, state, error);
+        if !self.statuses.lock().enter(version, state, error) {
+            return;
+        }
         self.count_state(version, state);
         let (error, message) = match error {
             Some(e) => (Some(e.kind()), e.message().to_string()),

@@ -7,7 +7,7 @@ use super::stats::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
-    Signature,
+    Signature, contain,
 };
 use crate::policy::batch::{Batch, BatchOptions};
 use crate::process;
@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a version is, whatever policies stand around it: its model and its counts. Dropped when
 /// nobody holds the version any more.
@@ -130,12 +130,18 @@ impl Core {
         made
     }
 
+    /// Most bytes of a request that it takes.
+    pub(super) fn max_request_bytes(&self) -> u64 {
+        self.options.request_limits.request_bytes
+    }
+
     /// Where it came from, to load it again.
     pub(super) fn origin(&self) -> Origin {
         Origin {
             version: self.info.version,
             path: self.info.path.clone(),
             digest: self.info.digest.clone(),
+            companions: self.info.companions.clone(),
             options: self.options.clone(),
         }
     }
@@ -155,14 +161,13 @@ impl Core {
     /// Says who answered: the number under which the version is served, whatever the model
     /// itself goes by.
     fn sign(&self, reply: &mut Reply, ctx: &mut Ctx) {
-        let version = self.info.version;
-        match reply {
-            Reply::Row(prediction) => prediction.model_version = version,
-            Reply::Batch(predictions) => predictions.model_version = version,
-            Reply::Tensors(_) => {}
-        }
-        ctx.receipt.version = version;
-        ctx.receipt.model = Some(self.name.clone());
+        reply.set_version(self.info.version);
+        self.sign_receipt(&mut ctx.receipt);
+    }
+
+    fn sign_receipt(&self, receipt: &mut Receipt) {
+        receipt.version = self.info.version;
+        receipt.model = Some(self.name.clone());
     }
 
     /// A request came, at this moment.
@@ -173,23 +178,60 @@ impl Core {
         now
     }
 
-    /// A request ended.
-    fn end(&self, result: Result<&Receipt, &Error>, rows: usize, began: Instant) {
-        let metrics = &self.counts.metrics;
-        match result {
-            Ok(receipt) => metrics.answered(rows, began.elapsed(), receipt),
-            Err(e) => {
-                if e.kind() == ErrorKind::Overloaded {
-                    metrics.shed();
-                }
-                self.counts.failed(e);
+    /// A request failed; `late` tells whether its deadline had passed then.
+    fn fail(&self, e: Error, late: bool) -> Error {
+        let e = e.with_model(&self.name);
+        match e.kind() {
+            // A deadline above cancels what it has left behind.
+            ErrorKind::Cancelled if late => {
+                self.counts.missed();
+                return e;
             }
+            ErrorKind::Overloaded => self.counts.metrics.shed(),
+            _ => {}
+        }
+        self.counts.failed(&e);
+        e
+    }
+
+    /// A request was answered: counted as such where that is in time.
+    fn answered(&self, rows: usize, took: Duration, receipt: &Receipt, late: bool) {
+        match late {
+            false => self.counts.metrics.answered(rows, took, receipt),
+            true => self.counts.missed(),
         }
     }
 
-    fn name_error(&self, e: Error) -> Error {
-        e.with_model(&self.name)
+    /// Asks the model where no policy stands before it: the request is the run.
+    fn plain<R>(
+        &self,
+        rows: usize,
+        ctx: &mut Ctx,
+        ask: impl FnOnce(&dyn Model, &mut Ctx) -> Result<R>,
+    ) -> Result<R> {
+        let began = self.begin();
+        // A host's own model may panic; the library's do not.
+        let (result, took) = ctx.time_run(began, |ctx| contain(|| ask(&*self.model, ctx)));
+        let late = is_late(ctx.deadline, began, took);
+        match result {
+            Ok(answer) => {
+                self.sign_receipt(&mut ctx.receipt);
+                if late {
+                    self.counts.metrics.ran(rows, took);
+                    self.counts.missed();
+                } else {
+                    self.counts.metrics.answered_by_run(rows, took, &ctx.receipt);
+                }
+                Ok(answer)
+            }
+            Err(e) => Err(self.fail(e, late)),
+        }
     }
+}
+
+/// Whether what took so long ended after the deadline.
+fn is_late(deadline: Option<Instant>, began: Instant, took: Duration) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_duration_since(began) <= took)
 }
 
 impl Model for Version {
@@ -202,37 +244,56 @@ impl Model for Version {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let (began, rows) = (self.core.begin(), request.rows());
-        let result = match &self.parts.stack {
-            Some(stack) => stack.call(request, ctx),
-            None => self.core.model.call(request, ctx),
+        let (core, rows) = (&self.core, request.rows());
+        let Some(stack) = &self.parts.stack else {
+            let mut reply = core.plain(rows, ctx, |model, ctx| model.call(request, ctx))?;
+            reply.set_version(self.number());
+            return Ok(reply);
         };
-        let result = result.map_err(|e| self.core.name_error(e)).map(|mut reply| {
-            self.core.sign(&mut reply, ctx);
-            reply
-        });
-        if self.parts.stack.is_none() && result.is_ok() {
-            self.core.counts.metrics.ran(rows, ctx.receipt.run);
+        let began = core.begin();
+        ctx.arrive(began);
+        let result = contain(|| stack.call(request, ctx));
+        let ended = ctx.ended().unwrap_or_else(Instant::now);
+        ctx.leave();
+        let took = ended.saturating_duration_since(began);
+        let late = is_late(ctx.deadline, began, took);
+        match result {
+            Ok(mut reply) => {
+                core.sign(&mut reply, ctx);
+                core.answered(rows, took, &ctx.receipt, late);
+                Ok(reply)
+            }
+            Err(e) => Err(core.fail(e, late)),
         }
-        self.core.end(result.as_ref().map(|_| &ctx.receipt), rows, began);
-        result
     }
 
-    fn submit(self: Arc<Self>, request: Request<'static>, ctx: Ctx, done: Done) {
+    fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
         let (began, rows) = (self.core.begin(), request.rows());
         let core = self.core.clone();
         let asked = self.parts.stack.clone().unwrap_or_else(|| self.core.lane());
+        ctx.arrive(began);
+        let deadline = ctx.deadline;
         let done = Done::new(move |result: Result<Reply>, mut ctx: Ctx| {
-            let result = result.map_err(|e| core.name_error(e)).map(|mut reply| {
-                core.sign(&mut reply, &mut ctx);
-                reply
-            });
-            core.end(result.as_ref().map(|_| &ctx.receipt), rows, began);
+            ctx.leave();
+            let took = began.elapsed();
+            let late = is_late(deadline, began, took);
+            let result = match result {
+                Ok(mut reply) => {
+                    core.sign(&mut reply, &mut ctx);
+                    core.answered(rows, took, &ctx.receipt, late);
+                    Ok(reply)
+                }
+                Err(e) => Err(core.fail(e, late)),
+            };
             // The lease ends before the caller hears of the answer.
             drop(core);
             done.call(result, ctx);
         });
-        asked.submit(request, ctx, done);
+        // One that panics has dropped its completion, which tells of it.
+        let _ = contain(|| {
+            asked.submit(request, ctx, done);
+            Ok(())
+        });
     }
 
     fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
@@ -243,22 +304,13 @@ impl Model for Version {
         self.core.model.estimated_ns(rows)
     }
 
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
+    fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {
         if self.parts.stack.is_some() {
-            return self.predict(Features::F32 { data: row, rows: 1, width: row.len() });
+            let features = Features::F32 { data: row, rows: 1, width: row.len() };
+            return self.call(&Request::Row(features), ctx)?.into_row();
         }
-        let core = &self.core;
-        let began = core.begin();
-        let result = core.model.predict_row(row).map_err(|e| core.name_error(e)).map(|mut p| {
-            p.model_version = self.number();
-            p.receipt.version = self.number();
-            p.receipt.model = Some(core.name.clone());
-            p
-        });
-        if let Ok(p) = &result {
-            core.counts.metrics.ran(1, p.receipt.run);
-        }
-        core.end(result.as_ref().map(|p| &p.receipt), 1, began);
-        result
+        let mut prediction = self.core.plain(1, ctx, |model, ctx| model.call_row(row, ctx))?;
+        prediction.model_version = self.number();
+        Ok(prediction)
     }
 }

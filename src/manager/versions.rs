@@ -1,16 +1,15 @@
 //! How the versions of a name come, serve and go. Each change is published in one step.
 
-use super::load::Activation;
+use super::load::{Activation, Loading};
 use super::memory::MemoryUse;
 use super::policies::{Live, Policies};
-use super::slot::{KEPT_VERSIONS, MAX_LABELS, Origin, Serving, Slot, State};
+use super::slot::{KEPT_VERSIONS, MAX_LABELS, Serving, Slot, State};
 use super::stats::Counts;
 use super::version::Version;
 use super::{EventKind, VersionState};
-use crate::error::{Result, err};
+use crate::error::{Error, Result, err};
 use crate::metrics::{LiveGauges, trace};
-use crate::model::{ModelInfo, Target};
-use crate::process;
+use crate::model::ModelInfo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use std::time::{Duration, Instant};
 impl Slot {
     /// Takes the name out of service; requests under way and leases keep their version.
     pub(super) fn retire(&self) {
-        let _loading = self.loading.lock();
+        let change = self.change();
         let versions = self.cell.update(|state| {
             let next = State {
                 versions: BTreeMap::new(),
@@ -33,6 +32,9 @@ impl Slot {
         for number in versions.keys() {
             self.enter(*number, VersionState::Unloading, None);
         }
+        // May wait for the disk: no load of this name has to wait with it.
+        drop(change);
+        self.stop_recording();
     }
 
     /// Moves or makes a label.
@@ -67,22 +69,22 @@ impl Slot {
 
     /// Lets an available version answer requests that name none.
     pub(super) fn serve(&self, version: u64) -> Result<()> {
-        let loading = self.loading.lock();
-        self.activate(version, loading.keep)
+        let _loading = self.change();
+        self.activate(version)
     }
 
     /// As [`Slot::serve`], within a load.
-    pub(super) fn activate(&self, version: u64, keep: usize) -> Result<()> {
-        let (previous, dropped) = self.cell.update(|state| {
+    pub(super) fn activate(&self, version: u64) -> Result<()> {
+        let changed = self.cell.update(|state| {
             let Some(chosen) = state.versions.get(&version).cloned() else {
                 return (None, Err(self.no_version(state, version)));
             };
             let mut next = state.clone();
             let previous = match &state.serving {
-                Serving::Version(old) if old.number() == version => {
-                    return (None, Ok((None, vec![])));
-                }
+                Serving::Version(old) if old.number() == version => return (None, Ok(None)),
                 Serving::Version(old) => Some(old.core.origin()),
+                // It comes back after it made room: what served before it did so still.
+                Serving::Parked(origin) if origin.version == version => None,
                 Serving::Parked(origin) => Some((**origin).clone()),
                 Serving::Nobody => None,
             };
@@ -91,9 +93,10 @@ impl Slot {
             if let Some(previous) = previous {
                 next.previous = Some(Arc::new(previous));
             }
-            let dropped = next.trim(keep);
-            (Some(next), Ok((number, dropped)))
+            let dropped = next.trim(self.keep);
+            (Some(next), Ok(Some((number, dropped))))
         })?;
+        let Some((previous, dropped)) = changed else { return Ok(()) };
         self.events.send(&self.name, version, EventKind::Serving { previous });
         for version in &dropped {
             self.enter(version.number(), VersionState::Unloading, None);
@@ -103,7 +106,7 @@ impl Slot {
 
     /// Takes one version out of service that does not serve.
     pub(super) fn unload_version(&self, version: u64) -> Result<()> {
-        let _loading = self.loading.lock();
+        let _loading = self.change();
         let dropped = self.cell.update(|state| {
             if let Serving::Version(serving) = &state.serving
                 && serving.number() == version
@@ -130,7 +133,7 @@ impl Slot {
 
     /// Lets the version serve again that served before the present one.
     pub(super) fn rollback(&self) -> Result<ModelInfo> {
-        let mut loading = self.loading.lock();
+        let mut loading = self.change();
         let previous = self.cell.with(|state| state.previous.clone());
         let Some(previous) = previous else {
             return self.named(Err(err!(NotReady, "no version served before the present one")));
@@ -139,28 +142,35 @@ impl Slot {
         if !self.cell.with(|state| state.versions.contains_key(&number)) {
             self.named(self.reload_origin(&mut loading, &previous))?;
         }
-        let keep = loading.keep;
-        self.named(self.activate(number, keep))?;
-        Ok(self.version(&Target::Version(number))?.info().clone())
+        self.named(self.activate(number))?;
+        let info = self.cell.with(|state| Some(state.versions.get(&number)?.info().clone()));
+        info.ok_or_else(|| self.gone())
     }
 
-    /// Loads a parked version again; callers that come meanwhile wait for the same load.
-    pub(super) fn revive(&self, origin: &Arc<Origin>) -> Result<Arc<Version>> {
-        let mut loading = self.loading.lock();
-        let parked = self.cell.with(|state| match &state.serving {
-            Serving::Parked(now) => Ok(Some(now.clone())),
-            Serving::Version(_) => Ok(None),
-            Serving::Nobody => Err(self.gone()),
+    /// Loads the version again that was unloaded to make room; callers that come meanwhile wait
+    /// for the same load.
+    pub(super) fn revive(&self) -> Result<Arc<Version>> {
+        let mut loading = self.change();
+        // Whoever asks may be remote: the message, which names files, is for `versions`.
+        self.revive_locked(&mut loading).map_err(|e| {
+            let kind = e.kind();
+            Error::new(kind, format!("loading it again failed ({kind})")).with_model(&self.name)
         })?;
-        if parked.is_some() {
-            self.named(self.reload_origin(&mut loading, origin))?;
-            let keep = loading.keep;
-            self.activate(origin.version, keep)?;
-        }
         self.cell.with(|state| match &state.serving {
             Serving::Version(version) => Ok(version.clone()),
-            _ => Err(self.gone()),
+            Serving::Parked(_) | Serving::Nobody => Err(self.gone()),
         })
+    }
+
+    /// As [`Slot::revive`], where the caller holds the lock; nothing where nothing was unloaded.
+    pub(super) fn revive_locked(&self, loading: &mut Loading) -> Result<()> {
+        let parked = self.cell.with(|state| match &state.serving {
+            Serving::Parked(origin) => Some(origin.clone()),
+            Serving::Version(_) | Serving::Nobody => None,
+        });
+        let Some(origin) = parked else { return Ok(()) };
+        self.reload_origin(loading, &origin)?;
+        self.activate(origin.version)
     }
 
     /// Bytes that the versions of this name hold.
@@ -198,73 +208,38 @@ impl Slot {
     /// Unloads the serving version until it is asked for, where it is idle and can be loaded
     /// again. Answers the bytes it held.
     pub(super) fn park(&self) -> Option<u64> {
-        let _loading = self.loading.try_lock()?;
+        let _loading = self.try_change()?;
         let parked = self.cell.update(|state| {
             let Serving::Version(version) = &state.serving else { return (None, None) };
             let origin = version.core.origin();
             if origin.path.is_none() || version.in_flight() > 0 || state.versions.len() > 1 {
                 return (None, None);
             }
-            let bytes = version.info().weight_bytes;
             let next = State {
                 versions: BTreeMap::new(),
                 serving: Serving::Parked(Arc::new(origin)),
                 ..state.clone()
             };
-            (Some(next), Some((version.number(), bytes)))
+            (Some(next), Some(version.clone()))
         });
-        let (number, bytes) = parked?;
-        self.events.send(&self.name, number, EventKind::Evicted);
-        self.enter(number, VersionState::Unloading, None);
-        Some(bytes)
+        // Held until all is told: its end is the last that is.
+        let version = parked?;
+        self.events.send(&self.name, version.number(), EventKind::Evicted);
+        self.enter(version.number(), VersionState::Unloading, None);
+        Some(version.info().weight_bytes)
     }
 
     /// Sets the policies of this name; requests under way finish under the old ones.
     pub(super) fn set_policies(&self, policies: Policies) -> Result<()> {
-        let _loading = self.loading.lock();
+        let mut loading = self.change();
         let recent = policies.recent_inputs;
-        self.named(self.restack(Arc::new(policies)))?;
+        self.named(self.restack(&mut loading, Live::below(Arc::new(policies))))?;
         self.recent.set_capacity(recent);
         Ok(())
     }
 
-    /// Makes the policies of every version, and those above them, anew. The caller holds
-    /// `loading`, so that no version comes or goes meanwhile.
-    pub(super) fn restack(&self, policies: Arc<Policies>) -> Result<()> {
-        let live = Live::new(policies, self)?;
-        let versions = self.cell.with(|state| state.versions.clone());
-        let mut stacked = BTreeMap::new();
-        for (number, version) in versions {
-            let parts = live.around(&version.core, self)?;
-            stacked.insert(number, Arc::new(version.with_parts(parts)));
-        }
-        self.cell.update(|state| {
-            let serving = match &state.serving {
-                Serving::Version(v) => match stacked.get(&v.number()) {
-                    Some(version) => Serving::Version(version.clone()),
-                    None => Serving::Version(v.clone()),
-                },
-                other => other.clone(),
-            };
-            let next = State {
-                versions: stacked,
-                serving,
-                live,
-                generation: process::generation(),
-                ..state.clone()
-            };
-            (Some(next), ())
-        });
-        Ok(())
-    }
-
-    /// Puts a new version among those that can be asked. The caller holds `loading`.
-    pub(super) fn publish(
-        &self,
-        version: Version,
-        activation: Activation,
-        keep: usize,
-    ) -> Result<()> {
+    /// Puts a new version among those that can be asked. The caller holds the lock.
+    pub(super) fn publish(&self, version: Version, activation: Activation) -> Result<()> {
         let number = version.number();
         let counts = version.core.counts.clone();
         let (bytes, took) = (version.info().weight_bytes, version.info().load_duration);
@@ -281,6 +256,7 @@ impl Slot {
         {
             let mut history = self.history.lock();
             if !history.iter().any(|c| Arc::ptr_eq(c, &counts)) {
+                history.retain(|c| c.version() != number);
                 history.push_back(counts);
             }
             if history.len() > KEPT_VERSIONS {
@@ -289,7 +265,7 @@ impl Slot {
         }
         self.enter(number, VersionState::Available, None);
         match activation {
-            Activation::Serve => self.activate(number, keep),
+            Activation::Serve => self.activate(number),
             Activation::Beside => Ok(()),
         }
     }
@@ -313,11 +289,10 @@ impl Slot {
 
     /// The counts of a version that was here before, so that they go on.
     pub(super) fn counts_of(&self, version: u64) -> Arc<Counts> {
-        let history = self.history.lock();
-        let known = history.iter().find(|c| c.version() == version).cloned();
-        known.unwrap_or_else(|| {
-            let metrics = self.metrics.version(&self.name, version);
-            Arc::new(Counts::new(version, metrics))
-        })
+        // Asked for each time: series that were about to go are kept again.
+        let metrics = self.metrics.version(&self.name, version);
+        let same = |c: &&Arc<Counts>| c.version() == version && Arc::ptr_eq(&c.metrics, &metrics);
+        let known = self.history.lock().iter().find(same).cloned();
+        known.unwrap_or_else(|| Arc::new(Counts::new(version, metrics)))
     }
 }

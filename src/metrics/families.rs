@@ -47,7 +47,7 @@ const fn family(stem: &'static str, unit: Option<Unit>, help: &'static str, read
     Family { stem, unit, help, read }
 }
 
-static FAMILIES: [Family; 23] = [
+static FAMILIES: [Family; 24] = [
     family(
         "modelserve_requests",
         None,
@@ -150,6 +150,12 @@ static FAMILIES: [Family; 23] = [
         None,
         "Requests for which a fallback was asked, by what the first choice failed with.",
         Read::Outcomes("reason", |r| &r.fallbacks),
+    ),
+    family(
+        "modelserve_refused",
+        None,
+        "Requests refused before a version was asked.",
+        Read::Outcomes("reason", |r| &r.refused),
     ),
     family(
         "modelserve_shadow",

@@ -13,6 +13,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 pub(super) struct Shard {
     /// Requests begun.
     pub(super) begun: AtomicU64,
+    /// Requests of one row answered by a run of their own, by its time; they are in none of the
+    /// counts below.
+    pub(super) single: [AtomicU64; FINE],
+    /// Their times together.
+    pub(super) single_ns: AtomicU64,
     /// Answered requests by latency: without waiting, and after waiting.
     pub(super) latency: [[AtomicU64; FINE]; 2],
     /// Their latencies together.
@@ -57,6 +62,8 @@ impl Shard {
     pub(super) fn new() -> Shard {
         Shard {
             begun: AtomicU64::new(0),
+            single: zeros(),
+            single_ns: AtomicU64::new(0),
             latency: [zeros(), zeros()],
             latency_ns: AtomicU64::new(0),
             rows: AtomicU64::new(0),

@@ -130,6 +130,7 @@ fn busy(metrics: &Metrics) {
     m.reloaded(Ok(()));
     m.reloaded(Err(ErrorKind::InvalidModel));
     m.fell_back(ErrorKind::DeadlineExceeded);
+    m.refused(ErrorKind::NotFound);
 }
 
 #[test]
@@ -177,6 +178,7 @@ fn a_scrape_says_what_was_recorded() {
         ("modelserve_reloads_total", &[v[0], ("outcome", "ok")], 1.0),
         ("modelserve_reloads_total", &[v[0], ("outcome", "invalid_model")], 1.0),
         ("modelserve_fallbacks_total", &[v[0], ("reason", "deadline_exceeded")], 1.0),
+        ("modelserve_refused_total", &[v[0], ("reason", "not_found")], 1.0),
         ("modelserve_series_dropped_total", &[], 0.0),
     ] {
         let got = s.get(&key(name, labels));

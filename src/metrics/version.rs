@@ -176,6 +176,20 @@ impl VersionMetrics {
         });
     }
 
+    /// A request of `rows` rows was answered by a run of its own alone, both in `took`:
+    /// [`VersionMetrics::answered`] and [`VersionMetrics::ran`] in one.
+    pub fn answered_by_run(&self, rows: usize, took: Duration, receipt: &Receipt) {
+        if rows != 1 || receipt.route != Route::Stable || !receipt.queue.is_zero() {
+            self.answered(rows, took, receipt);
+            return self.ran(rows, took);
+        }
+        let ns = nanoseconds(took);
+        self.record(|s| {
+            count(&s.single, bucket::fine(ns));
+            s.single_ns.fetch_add(ns, Relaxed);
+        });
+    }
+
     /// A request was refused or failed.
     pub fn failed(&self, kind: ErrorKind) {
         self.record(|s| count(&s.failed, outcome_index(kind)));
@@ -279,6 +293,21 @@ impl VersionMetrics {
             for (to, from) in r.latency.iter_mut().zip(&s.latency) {
                 add(to, from);
             }
+            let mut single = [0; FINE];
+            add(&mut single, &s.single);
+            let ([at_once, _], [one, _]) = (&mut r.latency, &mut r.run);
+            for (fine, n) in single.into_iter().enumerate() {
+                if let (Some(request), Some(run)) =
+                    (at_once.get_mut(fine), one.get_mut(bucket::coarse_of(fine)))
+                {
+                    *request += n;
+                    *run += n;
+                }
+                r.rows += n;
+            }
+            let single_ns = s.single_ns.load(Relaxed);
+            r.latency_ns = r.latency_ns.wrapping_add(single_ns);
+            r.run_ns = r.run_ns.wrapping_add(single_ns);
             add(&mut r.failed, &s.failed);
             for (to, from) in r.run.iter_mut().zip(&s.run) {
                 add(to, from);

@@ -4,6 +4,7 @@ use super::{Ctx, Features, Prediction, Predictions};
 use crate::error::{Result, err};
 use crate::tensor::{Tensor, Value};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request. Cheap to clone: tensors are shared, borrowed rows stay borrowed.
 #[derive(Debug, Clone)]
@@ -101,22 +102,52 @@ impl Features<'_> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Reply {
-    /// To [`Request::Row`].
-    Row(Prediction),
+    /// To [`Request::Row`]. Boxed, as every policy hands the answer on.
+    Row(Box<Prediction>),
     /// To [`Request::Batch`].
-    Batch(Predictions),
+    Batch(Box<Predictions>),
     /// To [`Request::Run`].
     Tensors(Vec<(String, Value)>),
 }
 
+impl From<Prediction> for Reply {
+    fn from(row: Prediction) -> Reply {
+        Reply::Row(Box::new(row))
+    }
+}
+
+impl From<Predictions> for Reply {
+    fn from(batch: Predictions) -> Reply {
+        Reply::Batch(Box::new(batch))
+    }
+}
+
 impl Reply {
+    /// Says how long the call took inside the library.
+    pub(crate) fn set_latency(&mut self, latency: Duration) {
+        match self {
+            Reply::Row(row) => row.latency = latency,
+            Reply::Batch(batch) => batch.latency = latency,
+            Reply::Tensors(_) => {}
+        }
+    }
+
+    /// Says which version answered.
+    pub(crate) fn set_version(&mut self, version: u64) {
+        match self {
+            Reply::Row(row) => row.model_version = version,
+            Reply::Batch(batch) => batch.model_version = version,
+            Reply::Tensors(_) => {}
+        }
+    }
+
     /// The prediction of one row.
     ///
     /// # Errors
     /// `Internal` when this answers another kind of request (a defect of a [`super::Model`]).
     pub fn into_row(self) -> Result<Prediction> {
         match self {
-            Reply::Row(prediction) => Ok(prediction),
+            Reply::Row(prediction) => Ok(*prediction),
             _ => Err(err!(Internal, "a row was asked for, and something else answered")),
         }
     }
@@ -127,7 +158,7 @@ impl Reply {
     /// As [`Reply::into_row`].
     pub fn into_batch(self) -> Result<Predictions> {
         match self {
-            Reply::Batch(predictions) => Ok(predictions),
+            Reply::Batch(predictions) => Ok(*predictions),
             _ => Err(err!(Internal, "a batch was asked for, and something else answered")),
         }
     }

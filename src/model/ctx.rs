@@ -150,6 +150,23 @@ pub struct Ctx {
     /// The request is a fallback's already: no further fallback is entered for it.
     #[doc(hidden)]
     pub in_fallback: bool,
+    /// When what happened, as far as somebody looked.
+    #[doc(hidden)]
+    pub moments: Moments,
+}
+
+/// Readings of the clock that the parts of one request share. A reading takes longer than all
+/// else that a manager does to a cheap request, so that none is made twice: a run begins when the
+/// version was asked, and a request ends when its run did.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moments {
+    /// When the version was asked.
+    arrived: Option<Instant>,
+    /// When the run that comes next begins: for the model, which takes it.
+    began: Option<Instant>,
+    /// When the last run ended.
+    ended: Option<Instant>,
 }
 
 impl Ctx {
@@ -174,6 +191,51 @@ impl Ctx {
             );
         }
         Ok(())
+    }
+
+    /// Notes that a version was asked at this moment.
+    pub(crate) fn arrive(&mut self, at: Instant) {
+        self.moments = Moments { arrived: Some(at), ..Moments::default() };
+    }
+
+    /// Forgets the moments: the version has answered.
+    pub(crate) fn leave(&mut self) {
+        self.moments = Moments::default();
+    }
+
+    /// When the version was asked; now, where nobody noted it.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.moments.arrived.unwrap_or_else(Instant::now)
+    }
+
+    /// When the last run ended, where it said so.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        self.moments.ended
+    }
+
+    /// The moment at which a run begins.
+    pub(crate) fn begin_run(&mut self) -> Instant {
+        self.moments.began.take().unwrap_or_else(Instant::now)
+    }
+
+    /// Ends a run, or an answer without one, that began at `began`; how long it took.
+    pub(crate) fn end_run(&mut self, began: Instant) -> Duration {
+        let now = Instant::now();
+        self.moments.ended = Some(now);
+        now.saturating_duration_since(began)
+    }
+
+    /// Runs `run`, which begins at `began`; how long that took.
+    pub(crate) fn time_run<R>(
+        &mut self,
+        began: Instant,
+        run: impl FnOnce(&mut Ctx) -> R,
+    ) -> (R, Duration) {
+        (self.moments.began, self.moments.ended) = (Some(began), None);
+        let result = run(self);
+        self.moments.began = None;
+        let ended = self.moments.ended.unwrap_or_else(Instant::now);
+        (result, ended.saturating_duration_since(began))
     }
 
     /// The time left; `None` without a deadline.

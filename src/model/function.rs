@@ -9,7 +9,7 @@ use crate::graph::{Dim, ValueType};
 use crate::tensor::{ElementType, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 type Call = Box<dyn Fn(&Request<'_>, &mut Ctx) -> Result<Reply> + Send + Sync>;
 
@@ -21,7 +21,7 @@ pub struct FnModel {
 }
 
 impl FnModel {
-    /// A model that answers with `call`. It says nothing of a file: no digest, so that no cache
+    /// A model that answers with `call`, whose time is the run's. It says nothing of a file: no digest, so that no cache
     /// keeps its answers (see [`FnModel::with_digest`]).
     pub fn new(
         signature: Signature,
@@ -35,6 +35,7 @@ impl FnModel {
             signature: Arc::new(signature),
             weight_bytes: 0,
             digest: "".into(),
+            companions: "".into(),
             path: None,
             loaded_at: SystemTime::now(),
             load_duration: Duration::ZERO,
@@ -69,12 +70,7 @@ impl FnModel {
             has_probabilities: false,
         };
         let shared = Arc::new(signature.clone());
-        FnModel::new(signature, move |request, ctx| {
-            let began = Instant::now();
-            let reply = answer_rows(&shared, request, &f)?;
-            ctx.receipt.run = began.elapsed();
-            Ok(reply)
-        })
+        FnModel::new(signature, move |request, _| answer_rows(&shared, request, &f))
     }
 
     /// The same model as version `version`.
@@ -142,9 +138,9 @@ fn answer_rows(
     match request {
         Request::Row(_) => {
             ensure!(rows == 1, InvalidInput, "predict takes one row, got {rows}");
-            Ok(Reply::Row(predictions.row(0)?))
+            Ok(predictions.row(0)?.into())
         }
-        _ => Ok(Reply::Batch(predictions)),
+        _ => Ok(predictions.into()),
     }
 }
 
@@ -159,12 +155,16 @@ impl Model for FnModel {
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
         ctx.check()?;
+        let began = ctx.begin_run();
+        ctx.receipt.run = Duration::ZERO;
         let mut reply = super::graph_model::contain(|| (self.call)(request, ctx))?;
-        match &mut reply {
-            Reply::Row(p) => p.model_version = self.info.version,
-            Reply::Batch(p) => p.model_version = self.info.version,
-            Reply::Tensors(_) => {}
+        let took = ctx.end_run(began);
+        reply.set_latency(took);
+        // A function that waits for another model may know its run better.
+        if ctx.receipt.run.is_zero() {
+            ctx.receipt.run = took;
         }
+        reply.set_version(self.info.version);
         ctx.receipt.version = self.info.version;
         if !self.info.digest.is_empty() {
             ctx.receipt.digest = Some(self.info.digest.clone());

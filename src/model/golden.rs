@@ -7,7 +7,7 @@
 mod check;
 mod json;
 
-pub use check::Mismatch;
+pub use super::mismatch::Mismatch;
 
 use super::{Answer, Ctx, Model, Reply, Request, Signature};
 use crate::error::{Result, ensure, err};

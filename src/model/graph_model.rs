@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 thread_local! {
     /// The row program's registers, kept between calls so that a prediction allocates nothing.
@@ -88,6 +88,11 @@ fn labels_of(tensor: &Tensor) -> Option<Labels> {
 }
 
 impl GraphModel {
+    /// What a request of this model may cost.
+    pub fn request_limits(&self) -> &RequestLimits {
+        &self.limits
+    }
+
     /// The steps of the model's plan, in the order in which they run.
     pub fn steps(&self) -> Vec<PlanStep> {
         self.plan.steps()
@@ -135,13 +140,7 @@ impl GraphModel {
         });
     }
 
-    fn fast_row(
-        &self,
-        fast: &FastPath,
-        program: &RowProgram,
-        row: &[f32],
-        began: Instant,
-    ) -> Prediction {
+    fn fast_row(&self, fast: &FastPath, program: &RowProgram, row: &[f32]) -> Prediction {
         let mut answer = Answer::Value(f64::NAN);
         let mut probability = None;
         let mut scores: Option<SmallVec<[f64; 8]>> = None;
@@ -181,7 +180,7 @@ impl GraphModel {
             scores_kind: self.reading.kind,
             classes: self.signature.classes.clone(),
             model_version: self.info.version,
-            latency: began.elapsed(),
+            latency: Duration::ZERO,
             receipt: Receipt::default(),
         }
     }
@@ -192,7 +191,6 @@ impl GraphModel {
         program: &RowProgram,
         rows: usize,
         data: &[f32],
-        began: Instant,
     ) -> Result<Predictions> {
         let width = fast.floats.map_or(0, |(_, w)| w);
         let input_width = program.input_width();
@@ -238,19 +236,13 @@ impl GraphModel {
             None => {
                 let values =
                     scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
-                return Ok(self.predictions(rows, Answers::Values(values), None, began));
+                return Ok(self.predictions(rows, Answers::Values(values), None));
             }
         };
-        Ok(self.predictions(rows, answers, scores, began))
+        Ok(self.predictions(rows, answers, scores))
     }
 
-    fn predictions(
-        &self,
-        rows: usize,
-        answers: Answers,
-        scores: Option<Tensor>,
-        began: Instant,
-    ) -> Predictions {
+    fn predictions(&self, rows: usize, answers: Answers, scores: Option<Tensor>) -> Predictions {
         Predictions {
             rows,
             task: self.signature.task,
@@ -259,12 +251,12 @@ impl GraphModel {
             scores_kind: self.reading.kind,
             classes: self.signature.classes.clone(),
             model_version: self.info.version,
-            latency: began.elapsed(),
+            latency: Duration::ZERO,
             receipt: Receipt::default(),
         }
     }
 
-    fn general(&self, features: Features<'_>, ctx: &Ctx, began: Instant) -> Result<Predictions> {
+    fn general(&self, features: Features<'_>, ctx: &Ctx) -> Result<Predictions> {
         let Bound { values, rows } = bind(&self.signature, features, &self.limits)?;
         if self.signature.task == Task::Tensors {
             let outputs = self.run_plan(values, &[], ctx)?;
@@ -273,7 +265,6 @@ impl GraphModel {
                 rows,
                 Answers::Outputs(names.zip(outputs).collect()),
                 None,
-                began,
             ));
         }
         let wanted: SmallVec<[usize; 2]> =
@@ -309,7 +300,7 @@ impl GraphModel {
                 t.len()
             );
         }
-        Ok(self.predictions(rows, answers, scores, began))
+        Ok(self.predictions(rows, answers, scores))
     }
 }
 
@@ -454,13 +445,13 @@ fn largest(scores: &Tensor, rows: usize, classes: Option<&Classes>) -> Result<Te
 
 impl GraphModel {
     /// One row by the row program, where that is possible.
-    fn row(&self, features: Features<'_>, ctx: &Ctx, began: Instant) -> Result<Prediction> {
+    fn row(&self, features: Features<'_>, ctx: &Ctx) -> Result<Prediction> {
         if let Some(data) = one_f32_row(&features)
             && let Some((fast, program)) = self.fast(data.len())
         {
-            return contain(|| Ok(self.fast_row(fast, program, data, began)));
+            return contain(|| Ok(self.fast_row(fast, program, data)));
         }
-        let answer = self.general(features, ctx, began)?;
+        let answer = self.general(features, ctx)?;
         ensure!(
             answer.rows == 1,
             InvalidInput,
@@ -470,14 +461,14 @@ impl GraphModel {
         answer.row(0)
     }
 
-    fn batch(&self, features: Features<'_>, ctx: &Ctx, began: Instant) -> Result<Predictions> {
+    fn batch(&self, features: Features<'_>, ctx: &Ctx) -> Result<Predictions> {
         if let Some((data, rows, width)) = f32_rows(&features)
             && let Some((fast, program)) = self.fast(width)
         {
             check_rows(rows, &self.limits)?;
-            return contain(|| self.fast_batch(fast, program, rows, data, began));
+            return contain(|| self.fast_batch(fast, program, rows, data));
         }
-        self.general(features, ctx, began)
+        self.general(features, ctx)
     }
 
     fn tensors(
@@ -527,11 +518,11 @@ impl GraphModel {
         Ok(order.into_iter().zip(results).map(|(i, v)| (all[i].name.clone(), v)).collect())
     }
 
-    fn sign(&self, receipt: &mut Receipt, rows: usize, began: Instant) {
+    fn sign(&self, receipt: &mut Receipt, rows: usize, took: Duration) {
         receipt.version = self.info.version;
         receipt.digest = Some(self.info.digest.clone());
         receipt.batch_rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        receipt.run = began.elapsed();
+        receipt.run = took;
     }
 }
 
@@ -572,20 +563,22 @@ impl Model for GraphModel {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let began = Instant::now();
+        let began = ctx.begin_run();
         ctx.check()?;
-        let (reply, rows) = match request {
-            Request::Row(features) => (Reply::Row(self.row(features.clone(), ctx, began)?), 1),
+        let (mut reply, rows) = match request {
+            Request::Row(features) => (self.row(features.clone(), ctx)?.into(), 1),
             Request::Batch(features) => {
-                let predictions = self.batch(features.clone(), ctx, began)?;
+                let predictions = self.batch(features.clone(), ctx)?;
                 let rows = predictions.rows;
-                (Reply::Batch(predictions), rows)
+                (predictions.into(), rows)
             }
             Request::Run { inputs, outputs } => {
                 (Reply::Tensors(self.tensors(inputs, outputs, ctx)?), request.rows())
             }
         };
-        self.sign(&mut ctx.receipt, rows, began);
+        let took = ctx.end_run(began);
+        reply.set_latency(took);
+        self.sign(&mut ctx.receipt, rows, took);
         Ok(reply)
     }
 
@@ -605,16 +598,15 @@ impl Model for GraphModel {
         }
     }
 
-    fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        let began = Instant::now();
+    fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {
+        let began = ctx.begin_run();
+        ctx.check()?;
         let mut prediction = match self.fast(row.len()) {
-            Some((fast, program)) => contain(|| Ok(self.fast_row(fast, program, row, began)))?,
-            None => {
-                let features = Features::F32 { data: row, rows: 1, width: row.len() };
-                self.row(features, &Ctx::default(), began)?
-            }
+            Some((fast, program)) => contain(|| Ok(self.fast_row(fast, program, row)))?,
+            None => self.row(Features::F32 { data: row, rows: 1, width: row.len() }, ctx)?,
         };
-        self.sign(&mut prediction.receipt, 1, began);
+        prediction.latency = ctx.end_run(began);
+        self.sign(&mut ctx.receipt, 1, prediction.latency);
         Ok(prediction)
     }
 }

@@ -63,6 +63,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         signature: signature.clone(),
         weight_bytes: plan.weight_bytes(),
         digest: source.digest().into(),
+        companions: source.companions_digest().into(),
         path: source.path().map(Path::to_path_buf),
         loaded_at: SystemTime::now(),
         load_duration: Duration::ZERO,

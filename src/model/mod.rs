@@ -11,6 +11,7 @@ pub mod golden;
 mod graph_model;
 mod interpret;
 mod load;
+mod mismatch;
 mod options;
 mod request;
 mod signature;
@@ -29,6 +30,7 @@ pub use request::Features;
 pub use signature::{Classes, Signature, Task, TensorSpec};
 
 pub(crate) use graph_model::contain;
+pub(crate) use mismatch::Comparison;
 
 use crate::error::Result;
 use crate::limits::RequestLimits;
@@ -90,7 +92,17 @@ pub trait Model: Send + Sync + 'static {
     /// # Errors
     /// As [`Model::call`].
     fn predict_row(&self, row: &[f32]) -> Result<Prediction> {
-        self.predict(Features::F32 { data: row, rows: 1, width: row.len() })
+        let mut ctx = Ctx::default();
+        let mut prediction = self.call_row(row, &mut ctx)?;
+        prediction.receipt = ctx.receipt;
+        Ok(prediction)
+    }
+
+    /// As [`Model::call`] for one row of `f32`: the way of [`Model::predict_row`].
+    #[doc(hidden)]
+    fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {
+        let features = Features::F32 { data: row, rows: 1, width: row.len() };
+        self.call(&Request::Row(features), ctx)?.into_row()
     }
 
     /// Predicts exactly one row given in any form.

@@ -109,6 +109,8 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// SHA-256 of the model file, in lower-case hexadecimal.
     pub digest: Arc<str>,
+    /// The same over the files read beside it (external data, `config.json`); empty without any.
+    pub(crate) companions: Arc<str>,
     /// Where it was loaded from.
     pub path: Option<PathBuf>,
     /// When it was loaded.
@@ -134,6 +136,7 @@ impl ModelInfo {
             signature: Arc::default(),
             weight_bytes: 0,
             digest: "".into(),
+            companions: "".into(),
             path: None,
             loaded_at: SystemTime::UNIX_EPOCH,
             load_duration: Duration::ZERO,

@@ -31,7 +31,6 @@
 //! # }
 //! ```
 
-mod compare;
 mod form;
 mod recorder;
 mod replay;

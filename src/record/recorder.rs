@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -59,8 +59,12 @@ pub struct RecordStatus {
 #[derive(Debug)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// The writing thread, until somebody has waited for its end.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// Most names that [`Recorder::start_free`] tries.
+const MAX_NAMES: usize = 10_000;
 
 /// A request that will be recorded with its answer. Dropped without one, it is forgotten.
 #[derive(Debug)]
@@ -134,6 +138,28 @@ impl Recorder {
         Recorder::to(Box::new(file), options)
     }
 
+    /// As [`Recorder::start`]; where there is a file of that name, to the first free one of
+    /// `path.1`, `path.2` and so on, so that a program can be started again.
+    ///
+    /// # Errors
+    /// As [`Recorder::start`]; `AlreadyExists` when 10,000 names are taken.
+    pub(crate) fn start_free(path: &Path, options: RecordOptions) -> Result<Recorder> {
+        let mut name = path.to_path_buf();
+        for number in 1..=MAX_NAMES {
+            match Recorder::start(&name, options.clone()) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => name = numbered(path, number),
+                done => return done,
+            }
+        }
+        let last = numbered(path, MAX_NAMES - 1);
+        Err(err!(
+            AlreadyExists,
+            "all names from {} to {} are taken: move the recordings away",
+            path.display(),
+            last.display()
+        ))
+    }
+
     /// Records to anything that can be written to, on a thread of its own.
     ///
     /// # Errors
@@ -156,7 +182,7 @@ impl Recorder {
             .name("modelserve-record".to_string())
             .spawn(move || writing.write_all(BufWriter::with_capacity(1 << 16, writer)))
             .map_err(|e| Error::io("starting a thread to record", &e))?;
-        Ok(Recorder { shared, thread: Some(thread) })
+        Ok(Recorder { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Decides whether this request is recorded, and keeps a copy of it then. To be called before
@@ -180,18 +206,21 @@ impl Recorder {
         self.shared.status()
     }
 
-    /// Writes what still waits, and ends the recording.
-    pub fn finish(mut self) -> RecordStatus {
+    /// Writes what still waits, and ends the recording: whoever still holds the recorder drops it
+    /// without waiting.
+    pub fn finish(&self) -> RecordStatus {
         self.end(Stop::Drain);
         self.shared.status()
     }
 
-    fn end(&mut self, stop: Stop) {
-        let Some(thread) = self.thread.take() else { return };
+    fn end(&self, stop: Stop) {
+        // Asked first: another thread may have held the lock when the process was forked.
         if self.shared.is_forked() {
-            std::mem::forget(thread);
             return;
         }
+        // Held during the wait: who ends it at the same time has the same end to wait for.
+        let mut thread = self.thread.lock();
+        let Some(thread) = thread.take() else { return };
         self.shared.active.store(false, Relaxed);
         self.shared.queue.lock().stop = Some(stop);
         self.shared.wake.notify_one();
@@ -203,6 +232,11 @@ impl Recorder {
 impl Drop for Recorder {
     /// Ends the recording; what waits for the disk is dropped.
     fn drop(&mut self) {
+        if self.shared.is_forked() {
+            // The thread is the parent's, and so may be whoever holds the lock.
+            std::mem::forget(std::mem::take(&mut self.thread));
+            return;
+        }
         self.end(Stop::Discard);
     }
 }
@@ -220,6 +254,13 @@ impl Sampled {
         let at = SystemTime::now();
         shared.push(Entry { at, model, version, took, request, outcome, bytes });
     }
+}
+
+/// `path` with a number behind its name.
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(format!(".{number}"));
+    name.into()
 }
 
 fn check(options: &RecordOptions) -> Result<()> {

@@ -1,9 +1,8 @@
 //! Putting recorded requests to another model.
 
-use super::compare::compare;
 use super::form::{self, Outcome, Record};
 use crate::error::{Error, Result};
-use crate::model::{Ctx, Model, contain};
+use crate::model::{Comparison, Ctx, Model, contain};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -65,7 +64,7 @@ pub struct ReplayReport {
 pub struct Worst {
     /// The line of the file, counted from 1.
     pub line: u64,
-    /// The entry: `label[0]`, `scores[2]`.
+    /// The entry: `output 'label'[0]`, `output 'scores'[2]`.
     pub entry: String,
     /// What was recorded there.
     pub old: String,
@@ -195,15 +194,42 @@ fn one(
     let outcome = contain(|| model.call(&request, &mut Ctx::default()));
     let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let new = Outcome::of(&outcome).unwrap_or_else(|e| Outcome::Error(e.kind()));
-    let difference = compare(&old, &new, options.tolerance);
-    report.disagreements += u64::from(difference.disagree);
+    let comparison = compare(&old, &new, options.tolerance);
+    report.disagreements += u64::from(comparison.disagrees());
     report.failures += u64::from(matches!((&old, &new), (Outcome::Answer(_), Outcome::Error(_))));
-    if difference.distance > report.max_difference {
-        report.max_difference = difference.distance;
-        let (entry, old, new) = (difference.entry, difference.old, difference.new);
+    let furthest = comparison.furthest();
+    if furthest > report.max_difference
+        && let Some(worst) = comparison.worst()
+    {
+        report.max_difference = furthest;
+        let (entry, old, new) = (worst.what, worst.expected, worst.got);
         report.worst = Some(Worst { line, entry, old, new });
     }
     Some((record.took, took))
+}
+
+fn compare(old: &Outcome, new: &Outcome, tolerance: f64) -> Comparison {
+    let mut comparison = Comparison::new(tolerance);
+    match (old, new) {
+        (Outcome::Error(old), Outcome::Error(new)) if old == new => {}
+        (Outcome::Answer(old), Outcome::Answer(new)) => {
+            comparison.named(old, new);
+            for (name, _) in new {
+                if !old.iter().any(|(n, _)| n == name) {
+                    comparison.unlike(format_args!("output '{name}'"), "none", "a value");
+                }
+            }
+        }
+        (old, new) => comparison.unlike("outcome", shown(old), shown(new)),
+    }
+    comparison
+}
+
+fn shown(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answer(_) => "an answer",
+        Outcome::Error(kind) => kind.name(),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,5 +269,27 @@ impl<R: BufRead> Lines<R> {
         self.buffer.clear();
         self.reader.skip_until(b'\n').map_err(io)?;
         Ok(Line::TooLong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn an_error_is_met_by_the_same_error_alone_and_an_output_by_its_name() {
+        let answer = |name: &str| {
+            Outcome::Answer(vec![(name.into(), Tensor::from_vec(&[1], vec![3i64]).unwrap().into())])
+        };
+        let error = Outcome::Error(ErrorKind::InvalidInput);
+        assert!(!compare(&error, &error, 0.0).disagrees());
+        assert!(compare(&error, &Outcome::Error(ErrorKind::Execution), 0.0).disagrees());
+        let worst = compare(&answer("label"), &error, 0.0).worst().unwrap();
+        assert_eq!((&*worst.expected, &*worst.got), ("an answer", "InvalidInput"));
+        assert!(!compare(&answer("label"), &answer("label"), 0.0).disagrees());
+        assert!(compare(&answer("label"), &answer("value"), 10.0).disagrees());
+        assert!(compare(&Outcome::Answer(Vec::new()), &answer("label"), 0.0).disagrees());
     }
 }

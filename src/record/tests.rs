@@ -319,6 +319,42 @@ fn chance_takes_the_share_that_was_asked_for() {
 }
 
 #[test]
+fn a_recorder_that_was_finished_has_no_thread_left_to_wait_for() {
+    let (reached, at_disk) = sync_channel(1);
+    let (go, go_on) = sync_channel(0);
+    let recorder = Recorder::to(Box::new(Slow { reached, go_on }), everything()).unwrap();
+    let recorder = std::sync::Arc::new(recorder);
+    at_disk.recv_timeout(Duration::from_secs(60)).unwrap();
+    let model = sum();
+    for _ in 0..5 {
+        ask(&recorder, &model, &row(&[1.0, 2.0]));
+    }
+    // As a request holds it while the recording is ended.
+    let held = recorder.clone();
+    drop(go);
+    let status = recorder.finish();
+    assert_eq!((status.written, status.dropped), (5, 0), "what waited was written");
+    assert!(held.sample("m", &row(&[1.0, 2.0])).is_none(), "it records no more");
+    assert_eq!(held.finish().written, 5);
+}
+
+#[test]
+fn a_program_that_starts_again_records_to_the_next_free_name() {
+    let place = Place::new();
+    let numbered = |n: usize| Place(format!("{}.{n}", place.0.display()).into());
+    let (first, second) = (numbered(1), numbered(2));
+    std::fs::write(&place.0, "precious").unwrap();
+    for next in [&first, &second] {
+        Recorder::start_free(&place.0, everything()).unwrap().finish();
+        let text = std::fs::read_to_string(&next.0).unwrap();
+        assert!(text.starts_with("{\"modelserve_record\""), "{text}");
+    }
+    assert_eq!(std::fs::read(&place.0).unwrap(), b"precious");
+    let e = Recorder::start_free("/nonexistent/r".as_ref(), everything()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn a_file_that_is_there_is_kept() {
     let place = Place::new();
     std::fs::write(&place.0, "precious").unwrap();

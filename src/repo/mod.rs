@@ -45,7 +45,7 @@ mod version;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use backoff::{Backoff, Failure};
 pub use contents::Fingerprint;
@@ -56,7 +56,7 @@ pub use plan::{Action, Plan, States, VersionState, reconcile};
 pub use policy::{Policies, VersionPolicy};
 pub use scan::{Candidate, ModelScan, Readiness, Repository, RepositoryOptions, Scan};
 pub use version::FoundVersion;
-pub use watch::{WatchMode, WatchOptions, Watcher};
+pub use watch::{OnChange, WatchMode, WatchOptions, Watcher};
 
 /// Most entries that a folder of models or of versions may have.
 pub const MAX_ENTRIES: usize = 1_000_000;

@@ -79,6 +79,12 @@ impl FoundVersion {
         self.lines_of(WARMUP, self.has_warmup)
     }
 
+    /// Both files, those that are there, with their names.
+    pub(crate) fn golden_files(&self) -> Result<Vec<(&'static str, Bytes)>> {
+        let files = [(GOLDEN, self.golden()?), (WARMUP, self.warmup()?)];
+        Ok(files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect())
+    }
+
     fn lines_of(&self, name: &str, there: bool) -> Result<Option<Bytes>> {
         if !there {
             return Ok(None);

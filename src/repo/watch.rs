@@ -41,6 +41,20 @@ impl Default for WatchOptions {
     }
 }
 
+impl WatchOptions {
+    /// When the next call is due after one that ended at `called` and asked for another at `wake`:
+    /// soon when something was heard since (`dirty`). Never before the quiet time is over,
+    /// whatever was asked for: an interval of 0 must not occupy a core.
+    fn due(&self, called: Instant, wake: Option<Instant>, dirty: bool) -> Option<Instant> {
+        let quiet = called.checked_add(self.quiet)?;
+        if dirty {
+            return Some(quiet);
+        }
+        let poll = called.checked_add(self.poll_interval);
+        [poll, wake].into_iter().flatten().min().map(|at| at.max(quiet))
+    }
+}
+
 /// How a watcher learns of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,6 +66,9 @@ pub enum WatchMode {
     /// Not at all: this process was forked from the one that watches.
     Forked,
 }
+
+/// What a watcher calls. It answers when it wants to be called again, even if nothing is heard.
+pub type OnChange = Box<dyn Fn() -> Option<Instant> + Send + Sync>;
 
 /// Calls a function on a thread of its own when repositories may have changed, until it is
 /// dropped. The drop waits for a call under way, unless it happens in that very call.
@@ -79,15 +96,16 @@ struct State {
 impl Watcher {
     /// Watches the folders `roots` and those of models in them, and calls `on_change` on a thread
     /// of the watcher: at once, soon after a change that the system tells, after each
-    /// [`WatchOptions::poll_interval`], and after [`Watcher::poke`]. A panic in it is contained.
-    /// It should look and return: what takes long belongs on another thread.
+    /// [`WatchOptions::poll_interval`], when it asked for it, and after [`Watcher::poke`]; never
+    /// sooner than [`WatchOptions::quiet`] after the last call. A panic in it is contained. It
+    /// should look and return: what takes long belongs on another thread.
     ///
     /// # Errors
     /// `Io` when no thread can be started.
     pub fn start(
         roots: Vec<PathBuf>,
         options: WatchOptions,
-        on_change: Box<dyn Fn() + Send + Sync>,
+        on_change: OnChange,
     ) -> Result<Watcher> {
         let shared = Arc::new(Shared::default());
         let events = options.use_notify.then(|| Events::start(shared.clone())).flatten();
@@ -146,22 +164,21 @@ impl Shared {
         roots: &[PathBuf],
         options: &WatchOptions,
         mut events: Option<Events>,
-        on_change: &(dyn Fn() + Send + Sync),
+        on_change: &(dyn Fn() -> Option<Instant> + Send + Sync),
     ) {
         loop {
             // Watched before it is looked at: what happens in between is told.
             if contain(|| events.iter_mut().for_each(|e| e.refresh(roots))).is_none() {
                 std::mem::forget(events.take());
             }
-            contain(on_change);
+            let wake = contain(on_change).flatten();
             let called = Instant::now();
             let mut state = self.state.lock();
             loop {
                 if state.stop {
                     return;
                 }
-                let wait = if state.dirty { options.quiet } else { options.poll_interval };
-                match called.checked_add(wait) {
+                match options.due(called, wake, state.dirty) {
                     Some(due) if due <= Instant::now() => break,
                     Some(due) => (state, _) = self.wake.wait_until(state, due),
                     None => state = self.wake.wait(state),
@@ -173,7 +190,7 @@ impl Shared {
 }
 
 /// `None` when `f` panicked: the thread watches on.
-fn contain(f: impl FnOnce()) -> Option<()> {
+fn contain<R>(f: impl FnOnce() -> R) -> Option<R> {
     let outcome = catch_unwind(AssertUnwindSafe(f));
     // A payload may panic itself when it is dropped.
     outcome.map_err(std::mem::forget).ok()
@@ -182,13 +199,26 @@ fn contain(f: impl FnOnce()) -> Option<()> {
 /// The notifications of the system.
 struct Events {
     watcher: RecommendedWatcher,
-    /// What is watched, and which folder that was: one that was replaced is watched anew.
-    watched: HashMap<PathBuf, (u64, u64)>,
+    watched: Arc<Mutex<Watched>>,
 }
+
+/// What is watched, and which folder that was: one that was replaced is watched anew. A folder
+/// that the system says is gone is taken out: the one made in its place may have its very number.
+type Watched = HashMap<PathBuf, (u64, u64)>;
 
 impl Events {
     fn start(shared: Arc<Shared>) -> Option<Events> {
+        let watched: Arc<Mutex<Watched>> = Arc::default();
+        let known = watched.clone();
         let handler = move |event: notify::Result<notify::Event>| {
+            if let Ok(event) = &event
+                && matches!(event.kind, EventKind::Remove(_))
+            {
+                let mut known = known.lock();
+                for path in &event.paths {
+                    known.remove(path);
+                }
+            }
             // Looking is an event too, which must not lead to another look.
             let only_read = |kind| {
                 matches!(kind, EventKind::Access(access)
@@ -199,7 +229,7 @@ impl Events {
             }
         };
         let watcher = notify::recommended_watcher(handler).ok()?;
-        Some(Events { watcher, watched: HashMap::new() })
+        Some(Events { watcher, watched })
     }
 
     fn refresh(&mut self, roots: &[PathBuf]) {
@@ -214,22 +244,33 @@ impl Events {
                 }
             }
         }
-        let gone: Vec<PathBuf> = self
-            .watched
-            .iter()
-            .filter(|(path, id)| there.get(*path) != Some(id))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in gone {
-            self.watched.remove(&path);
-            // A folder that was removed took its watch with it.
-            let _ = self.watcher.unwatch(&path);
+        // The lock is never held while the system's watcher is asked: it answers from the thread
+        // that runs the handler.
+        let (mut stale, mut new) = (Vec::new(), Vec::new());
+        {
+            let mut watched = self.watched.lock();
+            watched.retain(|path, id| {
+                let same = there.get(path) == Some(id);
+                if !same {
+                    stale.push(path.clone());
+                }
+                same
+            });
+            for (path, id) in there {
+                if !watched.contains_key(&path) {
+                    // Noted before it is watched: a removal in between takes it out again.
+                    watched.insert(path.clone(), id);
+                    new.push(path);
+                }
+            }
         }
-        for (path, id) in there {
-            if !self.watched.contains_key(&path)
-                && self.watcher.watch(&path, RecursiveMode::NonRecursive).is_ok()
-            {
-                self.watched.insert(path, id);
+        for path in stale.iter().chain(&new) {
+            // A folder that was removed took its watch with it.
+            let _ = self.watcher.unwatch(path);
+        }
+        for path in new {
+            if self.watcher.watch(&path, RecursiveMode::NonRecursive).is_err() {
+                self.watched.lock().remove(&path);
             }
         }
     }
@@ -257,6 +298,7 @@ mod tests {
         let (tx, rx): (Sender<()>, _) = channel();
         let tell = Box::new(move || {
             let _ = tx.send(());
+            None
         });
         (Watcher::start(vec![root.to_path_buf()], options, tell).unwrap(), rx)
     }
@@ -291,16 +333,73 @@ mod tests {
     #[test]
     fn without_notifications_it_polls() {
         let folder = Folder::new();
-        let options = WatchOptions {
-            poll_interval: Duration::from_millis(1),
-            use_notify: false,
-            ..WatchOptions::default()
-        };
-        let (watcher, calls) = watch(&folder.0, options);
+        let (watcher, calls) = watch(&folder.0, polling(Duration::from_millis(1)));
         assert_eq!(watcher.mode(), WatchMode::Poll);
         for _ in 0..5 {
             calls.recv_timeout(HANG).unwrap();
         }
+    }
+
+    fn polling(poll_interval: Duration) -> WatchOptions {
+        WatchOptions { poll_interval, quiet: Duration::from_millis(1), use_notify: false }
+    }
+
+    #[test]
+    fn it_calls_again_when_it_was_asked_to() {
+        let (tx, rx) = channel();
+        let on_change = Box::new(move || {
+            let _ = tx.send(());
+            Some(Instant::now())
+        });
+        let _watcher = Watcher::start(vec![], polling(NEVER), on_change).unwrap();
+        for _ in 0..5 {
+            rx.recv_timeout(HANG).unwrap();
+        }
+    }
+
+    #[test]
+    fn neither_an_interval_of_0_nor_a_wake_up_in_the_past_passes_the_quiet_time() {
+        let ms = Duration::from_millis;
+        let at = Instant::now();
+        let due = |poll, quiet, wake: Option<Duration>, dirty| {
+            let options = WatchOptions { poll_interval: poll, quiet, use_notify: false };
+            options.due(at, wake.map(|w| at + w), dirty).map(|due| due - at)
+        };
+        assert_eq!(due(ms(2000), ms(100), None, false), Some(ms(2000)));
+        assert_eq!(due(ms(2000), ms(100), None, true), Some(ms(100)));
+        assert_eq!(due(ms(2000), ms(100), Some(ms(500)), false), Some(ms(500)));
+        assert_eq!(due(ms(2000), ms(100), Some(ms(5000)), false), Some(ms(2000)));
+        assert_eq!(due(ms(2000), ms(100), Some(ms(500)), true), Some(ms(100)));
+        assert_eq!(due(ms(2000), ms(100), Some(ms(0)), false), Some(ms(100)));
+        assert_eq!(due(ms(0), ms(100), None, false), Some(ms(100)));
+        assert_eq!(due(Duration::MAX, ms(100), None, false), None);
+        assert_eq!(due(Duration::MAX, ms(100), Some(ms(500)), false), Some(ms(500)));
+        assert_eq!(due(ms(0), Duration::MAX, Some(ms(0)), true), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_folder_that_was_removed_is_watched_anew_whatever_its_number() {
+        let folder = Folder::new();
+        let iris = folder.dir("iris");
+        let shared = Arc::new(Shared::default());
+        let mut events = Events::start(shared.clone()).unwrap();
+        let roots = [folder.0.clone()];
+        events.refresh(&roots);
+        assert!(events.watched.lock().contains_key(&iris));
+        std::fs::remove_dir(&iris).unwrap();
+        folder.dir("iris");
+        // Told by the system; what it was is forgotten though a folder of that name is there.
+        let until = Instant::now() + HANG;
+        let mut state = shared.state.lock();
+        while events.watched.lock().contains_key(&iris) {
+            let (woken, late) = shared.wake.wait_until(state, until);
+            assert!(!late, "the removal is never told");
+            state = woken;
+        }
+        drop(state);
+        events.refresh(&roots);
+        assert!(events.watched.lock().contains_key(&iris));
     }
 
     #[test]
@@ -323,14 +422,15 @@ mod tests {
         let within = slot.clone();
         let options = WatchOptions {
             poll_interval: Duration::from_millis(1),
+            quiet: Duration::from_millis(1),
             use_notify: false,
-            ..WatchOptions::default()
         };
         let held = slot.lock();
         let on_change = move || {
             assert!(count.fetch_add(1, Ordering::SeqCst) > 0, "the first call panics");
             drop(within.lock().take());
             tx.send(()).unwrap();
+            None
         };
         let watcher = Watcher::start(vec![], options, Box::new(on_change)).unwrap();
         let mut held = held;

@@ -15,7 +15,7 @@ use crate::error::{Result, bail, ensure, err};
 use crate::limits::LoadLimits;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -38,7 +38,8 @@ struct Origin {
 
 #[derive(Debug, Default)]
 struct Companions {
-    locations: BTreeSet<String>,
+    /// What was read there last, by SHA-256; `None` while it is being read.
+    locations: BTreeMap<String, Option<String>>,
     bytes: u64,
 }
 
@@ -94,14 +95,14 @@ impl Source {
         let location = parts.join("/");
         let left = {
             let mut seen = origin.companions.lock();
-            if !seen.locations.contains(&location) {
+            if !seen.locations.contains_key(&location) {
                 ensure!(
                     seen.locations.len() < limits.external_files,
                     LimitExceeded,
                     "'{location}' is beyond the {} files that may lie beside a model",
                     limits.external_files
                 );
-                seen.locations.insert(location.clone());
+                seen.locations.insert(location.clone(), None);
             }
             limits.weight_bytes.saturating_sub(seen.bytes)
         };
@@ -109,7 +110,9 @@ impl Source {
         let bytes = snapshot::read(&shown.display(), limits.file_bytes.min(left), || {
             origin.folder.companion(&parts, &shown)
         })?;
+        let digest = hex_digest(&bytes);
         let mut seen = origin.companions.lock();
+        seen.locations.insert(location, Some(digest));
         seen.bytes = seen.bytes.saturating_add(bytes.len() as u64);
         ensure!(
             seen.bytes <= limits.weight_bytes,
@@ -123,10 +126,24 @@ impl Source {
 
     /// SHA-256 of the file's bytes, in lower-case hexadecimal. Computed once.
     pub fn digest(&self) -> String {
-        use sha2::{Digest, Sha256};
-        let hex = || Sha256::digest(&self.bytes).iter().map(|b| format!("{b:02x}")).collect();
-        self.digest.get_or_init(hex).clone()
+        self.digest.get_or_init(|| hex_digest(&self.bytes)).clone()
     }
+
+    /// SHA-256 over the locations and contents of the companions read so far; empty without any.
+    pub fn companions_digest(&self) -> String {
+        let Some(origin) = self.origin.as_deref() else { return String::new() };
+        let seen = origin.companions.lock();
+        let read = seen.locations.iter().filter_map(|(at, digest)| Some((at, digest.as_ref()?)));
+        // No location holds a line's end; each digest is of one length.
+        let list: String = read.map(|(at, digest)| format!("{digest} {at}\n")).collect();
+        if list.is_empty() { list } else { hex_digest(list.as_bytes()) }
+    }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+fn hex_digest(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// An error about a companion that may not be read.

@@ -39,6 +39,7 @@ mod predict;
 mod probe;
 mod record;
 mod replay;
+mod report;
 mod repository;
 mod request;
 #[allow(dead_code, reason = "constants for readers of the header")]

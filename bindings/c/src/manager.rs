@@ -11,6 +11,7 @@ use crate::options::{
     reload_options,
 };
 use crate::pointer::{Out, TextOut, path, slice, text};
+use crate::report::report;
 use crate::status::*;
 use modelserve::{ManagerOptions, MemoryPolicy, ModelManager};
 use parking_lot::Mutex;
@@ -336,12 +337,12 @@ pub unsafe extern "C" fn modelserve_manager_stats(
     len: usize,
     needed: *mut usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
-        let stats = with_manager(manager, |manager| Ok(manager.stats(name)?))?;
-        out.write(&json::stats(&stats).to_string())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe {
+        report(manager, name, (buf, len, needed), |manager, name| {
+            Ok(json::stats(&manager.stats(name)?).to_string())
+        })
+    }
 }
 
 /// All counters in Prometheus's text format.

@@ -4,10 +4,11 @@ use crate::guard::guard;
 use crate::handle::{modelserve_manager, with_manager};
 use crate::json::nanoseconds;
 use crate::pointer::{TextOut, text};
+use crate::report::report;
 use crate::status::*;
 use modelserve::policy::breaker::BreakerSnapshot;
 use modelserve::policy::cache::CacheStats;
-use modelserve::{MemoryUse, ModelManager, Target};
+use modelserve::{MemoryUse, Target};
 use serde_json::{Value as Json, json};
 use std::ffi::c_char;
 
@@ -49,23 +50,6 @@ pub unsafe extern "C" fn modelserve_manager_set_canary_percent(
         // SAFETY: the caller's promise (crate documentation).
         let name = unsafe { text(name, "name") }?;
         with_manager(manager, |manager| Ok(manager.set_canary_percent(name, percent)?))
-    })
-}
-
-/// A report on `name` as text.
-///
-/// # Safety
-/// The pointers are as for a text function.
-unsafe fn report(
-    manager: modelserve_manager,
-    name: *const c_char,
-    (buf, len, needed): (*mut c_char, usize, *mut usize),
-    make: impl FnOnce(&ModelManager, &str) -> Outcome<String>,
-) -> modelserve_status {
-    guard(|| {
-        // SAFETY: promised by the caller.
-        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
-        out.write(&with_manager(manager, |manager| make(manager, name))?)
     })
 }
 

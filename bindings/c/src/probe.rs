@@ -1,9 +1,8 @@
 //! Whether requests of a version can share a run.
 
-use crate::guard::guard;
-use crate::handle::{modelserve_manager, with_manager};
-use crate::pointer::{TextOut, text};
-use crate::status::*;
+use crate::handle::modelserve_manager;
+use crate::report::report;
+use crate::status::modelserve_status;
 use modelserve::Target;
 use modelserve::policy::batch::Invariance;
 use serde_json::{Value as Json, json};
@@ -32,13 +31,14 @@ pub unsafe extern "C" fn modelserve_manager_batching(
     len: usize,
     needed: *mut usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
-        let target = if version == 0 { Target::Serving } else { Target::Version(version) };
-        let found = with_manager(manager, |manager| Ok(manager.batching(name, &target)?))?;
-        out.write(&found.as_ref().map_or(Json::Null, found_json).to_string())
-    })
+    let target = if version == 0 { Target::Serving } else { Target::Version(version) };
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe {
+        report(manager, name, (buf, len, needed), |manager, name| {
+            let found = manager.batching(name, &target)?;
+            Ok(found.as_ref().map_or(Json::Null, found_json).to_string())
+        })
+    }
 }
 
 fn found_json(found: &Invariance) -> Json {

@@ -99,7 +99,11 @@ pub(crate) fn submit<T: 'static>(
         drop(asked);
         tell(told);
     });
-    served.submit(request, ctx, done);
+    // A panic on the way drops `done`, which tells the caller: no status on top of that.
+    let _ = contained(|| {
+        served.submit(request, ctx, done);
+        Ok(())
+    });
     Ok(())
 }
 
@@ -151,4 +155,67 @@ pub extern "C" fn modelserve_request_cancel(request: modelserve_request) -> mode
 #[unsafe(no_mangle)]
 pub extern "C" fn modelserve_request_free(request: modelserve_request) -> modelserve_status {
     guard(|| handle::free_request(request))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::{Served, free_model};
+    use modelserve::{Model, ModelInfo, Signature};
+    use std::sync::Arc;
+
+    /// A model that panics when a request is submitted.
+    struct Panics(modelserve::FnModel);
+
+    impl Model for Panics {
+        fn signature(&self) -> Arc<Signature> {
+            self.0.signature()
+        }
+
+        fn info(&self) -> ModelInfo {
+            self.0.info()
+        }
+
+        fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> modelserve::Result<Reply> {
+            self.0.call(request, ctx)
+        }
+
+        fn submit(self: Arc<Self>, _: Request<'static>, _: Ctx, _done: Done) {
+            panic!("on the way");
+        }
+    }
+
+    unsafe extern "C" fn note(
+        user_data: *mut c_void,
+        status: modelserve_status,
+        _: *const modelserve_prediction,
+        _: *const modelserve_receipt,
+        _: *const c_char,
+    ) {
+        // SAFETY: the test passes a vector that outlives the call.
+        unsafe { (*user_data.cast::<Vec<modelserve_status>>()).push(status) }
+    }
+
+    #[test]
+    fn a_panic_on_the_way_is_told_once_and_by_the_callback() {
+        let model = Panics(modelserve::FnModel::regressor(1, |row| Ok(row[0])));
+        let id = handle::insert(Object::Model(Served::Alone(Arc::new(model)))).unwrap();
+        let model = modelserve_model { id };
+        let mut told: Vec<modelserve_status> = Vec::new();
+        let row = [1f32];
+        // SAFETY: all pointers are valid, or NULL where that is allowed.
+        let status = unsafe {
+            modelserve_predict_submit(
+                model,
+                row.as_ptr(),
+                row.len(),
+                ptr::null(),
+                Some(note),
+                (&raw mut told).cast(),
+                ptr::null_mut(),
+            )
+        };
+        assert_eq!((status, &*told), (MODELSERVE_STATUS_OK, &[MODELSERVE_STATUS_INTERNAL][..]));
+        free_model(model).unwrap();
+    }
 }

@@ -182,12 +182,20 @@ unsafe fn bools(elements: Strided<'_>, dims: &[usize]) -> Outcome<Tensor> {
 unsafe fn strings(elements: Strided<'_>, dims: &[usize]) -> Outcome<Tensor> {
     // SAFETY: promised by the caller.
     let pointers = unsafe { elements.gather::<*const c_char>() }?;
-    let owned: Outcome<Vec<String>> = pointers
-        .into_iter()
-        // SAFETY: promised by the caller.
-        .map(|element| Ok(unsafe { pointer::text(element, elements.name) }?.to_string()))
-        .collect();
-    Ok(Tensor::from_vec(dims, owned?)?)
+    // SAFETY: promised by the caller.
+    let texts = || pointers.iter().map(|&p| unsafe { pointer::text(p, elements.name) });
+    // All lengths before the first copy: many elements may point to one and the same text.
+    let mut bytes = (pointers.len() as u64).saturating_mul(size_of::<String>() as u64);
+    for text in texts() {
+        bytes = bytes.saturating_add(text?.len() as u64);
+        elements.within_limit(bytes)?;
+    }
+    let mut owned: Vec<String> = Vec::new();
+    owned.try_reserve_exact(pointers.len()).map_err(|_| elements.no_memory(bytes))?;
+    for text in texts() {
+        owned.push(text?.to_string());
+    }
+    Ok(Tensor::from_vec(dims, owned)?)
 }
 
 /// Elements that lie `strides` bytes apart; every offset is known to stay below `isize::MAX`.
@@ -226,22 +234,32 @@ impl<'a> Strided<'a> {
         Ok(Strided { base, dims, strides, len, name })
     }
 
+    fn over(&self, bytes: u64, what: &str) -> Failure {
+        let message = format!("'{}' has {bytes} bytes, {what}", self.name);
+        Failure::new(MODELSERVE_STATUS_LIMIT_EXCEEDED, message)
+    }
+
+    fn no_memory(&self, bytes: u64) -> Failure {
+        self.over(bytes, "more than there is memory")
+    }
+
+    fn within_limit(&self, bytes: u64) -> Outcome {
+        let limit = RequestLimits::default().request_bytes;
+        match bytes <= limit {
+            true => Ok(()),
+            false => Err(self.over(bytes, &format!("the limit is {limit}"))),
+        }
+    }
+
     /// The elements, row-major.
     ///
     /// # Safety
     /// Every offset of the dimensions and strides holds a valid `T`, aligned or not.
     pub(crate) unsafe fn gather<T: Copy>(&self) -> Outcome<Vec<T>> {
-        let limit = RequestLimits::default().request_bytes;
         let bytes = (self.len as u64).saturating_mul(size_of::<T>() as u64);
-        let over = |what: &str| {
-            let message = format!("'{}' has {bytes} bytes, {what}", self.name);
-            Failure::new(MODELSERVE_STATUS_LIMIT_EXCEEDED, message)
-        };
-        if bytes > limit {
-            return Err(over(&format!("the limit is {limit}")));
-        }
+        self.within_limit(bytes)?;
         let mut all: Vec<T> = Vec::new();
-        all.try_reserve_exact(self.len).map_err(|_| over("more than there is memory"))?;
+        all.try_reserve_exact(self.len).map_err(|_| self.no_memory(bytes))?;
         let Some((&inner, outer)) = self.dims.split_last() else {
             // SAFETY: one element (rank 0), valid as promised by the caller.
             all.push(unsafe { self.base.cast::<T>().read_unaligned() });
@@ -298,5 +316,19 @@ mod tests {
         // SAFETY: refused before anything is read.
         let refused = unsafe { broadcast.gather::<u64>() }.unwrap_err();
         assert_eq!(refused.status, MODELSERVE_STATUS_LIMIT_EXCEEDED);
+    }
+
+    #[test]
+    fn one_text_pointed_to_many_times_counts_many_times() {
+        let long = std::ffi::CString::new("x".repeat(1 << 20)).unwrap();
+        let pointer = long.as_ptr();
+        let of = |count: usize| {
+            let dims = [count];
+            let one = Strided::new((&raw const pointer).cast(), &dims, &[0], "x").unwrap();
+            // SAFETY: every offset is 0, where a pointer to a text lies.
+            unsafe { strings(one, &dims) }
+        };
+        assert_eq!(of(2).unwrap().len(), 2);
+        assert_eq!(of(1000).unwrap_err().status, MODELSERVE_STATUS_LIMIT_EXCEEDED);
     }
 }

@@ -6,7 +6,8 @@ use crate::handle::{
 };
 use crate::json::{nanoseconds, unix_ns};
 use crate::options::{modelserve_reload_options, reload_options};
-use crate::pointer::{Out, TextOut, buffer, fill, path, slice, text, texts};
+use crate::pointer::{Out, buffer, fill, path, slice, text, texts};
+use crate::report::report;
 use crate::status::*;
 use crate::worst;
 use modelserve::{GateReport, VersionStatus};
@@ -142,13 +143,12 @@ pub unsafe extern "C" fn modelserve_manager_versions(
     len: usize,
     needed: *mut usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
-        let versions = with_manager(manager, |manager| Ok(manager.versions(name)?))?;
-        let versions: Json = versions.iter().map(version_json).collect();
-        out.write(&versions.to_string())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe {
+        report(manager, name, (buf, len, needed), |manager, name| {
+            Ok(manager.versions(name)?.iter().map(version_json).collect::<Json>().to_string())
+        })
+    }
 }
 
 fn version_json(status: &VersionStatus) -> Json {
@@ -208,16 +208,14 @@ pub unsafe extern "C" fn modelserve_manager_labels(
     len: usize,
     needed: *mut usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
-        let labels = with_manager(manager, |manager| Ok(manager.labels(name)?))?;
-        let labels: serde_json::Map<String, Json> = labels
-            .into_iter()
-            .map(|(label, version)| (label.to_string(), version.into()))
-            .collect();
-        out.write(&Json::Object(labels).to_string())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe {
+        report(manager, name, (buf, len, needed), |manager, name| {
+            let labels = manager.labels(name)?.into_iter();
+            let labels = labels.map(|(label, version)| (label.to_string(), version.into()));
+            Ok(Json::Object(labels.collect()).to_string())
+        })
+    }
 }
 
 /// What the last gate of `name` found, let in or not, as a JSON object: `accepted`, `version`,
@@ -236,12 +234,12 @@ pub unsafe extern "C" fn modelserve_manager_gate_report(
     len: usize,
     needed: *mut usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (name, out) = unsafe { (text(name, "name")?, TextOut::new(buf, len, needed)?) };
-        let report = with_manager(manager, |manager| Ok(manager.gate_report(name)?))?;
-        out.write(&report.as_deref().map_or(Json::Null, gate_json).to_string())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe {
+        report(manager, name, (buf, len, needed), |manager, name| {
+            Ok(manager.gate_report(name)?.as_deref().map_or(Json::Null, gate_json).to_string())
+        })
+    }
 }
 
 fn gate_json(report: &GateReport) -> Json {

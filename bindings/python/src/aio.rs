@@ -8,6 +8,7 @@
 use crate::array::outputs_out;
 use crate::asked::context;
 use crate::attach::attach;
+use crate::budget::Budget;
 use crate::error::{exception, raise};
 use crate::input::Input;
 use crate::model::{Model, run_request};
@@ -57,16 +58,19 @@ pub(crate) fn coroutine<'py>(
 impl Submission {
     fn request(&self, py: Python<'_>) -> PyResult<Request<'static>> {
         let signature = self.model.interface(py)?;
+        let budget = Budget::of(&self.model);
         let owned = |input: Input<'_>| -> PyResult<_> {
             input.features()?.into_owned().map_err(|e| exception(py, &e))
         };
         Ok(match &self.question {
-            Question::Row(row) => Request::Row(owned(Input::one(row.bind(py), &signature)?)?),
+            Question::Row(row) => {
+                Request::Row(owned(Input::one(row.bind(py), &signature, &budget)?)?)
+            }
             Question::Batch(rows) => {
-                Request::Batch(owned(Input::many(rows.bind(py), &signature)?)?)
+                Request::Batch(owned(Input::many(rows.bind(py), &signature, &budget)?)?)
             }
             Question::Run(inputs, outputs) => {
-                run_request(inputs.bind(py), outputs.as_deref(), &signature)?
+                run_request(&self.model, inputs.bind(py), outputs.as_deref(), &signature)?
             }
         })
     }
@@ -137,11 +141,11 @@ fn reply_out(
     match result.map_err(|e| exception(py, &e))? {
         Reply::Row(mut prediction) => {
             prediction.receipt = receipt;
-            Ok(Py::new(py, Prediction::new(prediction))?.into_any())
+            Ok(Py::new(py, Prediction::new(*prediction))?.into_any())
         }
         Reply::Batch(mut predictions) => {
             predictions.receipt = receipt;
-            Ok(Py::new(py, Predictions::new(predictions))?.into_any())
+            Ok(Py::new(py, Predictions::new(*predictions))?.into_any())
         }
         Reply::Tensors(outputs) => outputs_out(py, outputs),
         _ => Err(raise(py, ErrorKind::Internal, "an answer of an unknown kind")),

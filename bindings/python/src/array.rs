@@ -1,12 +1,16 @@
 //! Tensors to and from NumPy arrays.
 
+use crate::budget::{Budget, reserved};
 use crate::error::{OrRaise, raise};
 use half::bf16;
 use modelserve::ErrorKind;
 use modelserve::graph::ValueType;
+use modelserve::limits::MAX_RANK;
 use modelserve::tensor::{Data, Element, ElementType, Map, MapKey, Tensor, Value};
 use numpy::ndarray::{ArrayD, IxDyn};
-use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{
+    PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
@@ -46,18 +50,38 @@ where
     let copy = || {
         let borrowed =
             array.try_readonly().map_err(|e| raise(py, ErrorKind::InvalidInput, e.to_string()))?;
-        let data = match borrowed.as_slice() {
-            Ok(slice) if borrowed.is_c_contiguous() => slice.to_vec(),
-            _ => borrowed.as_array().iter().cloned().collect(),
-        };
+        let mut data = reserved(py, array.len())?;
+        match borrowed.as_slice() {
+            Ok(slice) if borrowed.is_c_contiguous() => data.extend_from_slice(slice),
+            _ => data.extend(borrowed.as_array().iter().cloned()),
+        }
         Tensor::from_vec(array.shape(), data).or_raise(py)
     };
     Some(copy())
 }
 
 /// The tensor with an array's elements, in logical order whatever its layout; element types are
-/// kept, text and Python objects become strings, numbers or bools.
-pub(crate) fn tensor_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+/// kept, text and Python objects become strings, numbers or bools. What it takes is in `budget`
+/// before it is copied.
+pub(crate) fn tensor_in(array: &Bound<'_, PyAny>, budget: &Budget<'_>) -> PyResult<Tensor> {
+    let py = array.py();
+    let untyped = array
+        .cast::<PyUntypedArray>()
+        .map_err(|_| raise(py, ErrorKind::InvalidInput, "numpy.asarray has made no array"))?;
+    check_rank(py, untyped.ndim())?;
+    let dtype = untyped.dtype();
+    match dtype.kind() {
+        b'O' => objects_in(array, untyped.len(), budget),
+        b'U' | b'S' | b'T' => texts_in(array, untyped.len(), budget),
+        _ => {
+            budget.take(py, untyped.len(), dtype.itemsize())?;
+            numbers_in(array)
+        }
+    }
+}
+
+/// The tensor of an array of numbers or bools.
+fn numbers_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let py = array.py();
     let aligned: bool = array.getattr("flags")?.getattr("aligned")?.extract()?;
     let array = &if aligned { array.clone() } else { array.call_method0("copy")? };
@@ -80,15 +104,14 @@ pub(crate) fn tensor_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let kind: String = dtype.getattr("kind")?.extract()?;
     let native: bool = dtype.getattr("isnative")?.extract()?;
     match kind.as_str() {
-        "O" | "U" | "S" | "T" => objects_in(array),
         "f" | "i" | "u" if !native => {
             let native = dtype.call_method1("newbyteorder", ("=",))?;
-            tensor_in(&array.call_method1("astype", (native,))?)
+            numbers_in(&array.call_method1("astype", (native,))?)
         }
         // long double
-        "f" => tensor_in(&array.call_method1("astype", ("float64",))?),
+        "f" => numbers_in(&array.call_method1("astype", ("float64",))?),
         _ if dtype.getattr("name")?.extract::<String>()? == "bfloat16" => {
-            let bits = tensor_in(&array.call_method1("astype", ("float32",))?)?;
+            let bits = numbers_in(&array.call_method1("astype", ("float32",))?)?;
             let narrow = bits.as_slice::<f32>().or_raise(py)?.iter().map(|&x| bf16::from_f32(x));
             Tensor::from_vec(bits.dims(), narrow.collect::<Vec<_>>()).or_raise(py)
         }
@@ -100,10 +123,33 @@ pub(crate) fn tensor_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
 }
 
+/// NumPy 2 goes to 64 dimensions, its bindings in Rust panic above 32.
+pub(crate) fn check_rank(py: Python<'_>, rank: usize) -> PyResult<()> {
+    if rank > MAX_RANK {
+        let message = format!("an array of rank {rank} (at most {MAX_RANK})");
+        return Err(raise(py, ErrorKind::LimitExceeded, message));
+    }
+    Ok(())
+}
+
+/// NumPy's own texts. Each becomes a Python object only while it is read.
+fn texts_in(array: &Bound<'_, PyAny>, count: usize, budget: &Budget<'_>) -> PyResult<Tensor> {
+    let py = array.py();
+    budget.take(py, count, size_of::<String>())?;
+    let mut texts = reserved(py, count)?;
+    for (i, item) in array.getattr("flat")?.try_iter()?.enumerate() {
+        let item = item?;
+        budget.take(py, 1, text_len(i, &item)?)?;
+        texts.push(text(i, &item)?);
+    }
+    Tensor::from_vec(&dims_of(array)?, texts).or_raise(py)
+}
+
 /// Elements that are Python objects: text if any is text, else bools, integers or floats.
-fn objects_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+fn objects_in(array: &Bound<'_, PyAny>, count: usize, budget: &Budget<'_>) -> PyResult<Tensor> {
     let py = array.py();
     let dims = dims_of(array)?;
+    budget.room(py, count, size_of::<usize>())?;
     let items = array.call_method0("ravel")?.call_method0("tolist")?;
     let items = items.cast_into::<PyList>()?;
     let all =
@@ -111,13 +157,22 @@ fn objects_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let is_text =
         |i: &Bound<'_, PyAny>| i.is_instance_of::<PyString>() || i.is_instance_of::<PyBytes>();
     if items.iter().any(|i| is_text(&i)) {
-        let texts: PyResult<Vec<String>> =
-            items.iter().enumerate().map(|(i, o)| text(i, &o)).collect();
-        return Tensor::from_vec(&dims, texts?).or_raise(py);
+        budget.take(py, count, size_of::<String>())?;
+        // All lengths before the first copy: many elements may be one and the same object.
+        for (i, item) in items.iter().enumerate() {
+            budget.take(py, 1, text_len(i, &item)?)?;
+        }
+        let mut texts = reserved(py, count)?;
+        for (i, item) in items.iter().enumerate() {
+            texts.push(text(i, &item)?);
+        }
+        return Tensor::from_vec(&dims, texts).or_raise(py);
     }
     if all(|i| i.is_instance_of::<PyBool>()) {
+        budget.take(py, count, size_of::<bool>())?;
         return Tensor::from_vec(&dims, items.extract::<Vec<bool>>()?).or_raise(py);
     }
+    budget.take(py, count, size_of::<f64>())?;
     if all(|i| i.is_instance_of::<PyInt>())
         && let Ok(ints) = items.extract::<Vec<i64>>()
     {
@@ -125,6 +180,17 @@ fn objects_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
     let floats: PyResult<Vec<f64>> = items.iter().enumerate().map(|(i, o)| number(i, &o)).collect();
     Tensor::from_vec(&dims, floats?).or_raise(py)
+}
+
+/// The bytes of a text.
+fn text_len(index: usize, object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().len());
+    }
+    object
+        .cast::<PyString>()
+        .map_err(|_| unfit(index, object, "text"))
+        .and_then(|s| Ok(s.to_str()?.len()))
 }
 
 fn text(index: usize, object: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -150,15 +216,19 @@ fn unfit(index: usize, object: &Bound<'_, PyAny>, expected: &str) -> PyErr {
 
 /// The value a model input of type `ty` takes: arrays keep their element type, plain Python
 /// objects take the declared one.
-pub(crate) fn value_in(object: &Bound<'_, PyAny>, ty: Option<&ValueType>) -> PyResult<Value> {
+pub(crate) fn value_in(
+    object: &Bound<'_, PyAny>,
+    ty: Option<&ValueType>,
+    budget: &Budget<'_>,
+) -> PyResult<Value> {
     let py = object.py();
     match ty {
         Some(ValueType::Optional(_)) if object.is_none() => Ok(Value::Optional(None)),
         Some(ValueType::Optional(inner)) => {
-            Ok(Value::Optional(Some(Box::new(value_in(object, Some(inner))?))))
+            Ok(Value::Optional(Some(Box::new(value_in(object, Some(inner), budget)?))))
         }
         Some(ValueType::Sequence(inner)) => {
-            let items = object.try_iter()?.map(|item| value_in(&item?, Some(inner)));
+            let items = object.try_iter()?.map(|item| value_in(&item?, Some(inner), budget));
             Ok(Value::Sequence(items.collect::<PyResult<_>>()?))
         }
         Some(ValueType::Map { value, .. }) => {
@@ -168,7 +238,7 @@ pub(crate) fn value_in(object: &Bound<'_, PyAny>, ty: Option<&ValueType>) -> PyR
                     Ok(int) => MapKey::Int(int),
                     Err(_) => MapKey::Str(text(0, &k)?.into()),
                 };
-                Ok((key, value_in(&v, Some(value))?))
+                Ok((key, value_in(&v, Some(value), budget)?))
             });
             Ok(Value::Map(Map { entries: entries.collect::<PyResult<_>>()? }))
         }
@@ -179,7 +249,7 @@ pub(crate) fn value_in(object: &Bound<'_, PyAny>, ty: Option<&ValueType>) -> PyR
                 _ => None,
             };
             let array = as_array(object, dtype)?;
-            let tensor = tensor_in(&array)?;
+            let tensor = tensor_in(&array, budget)?;
             if let Some(ValueType::Tensor { dtype: ElementType::BF16, .. }) = declared
                 && tensor.dtype() != ElementType::BF16
             {

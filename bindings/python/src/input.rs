@@ -1,11 +1,14 @@
 //! What callers pass as rows, as [`Features`].
 
-use crate::array::{as_array, dims_of, numpy_module, tensor_in};
+use crate::array::{as_array, check_rank, dims_of, numpy_module, tensor_in};
+use crate::budget::Budget;
 use crate::error::{OrRaise, raise};
 use modelserve::graph::Dim;
 use modelserve::tensor::{ElementType, Shape, Tensor};
 use modelserve::{ErrorKind, Features, Signature, TensorSpec};
-use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{
+    PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use smallvec::SmallVec;
@@ -22,29 +25,33 @@ pub(crate) enum Input<'py> {
 
 impl<'py> Input<'py> {
     /// One row: a list or tuple of values, a dict or pandas Series by name, an array, a text.
-    pub(crate) fn one(object: &Bound<'py, PyAny>, signature: &Signature) -> PyResult<Self> {
+    pub(crate) fn one(
+        object: &Bound<'py, PyAny>,
+        signature: &Signature,
+        budget: &Budget<'_>,
+    ) -> PyResult<Self> {
         if is_single_f32(signature)
             && let Some(row) = number_row(object)
         {
             return Ok(Input::Row(row));
         }
         if let Ok(dict) = object.cast::<PyDict>() {
-            return named_row(dict, signature);
+            return named_row(dict, signature, budget);
         }
         if is_frame(object)? {
-            return frame(object, signature);
+            return frame(object, signature, budget);
         }
         if is_series(object)? {
             let values = object.call_method0("to_numpy")?;
             if let Some(dict) = series_by_name(object, signature)? {
-                return named_row(&dict, signature);
+                return named_row(&dict, signature, budget);
             }
-            return Input::one(&values, signature);
+            return Input::one(&values, signature, budget);
         }
         if takes_mixed(signature) {
-            return mixed(object, signature, true);
+            return mixed(object, signature, true, budget);
         }
-        let array = as_array(object, None)?;
+        let array = as_array(object, text_dtype(object, signature.inputs.first()))?;
         let dims = dims_of(&array)?;
         let declared = signature.inputs.first().and_then(TensorSpec::dims).map(<[Dim]>::len);
         let row = dims.len() == 1 || (dims.len() > 1 && declared == Some(dims.len() + 1));
@@ -52,29 +59,39 @@ impl<'py> Input<'py> {
         Input::array(
             &if row || text || dims.is_empty() { first_axis(&array, text)? } else { array },
             signature,
+            budget,
         )
     }
 
     /// Rows: a matrix as nested lists or array, a DataFrame or dict of columns, a list of dicts.
-    pub(crate) fn many(object: &Bound<'py, PyAny>, signature: &Signature) -> PyResult<Self> {
+    pub(crate) fn many(
+        object: &Bound<'py, PyAny>,
+        signature: &Signature,
+        budget: &Budget<'_>,
+    ) -> PyResult<Self> {
         if let Ok(dict) = object.cast::<PyDict>() {
-            return columns(dict);
+            return columns(dict, signature, budget);
         }
         if is_frame(object)? {
-            return frame(object, signature);
+            return frame(object, signature, budget);
         }
         if let Ok(list) = object.cast::<PyList>()
             && list.get_item(0).is_ok_and(|first| first.is_instance_of::<PyDict>())
         {
-            return columns(&transposed(list)?);
+            return columns(&transposed(list)?, signature, budget);
         }
         if takes_mixed(signature) {
-            return mixed(object, signature, false);
+            return mixed(object, signature, false, budget);
         }
-        Input::array(&as_array(object, None)?, signature)
+        let dtype = text_dtype(object, signature.inputs.first());
+        Input::array(&as_array(object, dtype)?, signature, budget)
     }
 
-    fn array(array: &Bound<'py, PyAny>, signature: &Signature) -> PyResult<Self> {
+    fn array(
+        array: &Bound<'py, PyAny>,
+        signature: &Signature,
+        budget: &Budget<'_>,
+    ) -> PyResult<Self> {
         if is_single_f32(signature)
             && let Ok(matrix) = array.cast::<PyArrayDyn<f32>>()
             && let [rows, width] = *matrix.shape()
@@ -84,7 +101,7 @@ impl<'py> Input<'py> {
         {
             return Ok(Input::Matrix(borrowed, rows, width));
         }
-        Ok(Input::Owned(Features::Tensor(tensor_in(array)?)))
+        Ok(Input::Owned(Features::Tensor(tensor_in(array, budget)?)))
     }
 
     /// The rows as the library takes them.
@@ -157,6 +174,7 @@ fn first_axis<'py>(array: &Bound<'py, PyAny>, twice: bool) -> PyResult<Bound<'py
     if twice {
         dims.insert(0, 1);
     }
+    check_rank(array.py(), dims.len())?;
     array.call_method1("reshape", (dims,))
 }
 
@@ -179,18 +197,23 @@ fn is_input(signature: &Signature, name: &str) -> bool {
 
 /// A DataFrame's columns by name; by position where the model has one input and no names for its
 /// features.
-fn frame<'py>(frame: &Bound<'py, PyAny>, signature: &Signature) -> PyResult<Input<'py>> {
+fn frame<'py>(
+    frame: &Bound<'py, PyAny>,
+    signature: &Signature,
+    budget: &Budget<'_>,
+) -> PyResult<Input<'py>> {
     let py = frame.py();
     let names: Vec<Bound<'py, PyAny>> =
         frame.getattr("columns")?.try_iter()?.collect::<PyResult<_>>()?;
     let texts: Vec<String> =
         names.iter().map(|n| Ok(n.str()?.to_string())).collect::<PyResult<_>>()?;
     if !knows_names(signature) && !texts.iter().any(|n| is_input(signature, n)) {
-        return Input::array(&frame.call_method0("to_numpy")?, signature);
+        return Input::array(&frame.call_method0("to_numpy")?, signature, budget);
     }
     let mut columns = Vec::with_capacity(names.len());
     for (name, text) in names.iter().zip(texts) {
-        let column = tensor_in(&as_array(&frame.get_item(name)?.call_method0("to_numpy")?, None)?)?;
+        let column = as_array(&frame.get_item(name)?.call_method0("to_numpy")?, None)?;
+        let column = tensor_in(&column, budget)?;
         if column.dims().len() != 1 {
             let message = format!("the DataFrame has more than one column '{text}'");
             return Err(raise(py, ErrorKind::InvalidInput, message));
@@ -227,33 +250,46 @@ fn name_of(key: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 /// One row by name: scalars, and for wide inputs lists or arrays.
-fn named_row<'py>(dict: &Bound<'py, PyDict>, signature: &Signature) -> PyResult<Input<'py>> {
+fn named_row<'py>(
+    dict: &Bound<'py, PyDict>,
+    signature: &Signature,
+    budget: &Budget<'_>,
+) -> PyResult<Input<'py>> {
     let mut columns = Vec::with_capacity(dict.len());
     for (key, value) in dict.iter() {
         let name = name_of(&key)?;
-        let array = value_array(&value)?;
+        let spec = signature.inputs.iter().find(|i| i.name == name);
+        let array = as_array(&value, text_dtype(&value, spec))?;
         let dims = dims_of(&array)?;
-        let declared = signature.inputs.iter().find(|i| i.name == name).and_then(TensorSpec::dims);
+        let declared = spec.and_then(TensorSpec::dims);
         let complete = dims.len() > 1
             && dims.first() == Some(&1)
             && declared.is_none_or(|d| d.len() == dims.len());
         let array = if complete { array } else { first_axis(&array, false)? };
-        columns.push((name, tensor_in(&array)?));
+        columns.push((name, tensor_in(&array, budget)?));
     }
     Ok(Input::Owned(Features::Columns(columns)))
 }
 
-/// `numpy.asarray`, where `None` is a missing number.
-fn value_array<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    as_array(value, None)
+/// The dtype to make an array of, for an input that takes text: an array of NumPy's texts would
+/// give each the room of the longest.
+fn text_dtype(object: &Bound<'_, PyAny>, spec: Option<&TensorSpec>) -> Option<&'static str> {
+    let text = spec.is_some_and(|s| s.dtype() == Some(ElementType::String));
+    (text && object.cast::<PyUntypedArray>().is_err()).then_some("object")
 }
 
-fn columns<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Input<'py>> {
+fn columns<'py>(
+    dict: &Bound<'py, PyDict>,
+    signature: &Signature,
+    budget: &Budget<'_>,
+) -> PyResult<Input<'py>> {
     let mut columns = Vec::with_capacity(dict.len());
     for (key, value) in dict.iter() {
-        let array =
-            numpy_module(dict.py())?.getattr("atleast_1d")?.call1((value_array(&value)?,))?;
-        columns.push((name_of(&key)?, tensor_in(&array)?));
+        let name = name_of(&key)?;
+        let spec = signature.inputs.iter().find(|i| i.name == name);
+        let array = as_array(&value, text_dtype(&value, spec))?;
+        let array = numpy_module(dict.py())?.getattr("atleast_1d")?.call1((array,))?;
+        columns.push((name, tensor_in(&array, budget)?));
     }
     Ok(Input::Owned(Features::Columns(columns)))
 }
@@ -290,8 +326,10 @@ fn mixed<'py>(
     object: &Bound<'py, PyAny>,
     signature: &Signature,
     one: bool,
+    budget: &Budget<'_>,
 ) -> PyResult<Input<'py>> {
     let py = object.py();
+    budget.room_for_objects(object)?;
     let mut array = as_array(object, Some("object"))?;
     if one && dims_of(&array)?.len() == 1 {
         array = first_axis(&array, false)?;
@@ -310,7 +348,7 @@ fn mixed<'py>(
     let by_column = array.getattr("T")?;
     let mut inputs = Vec::with_capacity(width);
     for (j, spec) in signature.inputs.iter().enumerate() {
-        let tensor = tensor_in(&by_column.get_item(j)?)?;
+        let tensor = tensor_in(&by_column.get_item(j)?, budget)?;
         let rank = spec.dims().map_or(1, <[Dim]>::len);
         let mut dims = vec![1; rank.max(1)];
         if let Some(first) = dims.first_mut() {

@@ -6,6 +6,7 @@ mod aio;
 mod array;
 mod asked;
 mod attach;
+mod budget;
 mod error;
 mod events;
 mod gate;
@@ -33,6 +34,8 @@ mod _native {
     use crate::attach::{after_fork, before_exit};
     #[pymodule_export]
     use crate::events::Events;
+    #[pymodule_export]
+    use crate::gil::detach_above;
     #[pymodule_export]
     use crate::info::{Info, Stats, VersionStats};
     #[pymodule_export]

@@ -48,7 +48,10 @@ impl ModelManager {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<ReloadOptions> {
         let load = match options {
-            Some(given) if !given.is_empty() => Some(load_options(Some(given))?),
+            // A keyword of None asks for nothing: loaded as before.
+            Some(given) if given.values().iter().any(|value| !value.is_none()) => {
+                Some(load_options(Some(given))?)
+            }
             _ => None,
         };
         let gate = match gate {
@@ -429,8 +432,8 @@ impl ModelManager {
     }
 
     /// All metrics in Prometheus' text format.
-    fn metrics_text(&self) -> String {
-        self.0.metrics_text()
+    fn metrics_text(&self, py: Python<'_>) -> PyResult<String> {
+        enter(py, LONG, || Ok(self.0.metrics_text()))
     }
 
     /// Seconds since the manager was made.

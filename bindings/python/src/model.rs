@@ -3,6 +3,7 @@
 use crate::aio::{Question, coroutine};
 use crate::array::{outputs_out, tensor_out, value_in};
 use crate::asked::context;
+use crate::budget::Budget;
 use crate::error::{OrRaise, raise};
 use crate::gil::{LONG, enter};
 use crate::info::{Info, Stats};
@@ -85,6 +86,14 @@ impl Model {
         }
     }
 
+    /// Most bytes of a request that the model takes.
+    pub(crate) fn max_request_bytes(&self) -> u64 {
+        match &self.0 {
+            Serving::Managed(handle) => handle.max_request_bytes(),
+            Serving::Alone(model) => model.request_limits().request_bytes,
+        }
+    }
+
     /// What a call for so many rows is expected to take; [`LONG`] when it may wait.
     fn cost(&self, rows: usize) -> u64 {
         match &self.0 {
@@ -146,7 +155,7 @@ impl Model {
         asked: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<modelserve::Predictions> {
         let py = rows.py();
-        let input = Input::many(rows, self.interface(py)?.as_ref())?;
+        let input = Input::many(rows, self.interface(py)?.as_ref(), &Budget::of(self))?;
         if let Some(ctx) = context(py, asked)? {
             let (reply, receipt) = self.ask(py, &Request::Batch(input.features()?), ctx)?;
             let mut predictions = reply.into_batch().or_raise(py)?;
@@ -164,17 +173,19 @@ impl Model {
     }
 }
 
-/// A run of named inputs as a request.
+/// A run of named inputs as a request to `model`.
 pub(crate) fn run_request(
+    model: &Model,
     inputs: &Bound<'_, PyDict>,
     outputs: Option<&[String]>,
     signature: &modelserve::Signature,
 ) -> PyResult<Request<'static>> {
+    let budget = Budget::of(model);
     let mut named = Vec::with_capacity(inputs.len());
     for (name, value) in inputs.iter() {
         let name: String = name.extract()?;
         let spec = signature.inputs.iter().find(|i| i.name == name);
-        named.push((name, value_in(&value, spec.and_then(|s| s.ty.as_ref()))?));
+        named.push((name, value_in(&value, spec.and_then(|s| s.ty.as_ref()), &budget)?));
     }
     Ok(Request::Run { inputs: named, outputs: outputs.unwrap_or_default().into() })
 }
@@ -189,7 +200,7 @@ impl Model {
         asked: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Prediction> {
         let py = row.py();
-        let input = Input::one(row, self.interface(py)?.as_ref())?;
+        let input = Input::one(row, self.interface(py)?.as_ref(), &Budget::of(self))?;
         if let Some(ctx) = context(py, asked)? {
             let (reply, receipt) = self.ask(py, &Request::Row(input.features()?), ctx)?;
             let mut prediction = reply.into_row().or_raise(py)?;
@@ -251,7 +262,8 @@ impl Model {
         asked: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         let ctx = context(py, asked)?.unwrap_or_default();
-        let request = run_request(inputs, outputs.as_deref(), self.interface(py)?.as_ref())?;
+        let signature = self.interface(py)?;
+        let request = run_request(self, inputs, outputs.as_deref(), &signature)?;
         let (reply, _) = self.ask(py, &request, ctx)?;
         outputs_out(py, reply.into_tensors().or_raise(py)?)
     }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Where a model comes from.
 pub(crate) enum Source {
-    /// A file or folder.
+    /// A model file.
     Path(PathBuf),
     /// The file's content.
     Bytes(Vec<u8>),

@@ -135,8 +135,8 @@ fn worst_out<'py>(py: Python<'py>, worst: &WorstRow) -> PyResult<Bound<'py, PyAn
 
 fn reply_out(py: Python<'_>, reply: &Reply) -> PyResult<Py<PyAny>> {
     match reply.clone() {
-        Reply::Row(prediction) => Ok(Py::new(py, Prediction::new(prediction))?.into_any()),
-        Reply::Batch(predictions) => Ok(Py::new(py, Predictions::new(predictions))?.into_any()),
+        Reply::Row(prediction) => Ok(Py::new(py, Prediction::new(*prediction))?.into_any()),
+        Reply::Batch(predictions) => Ok(Py::new(py, Predictions::new(*predictions))?.into_any()),
         Reply::Tensors(outputs) => outputs_out(py, outputs),
         _ => Ok(py.None()),
     }

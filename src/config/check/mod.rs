@@ -107,6 +107,21 @@ impl Checker<'_> {
         }
     }
 
+    fn no_less(&mut self, key: &str, value: Option<f64>, low: f64) {
+        if let Some(v) = value {
+            let message = format_args!("expected a number of {low} or more, got {v}");
+            self.require(key, v >= low && v.is_finite(), message);
+        }
+    }
+
+    /// A part below all.
+    fn rate(&mut self, key: &str, value: Option<f64>) {
+        if let Some(v) = value {
+            let message = format_args!("expected a number from 0 to below 1, got {v}");
+            self.require(key, (0.0..1.0).contains(&v), message);
+        }
+    }
+
     /// A part above none.
     fn part(&mut self, key: &str, value: Option<f64>) {
         if let Some(v) = value {

@@ -3,11 +3,14 @@
 use super::super::locate::{Step, suggestion};
 use super::super::model::{ClassList, Config, ModelConfig};
 use super::super::policy::{
-    BatchingConfig, BreakerConfig, CanaryConfig, ConstantConfig, GateConfig, Label, PromoteConfig,
-    RecordConfig, ShadowConfig, TargetConfig,
+    BatchingConfig, BreakerConfig, CanaryConfig, ConstantConfig, FallbackConfig, GateConfig, Label,
+    PromoteConfig, RecordConfig, ShadowConfig, TargetConfig,
 };
 use super::super::value::VersionPolicyConfig;
 use super::{Checker, is_model_name, wide};
+use crate::policy::batch::MAX_CONCURRENCY;
+use crate::policy::breaker::BreakerOptions;
+use crate::policy::fallback::FallbackChoice;
 use std::collections::BTreeSet;
 
 /// How far from 1 the sum of a constant's probabilities may be: what writing them with a few
@@ -44,6 +47,7 @@ impl ModelCheck<'_> {
                         ("constant", fallback.constant.is_some()),
                     ]);
                     self.target(c, fallback.target());
+                    check_on(c, fallback);
                 });
             }
         });
@@ -228,7 +232,21 @@ impl ModelCheck<'_> {
         c.between("percent", shadow.percent, 0.0, 100.0);
         c.at_least("max_pending", shadow.max_pending.map(wide));
         c.positive_time("timeout", shadow.timeout);
-        c.between("tolerance", shadow.tolerance, 0.0, f64::MAX);
+        c.no_less("tolerance", shadow.tolerance, 0.0);
+    }
+}
+
+/// Errors that no fallback may hide from the caller.
+fn check_on(c: &mut Checker<'_>, fallback: &FallbackConfig) {
+    let kinds = fallback.on.iter().flatten().map(|name| name.kind());
+    for (i, kind) in kinds.enumerate() {
+        if FallbackChoice::NEVER_ON.contains(&kind) {
+            c.within("on", |c| {
+                c.step(Step::Index(i), |c| {
+                    c.complain("is the caller's doing, and the caller must see it");
+                });
+            });
+        }
     }
 }
 
@@ -246,9 +264,9 @@ fn check_promote(c: &mut Checker<'_>, promote: &PromoteConfig) {
         let message = format_args!("expected a number between 0 and 1, got {alpha}");
         c.require("alpha", alpha > 0.0 && alpha < 1.0, message);
     }
-    c.above("max_latency_ratio", promote.max_latency_ratio, 0.0);
-    c.between("max_disagreement", promote.max_disagreement, 0.0, 1.0);
-    c.between("max_error_increase", promote.max_error_increase, 0.0, 1.0);
+    c.no_less("max_latency_ratio", promote.max_latency_ratio, 1.0);
+    c.rate("max_disagreement", promote.max_disagreement);
+    c.rate("max_error_increase", promote.max_error_increase);
 }
 
 fn check_batching(c: &mut Checker<'_>, batching: &BatchingConfig) {
@@ -257,9 +275,14 @@ fn check_batching(c: &mut Checker<'_>, batching: &BatchingConfig) {
     let ascending = sizes.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
     let message = format_args!("expected sizes that ascend from 1 or more, got {sizes:?}");
     c.require("preferred_batch_sizes", ascending && sizes.first() != Some(&0), message);
-    if let (Some(&largest), Some(most)) = (sizes.last(), batching.max_batch_size) {
+    if let Some(&largest) = sizes.last() {
+        let most = batching.max_batch_size.unwrap_or(BatchingConfig::DEFAULT_MAX_BATCH_SIZE);
         let message = format_args!("expected at most max_batch_size, {most}, got {largest}");
         c.require("preferred_batch_sizes", largest <= most, message);
+    }
+    if let Some(runs) = batching.concurrency {
+        let message = format_args!("expected at most {MAX_CONCURRENCY}, got {runs}");
+        c.require("concurrency", runs <= MAX_CONCURRENCY, message);
     }
 }
 
@@ -273,7 +296,8 @@ fn check_breaker(c: &mut Checker<'_>, breaker: &BreakerConfig) {
     c.require("slow_ratio", !pointless, "needs slow_call, which says what a slow answer is");
     c.positive_time("open_for", breaker.open_for);
     c.positive_time("max_open_for", breaker.max_open_for);
-    if let (Some(first), Some(most)) = (breaker.open_for, breaker.max_open_for) {
+    if let Some(most) = breaker.max_open_for {
+        let first = breaker.open_for.unwrap_or(BreakerOptions::default().open_for);
         let message = format_args!("expected at least open_for, {first:?}, got {most:?}");
         c.require("max_open_for", first <= most, message);
     }
@@ -281,7 +305,7 @@ fn check_breaker(c: &mut Checker<'_>, breaker: &BreakerConfig) {
 }
 
 fn check_gate(c: &mut Checker<'_>, gate: &GateConfig) {
-    c.between("max_drift", gate.max_drift, 0.0, f64::MAX);
+    c.no_less("max_drift", gate.max_drift, 0.0);
     c.between("max_disagreement", gate.max_disagreement, 0.0, 1.0);
     c.above("max_latency_ratio", gate.max_latency_ratio, 0.0);
     let judges = [gate.max_drift, gate.max_disagreement, gate.max_latency_ratio];

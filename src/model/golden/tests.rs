@@ -153,6 +153,19 @@ fn a_trained_classifier_is_checked_by_label_and_probabilities() {
         format!("{{\"row\": {row}, \"prediction\": {label}, \"probabilities\": {p}}}")
     };
     verify(&line(&json["labels"][0]), &model).unwrap();
+    // Each list has an entry for each row.
+    let (row, label, p) = (&json["rows"][0], &json["labels"][0], &json["probabilities"][0]);
+    for (labels, probabilities) in [
+        (format!("[{label}, {label}]"), format!("[{p}]")),
+        (format!("[{label}]"), format!("[{p}, {p}]")),
+    ] {
+        let line = format!(
+            "{{\"rows\": [{row}, {row}], \"predictions\": {labels}, \
+             \"probabilities\": {probabilities}}}"
+        );
+        let e = verify(&line, &model).unwrap_err();
+        assert!(e.message().contains("rows: expected 1, got 2"), "{line}: {e}");
+    }
     let wrong = serde_json::Value::from(77);
     let e = verify(&line(&wrong), &model).unwrap_err();
     assert!(e.message().contains("row 0: expected 77, got"), "{e}");

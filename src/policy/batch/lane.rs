@@ -362,6 +362,12 @@ impl<T, A> Lane<T, A> {
         self.note(&state);
     }
 
+    /// As [`Lane::abandon`], of a lane that goes.
+    pub fn forget(&mut self) {
+        let queue = std::mem::take(&mut self.state.get_mut().queue);
+        queue.into_values().for_each(std::mem::forget);
+    }
+
     /// How many wait, and how many runs are under way.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state.lock();

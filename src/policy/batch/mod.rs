@@ -20,6 +20,7 @@ mod tests;
 
 pub use invariance::Invariance;
 pub use options::BatchOptions;
+pub(crate) use options::MAX_CONCURRENCY;
 
 use super::Load;
 use crate::error::Result;

@@ -43,7 +43,7 @@ impl Default for BatchOptions {
 }
 
 /// Most runs side by side that can be asked for: beyond lies no gain on any machine.
-const MAX_CONCURRENCY: usize = 1024;
+pub(crate) const MAX_CONCURRENCY: usize = 1024;
 
 /// The options, checked, as the lane needs them.
 #[derive(Debug)]

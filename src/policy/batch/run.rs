@@ -34,11 +34,11 @@ enum Failure {
 
 /// Runs `inner`, and writes into the receipt what it left out.
 pub(super) fn call(inner: &dyn Model, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-    let began = Instant::now();
+    let began = ctx.begin_run();
     ctx.receipt.run = Duration::ZERO;
-    let reply = contain(|| inner.call(request, ctx));
+    let (reply, took) = ctx.time_run(began, |ctx| contain(|| inner.call(request, ctx)));
     if ctx.receipt.run.is_zero() {
-        ctx.receipt.run = began.elapsed();
+        ctx.receipt.run = took;
     }
     reply
 }
@@ -141,9 +141,9 @@ pub(super) fn cut(reply: &Reply, want: Want, range: Range<usize>, total: usize) 
             );
             ensure!(rowwise(all), Execution, "an answer has not one entry a row");
             match (want, &all.answers) {
-                (Want::Row, Answers::Outputs(_)) => Reply::Row(all.slice(range)?.row(0)?),
-                (Want::Row, _) => Reply::Row(all.row(range.start)?),
-                _ => Reply::Batch(all.slice(range)?),
+                (Want::Row, Answers::Outputs(_)) => all.slice(range)?.row(0)?.into(),
+                (Want::Row, _) => all.row(range.start)?.into(),
+                _ => all.slice(range)?.into(),
             }
         }
         (Reply::Tensors(outputs), Want::Outputs) => {

@@ -35,6 +35,15 @@ pub(super) struct Shared {
     pub(super) apart: Mutex<Vec<Option<Arc<[String]>>>>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Who waits in a parent's lane is the parent's to answer.
+        if *self.process.get_mut() != std::process::id() {
+            self.lane.forget();
+        }
+    }
+}
+
 /// A run that is held: handed on when it goes, come what may.
 struct Held<'a>(&'a Arc<Shared>);
 
@@ -86,11 +95,7 @@ fn tell(entry: Entry, (result, receipt): Told) {
 
 /// The time inside the library counts from the arrival, not from the run.
 fn stamp(mut reply: Reply, arrived: Instant) -> Reply {
-    match &mut reply {
-        Reply::Row(p) => p.latency = arrived.elapsed(),
-        Reply::Batch(p) => p.latency = arrived.elapsed(),
-        Reply::Tensors(_) => {}
-    }
+    reply.set_latency(arrived.elapsed());
     reply
 }
 

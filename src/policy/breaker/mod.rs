@@ -48,9 +48,13 @@ enum Clock {
 }
 
 impl Clock {
-    fn now(&self) -> u64 {
+    /// The time of `moment`, or of now where nobody looked.
+    fn at(&self, moment: Option<Instant>) -> u64 {
         match self {
-            Clock::Since(epoch) => nanos(epoch.elapsed()),
+            Clock::Since(epoch) => {
+                let moment = moment.unwrap_or_else(Instant::now);
+                nanos(moment.saturating_duration_since(*epoch))
+            }
             #[cfg(test)]
             Clock::Manual(now) => now.load(Relaxed),
         }
@@ -106,7 +110,7 @@ impl Breaker {
 
     /// Where the circuit stands.
     pub fn snapshot(&self) -> BreakerSnapshot {
-        BreakerSnapshot::of(&self.guard.circuit.standing(self.guard.clock.now()))
+        BreakerSnapshot::of(&self.guard.circuit.standing(self.guard.clock.at(None)))
     }
 }
 
@@ -119,7 +123,7 @@ impl Guard {
         estimate: u64,
     ) -> Result<(Permit<C>, Began)> {
         ctx.check()?;
-        let at = self.clock.now();
+        let at = self.clock.at(Some(ctx.arrived()));
         let (leave, change) = Circuit::admit(circuit, at);
         self.tell(change);
         let permit = leave.map_err(|standing| self.refusal(&standing))?;
@@ -133,11 +137,11 @@ impl Guard {
         permit: Permit<C>,
         began: &Began,
         result: &Result<Reply>,
-        run: Duration,
+        ctx: &Ctx,
     ) {
-        let now = self.clock.now();
+        let now = self.clock.at(ctx.ended());
         // Waiting is for admission to bound: where the run's own time is known, that counts.
-        let took = match nanos(run) {
+        let took = match nanos(ctx.receipt.run) {
             0 => now.saturating_sub(began.at),
             run => run,
         };
@@ -258,7 +262,7 @@ impl Model for Breaker {
         let estimate = self.inner.estimated_ns(request.rows());
         let (permit, began) = self.guard.enter(&*self.guard.circuit, ctx, estimate)?;
         let result = contain(|| self.inner.call(request, ctx));
-        self.guard.leave(permit, &began, &result, ctx.receipt.run);
+        self.guard.leave(permit, &began, &result, ctx);
         result
     }
 
@@ -268,7 +272,7 @@ impl Model for Breaker {
             Ok((permit, began)) => {
                 let guard = self.guard.clone();
                 let done = Done::new(move |result, ctx| {
-                    guard.leave(permit, &began, &result, ctx.receipt.run);
+                    guard.leave(permit, &began, &result, &ctx);
                     done.call(result, ctx);
                 });
                 enforce::submit(self.inner.clone(), request, ctx, done);

@@ -6,10 +6,9 @@
 //! disagree and a row that is found is read in place.
 //!
 //! The hash is SipHash-1-3 under a random key of the process, as the standard library's
-//! collections use it against chosen collisions, finished twice to 128 bits. A collision costs
-//! time and nothing else: what is found is compared byte by byte. For the 120 bytes of a row of
-//! 30 `f32`, SipHash-1-3 took 37 ns and keyed BLAKE3 170 ns (2 virtual cores of an AMD EPYC),
-//! more than half of what a hit may cost.
+//! collections use it against chosen collisions. A collision costs time and nothing else: what is
+//! found is compared byte by byte. For the 120 bytes of a row of 30 `f32`, SipHash-1-3 took 37 ns
+//! and keyed BLAKE3 170 ns (2 virtual cores of an AMD EPYC), more than half of what a hit may cost.
 
 use crate::model::Signature;
 use crate::tensor::{Data, ElementType, Tensor, for_each_type};
@@ -257,13 +256,11 @@ impl Space {
     pub fn probe<'a>(&self, content: Content<'a>) -> Probe<'a> {
         let hash = match &self.hasher {
             Some(hasher) => {
-                let mut low = hasher.clone();
-                content.feed(&mut low);
-                let mut high = low.clone();
-                high.write_u8(1);
-                [low.finish(), high.finish()]
+                let mut hasher = hasher.clone();
+                content.feed(&mut hasher);
+                hasher.finish()
             }
-            None => [0; 2],
+            None => 0,
         };
         Probe { hash, space: self.id, content }
     }
@@ -271,7 +268,7 @@ impl Space {
 
 /// A key that borrows what it is made of.
 pub(super) struct Probe<'a> {
-    pub hash: [u64; 2],
+    pub hash: u64,
     space: u64,
     content: Content<'a>,
 }
@@ -286,7 +283,7 @@ impl Probe<'_> {
 
 impl Hash for Probe<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash[0]);
+        state.write_u64(self.hash);
     }
 }
 
@@ -301,13 +298,18 @@ impl Equivalent<Key> for Probe<'_> {
     }
 }
 
+/// Which of `n` parts a hash belongs to.
+pub(super) fn part(hash: u64, n: usize) -> usize {
+    (hash >> 40) as usize % n
+}
+
 /// A key of its own. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Key(Arc<KeyData>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct KeyData {
-    hash: [u64; 2],
+    hash: u64,
     space: u64,
     bytes: Box<[u8]>,
 }
@@ -317,8 +319,13 @@ impl Key {
         self.0.space
     }
 
-    pub fn hash(&self) -> [u64; 2] {
+    pub fn hash(&self) -> u64 {
         self.0.hash
+    }
+
+    /// Which of `n` parts of a table it belongs to. The table of entries goes by the lower bits.
+    pub fn part(&self, n: usize) -> usize {
+        part(self.0.hash, n)
     }
 
     /// Bytes in memory.
@@ -337,7 +344,7 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.hash[0]);
+        state.write_u64(self.0.hash);
     }
 }
 

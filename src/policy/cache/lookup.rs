@@ -170,7 +170,7 @@ impl Cache {
         let mut keys: SmallVec<[Key; 1]> = SmallVec::new();
         let mut missing: Vec<usize> = Vec::new();
         let mut seen: HashMap<Key, usize, Carried> = HashMap::default();
-        let mut hash = [0; 2];
+        let mut hash = 0;
         for row in 0..rows {
             let elements = Elements::Row(&tensors, row);
             let probe = self.space.probe(Content { head: &head, elements });

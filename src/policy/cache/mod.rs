@@ -22,6 +22,7 @@ use crate::model::{
     CacheUse, Ctx, Done, Features, Model, ModelInfo, Predictions, Reply, Request, Signature, Task,
     TensorSpec, contain,
 };
+use crate::process;
 use crate::tensor::{ElementType, Tensor};
 use flight::{Call, Flights, Joined, Turn, Waited};
 use key::{Key, Space};
@@ -57,6 +58,8 @@ pub struct Cache {
     form: OnceLock<Option<Predictions>>,
     version: u64,
     digest: Arc<str>,
+    /// The process generation that its locks, and those who wait in its flights, belong to.
+    generation: u64,
 }
 
 /// What is kept of the model's answers.
@@ -92,6 +95,7 @@ impl Cache {
             form: OnceLock::new(),
             version: info.version,
             digest: info.digest,
+            generation: process::generation(),
             inner,
             store,
             space,
@@ -209,7 +213,7 @@ impl Cache {
     }
 
     fn flights(&self, key: &Key) -> &Flights<Key, Arc<Entry>> {
-        &self.flights[key.hash()[1] as usize % FLIGHT_TABLES]
+        &self.flights[key.part(FLIGHT_TABLES)]
     }
 }
 
@@ -233,32 +237,34 @@ impl Model for Cache {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let began = Instant::now();
+        let began = ctx.arrived();
         match self.plan(request, ctx, began)? {
             Step::Pass => self.inner.call(request, ctx),
             Step::Run(job) => self.fly(&job, ctx, began),
             Step::Found(entry) => {
                 self.sign(ctx, CacheUse::Hit);
-                Ok(whole_reply(&entry, began))
+                Ok(whole_reply(&entry, ctx, began))
             }
-            Step::Joined(batch) => {
+            Step::Joined(mut batch) => {
                 self.sign(ctx, CacheUse::Hit);
-                Ok(Reply::Batch(Predictions { latency: began.elapsed(), ..*batch }))
+                batch.latency = ctx.end_run(began);
+                Ok(Reply::Batch(batch))
             }
         }
     }
 
     fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {
-        let began = Instant::now();
+        let began = ctx.arrived();
         match contain(|| self.plan(&request, &ctx, began)) {
             Ok(Step::Pass) => self.inner.clone().submit(request, ctx, done),
             Ok(Step::Found(entry)) => {
                 self.sign(&mut ctx, CacheUse::Hit);
-                done.call(Ok(whole_reply(&entry, began)), ctx);
+                let reply = whole_reply(&entry, &mut ctx, began);
+                done.call(Ok(reply), ctx);
             }
-            Ok(Step::Joined(batch)) => {
+            Ok(Step::Joined(mut batch)) => {
                 self.sign(&mut ctx, CacheUse::Hit);
-                let batch = Predictions { latency: began.elapsed(), ..*batch };
+                batch.latency = ctx.end_run(began);
                 done.call(Ok(Reply::Batch(batch)), ctx);
             }
             Ok(Step::Run(job)) => self.fly_later(Asked { job, ctx, done, began }),
@@ -277,6 +283,12 @@ impl Model for Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
+        if self.generation != process::generation() {
+            // A lock of the store may be held by a thread that is not here, and those who wait
+            // for a flight are the parent's to answer.
+            std::mem::forget(std::mem::take(&mut self.flights));
+            return;
+        }
         self.store.close_space(self.space.id);
     }
 }

@@ -37,15 +37,15 @@ impl Cache {
             Want::Batch(slots) => match self.form.get() {
                 Some(Some(form)) => {
                     let batch = join(form, slots, std::slice::from_ref(entry))?;
-                    Reply::Batch(Predictions { latency: began.elapsed(), ..batch })
+                    Predictions { latency: began.elapsed(), ..batch }.into()
                 }
                 _ => return Ok(None),
             },
-            Want::Row | Want::Whole => whole_reply(entry, began),
+            Want::Row | Want::Whole => whole_reply(entry, ctx, began),
         };
         self.sign(ctx, CacheUse::Shared);
         ctx.receipt.queue = began.elapsed();
-        self.store.count_shared(job.keys.first().map_or([0; 2], Key::hash));
+        self.store.count_shared(job.keys.first().map_or(0, Key::hash));
         Ok(Some(reply))
     }
 
@@ -100,24 +100,21 @@ impl Cache {
                 let how = if partly { CacheUse::Partial } else { CacheUse::Miss };
                 let fits = rows::fits(&fresh);
                 let (batch, entry) = if own && fits {
-                    self.settle_rows(slots, keys, fresh, keep)?
+                    self.settle_rows(slots, keys, *fresh, keep)?
                 } else {
                     if own {
                         // Where a form is known already, only this answer is not kept.
                         let _ = self.form.set(None);
                     }
-                    (repeat(fresh, slots)?, None)
+                    (repeat(*fresh, slots)?, None)
                 };
                 let how = if fits { how } else { CacheUse::Off };
-                (Reply::Batch(Predictions { latency: began.elapsed(), ..batch }), entry, how)
+                (Predictions { latency: began.elapsed(), ..batch }.into(), entry, how)
             }
-            (Want::Row, Reply::Row(row), [key]) if own => {
-                let entry = keep(key, Kept::Row(row.clone()));
-                (
-                    Reply::Row(Prediction { latency: began.elapsed(), ..row }),
-                    Some(entry),
-                    CacheUse::Miss,
-                )
+            (Want::Row, Reply::Row(mut row), [key]) if own => {
+                let entry = keep(key, Kept::Row((*row).clone()));
+                row.latency = began.elapsed();
+                (Reply::Row(row), Some(entry), CacheUse::Miss)
             }
             (Want::Whole, reply, [key]) if own => {
                 let entry = keep(key, Kept::Whole(reply.clone()));
@@ -159,16 +156,12 @@ impl Cache {
 }
 
 /// The answer that an entry is, of the caller that began at `began`.
-pub(super) fn whole_reply(entry: &Entry, began: Instant) -> Reply {
+pub(super) fn whole_reply(entry: &Entry, ctx: &mut Ctx, began: Instant) -> Reply {
     let mut reply = match &entry.kept {
-        Kept::Row(row) => Reply::Row(row.clone()),
+        Kept::Row(row) => row.clone().into(),
         Kept::Whole(reply) => reply.clone(),
     };
-    match &mut reply {
-        Reply::Row(row) => row.latency = began.elapsed(),
-        Reply::Batch(batch) => batch.latency = began.elapsed(),
-        Reply::Tensors(_) => {}
-    }
+    reply.set_latency(ctx.end_run(began));
     reply
 }
 

@@ -1,6 +1,6 @@
 //! Where answers are kept: one bounded table for all versions that share it.
 
-use super::key::{Carried, Hashing, Key, Space};
+use super::key::{self, Carried, Hashing, Key, Space};
 use crate::model::{Answer, Answers, Prediction, Predictions, Receipt, Reply, Signature};
 use crate::tensor::Tensor;
 use parking_lot::Mutex;
@@ -231,7 +231,7 @@ impl CacheStore {
     }
 
     /// Counts what was looked up. `hash` only spreads the counting.
-    pub(super) fn count(&self, hash: [u64; 2], hits: u64, misses: u64) {
+    pub(super) fn count(&self, hash: u64, hits: u64, misses: u64) {
         let tally = self.tally(hash);
         if hits > 0 {
             tally.hits.fetch_add(hits, Relaxed);
@@ -241,12 +241,12 @@ impl CacheStore {
         }
     }
 
-    pub(super) fn count_shared(&self, hash: [u64; 2]) {
+    pub(super) fn count_shared(&self, hash: u64) {
         self.tally(hash).shared.fetch_add(1, Relaxed);
     }
 
-    fn tally(&self, hash: [u64; 2]) -> &Tally {
-        &self.tallies[hash[1] as usize % TALLIES]
+    fn tally(&self, hash: u64) -> &Tally {
+        &self.tallies[key::part(hash, TALLIES)]
     }
 
     /// Keeps an answer made at `made`, where it is not too large.
@@ -268,7 +268,8 @@ impl CacheStore {
 
 fn strip(kept: &mut Kept) {
     let (receipt, latency) = match kept {
-        Kept::Row(p) | Kept::Whole(Reply::Row(p)) => (&mut p.receipt, &mut p.latency),
+        Kept::Row(p) => (&mut p.receipt, &mut p.latency),
+        Kept::Whole(Reply::Row(p)) => (&mut p.receipt, &mut p.latency),
         Kept::Whole(Reply::Batch(p)) => (&mut p.receipt, &mut p.latency),
         Kept::Whole(Reply::Tensors(_)) => return,
     };
@@ -279,7 +280,8 @@ fn strip(kept: &mut Kept) {
 /// Bytes of an answer beyond its own size, roughly.
 fn heap_bytes(kept: &Kept) -> u64 {
     match kept {
-        Kept::Row(p) | Kept::Whole(Reply::Row(p)) => row_bytes(p),
+        Kept::Row(p) => row_bytes(p),
+        Kept::Whole(Reply::Row(p)) => row_bytes(p),
         Kept::Whole(Reply::Batch(p)) => batch_bytes(p),
         Kept::Whole(Reply::Tensors(outputs)) => outputs_bytes(outputs),
     }

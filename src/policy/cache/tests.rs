@@ -65,7 +65,7 @@ fn by_rows(
             latency: Duration::ZERO,
             receipt: Default::default(),
         };
-        Ok(if alone { Reply::Row(predictions.row(0)?) } else { Reply::Batch(predictions) })
+        Ok(if alone { predictions.row(0)?.into() } else { predictions.into() })
     })
     .with_digest("rows")
 }
@@ -82,11 +82,7 @@ fn f32s(data: &[f32], width: usize) -> Features<'_> {
 fn ask(cache: &Cache, request: Request<'_>) -> Result<(Reply, CacheUse)> {
     let mut ctx = Ctx::default();
     let mut reply = cache.call(&request, &mut ctx)?;
-    match &mut reply {
-        Reply::Row(p) => p.latency = Duration::ZERO,
-        Reply::Batch(p) => p.latency = Duration::ZERO,
-        Reply::Tensors(_) => {}
-    }
+    reply.set_latency(Duration::ZERO);
     Ok((reply, ctx.receipt.cache))
 }
 
@@ -191,7 +187,11 @@ fn same_in_every_order(model: impl Fn() -> FnModel, row: impl Fn(usize) -> Featu
         let joined = (0..inputs).map(|k| Tensor::concat_rows(&column(k)).unwrap());
         Request::Batch(Features::Inputs(joined.collect()))
     };
-    let plain = |request: &Request<'_>| model().call(request, &mut Ctx::default()).unwrap();
+    let plain = |request: &Request<'_>| {
+        let mut reply = model().call(request, &mut Ctx::default()).unwrap();
+        reply.set_latency(Duration::ZERO);
+        reply
+    };
     let all = join(&[0, 1, 2, 3]);
     let repeated = join(&[2, 0, 2, 2]);
     // Alone first.
@@ -330,7 +330,7 @@ fn what_is_kept_carries_no_receipt_of_the_first_caller() {
     let mut row: Prediction = info.predict_row(&[1.0, 2.0]).unwrap();
     row.latency = Duration::from_secs(5);
     let entry = store.keep(&key, store::Kept::Row(row), Instant::now());
-    let row = whole_reply(&entry, Instant::now()).into_row().unwrap();
+    let row = whole_reply(&entry, &mut Ctx::default(), Instant::now()).into_row().unwrap();
     assert_eq!(row.receipt, Default::default());
     assert!(row.latency < Duration::from_secs(5));
     // The two ways to write the same row down are one key.

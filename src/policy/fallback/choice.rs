@@ -58,6 +58,10 @@ impl FallbackChoice {
         ErrorKind::Io,
     ];
 
+    /// Errors of the caller's own doing: no fallback may hide them.
+    pub(crate) const NEVER_ON: [ErrorKind; 3] =
+        [ErrorKind::InvalidInput, ErrorKind::InvalidArgument, ErrorKind::Cancelled];
+
     /// The model that `resolve` finds, named `by` in the receipt.
     pub fn model(by: impl Into<Arc<str>>, resolve: Resolve) -> FallbackChoice {
         FallbackChoice::of(by.into(), Choice::Model(resolve))
@@ -81,7 +85,7 @@ impl FallbackChoice {
 
     /// Refuses kinds that no fallback may hide from the caller.
     pub(super) fn check(&self) -> Result<()> {
-        for kind in [ErrorKind::InvalidInput, ErrorKind::InvalidArgument, ErrorKind::Cancelled] {
+        for kind in FallbackChoice::NEVER_ON {
             ensure!(
                 !self.on.contains(&kind),
                 InvalidArgument,

@@ -386,7 +386,7 @@ fn row_of(request: &Request<'static>, row: usize) -> Option<Request<'static>> {
 fn answer_of(reply: &Reply, row: usize, most: u64) -> Option<Reply> {
     use crate::model::Answer;
     let one = match reply {
-        Reply::Batch(p) => Reply::Row(p.row(row).ok()?),
+        Reply::Batch(p) => p.row(row).ok()?.into(),
         other => other.clone(),
     };
     let named =

@@ -18,6 +18,10 @@ impl<T> Mutex<T> {
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("not poisoned")
     }
+
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().expect("not poisoned")
+    }
 }
 
 #[derive(Debug, Default)]
