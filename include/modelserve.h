@@ -264,6 +264,27 @@
 #define MODELSERVE_LOG_TRACE 5
 
 /**
+ * Prometheus's text format 0.0.4, which everything understands: to be sent as
+ * `text/plain; version=0.0.4; charset=utf-8`.
+ */
+#define MODELSERVE_METRICS_PROMETHEUS 0
+
+/**
+ * OpenMetrics 1.0: to be sent as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+ */
+#define MODELSERVE_METRICS_OPENMETRICS 1
+
+/**
+ * Bytes of `modelserve_recording.message`.
+ */
+#define MODELSERVE_MESSAGE_SIZE 256
+
+/**
+ * Bytes of each text of a `modelserve_replay_report`.
+ */
+#define MODELSERVE_ENTRY_SIZE 128
+
+/**
  * An integer label, in `label`.
  */
 #define MODELSERVE_ANSWER_INT 1
@@ -390,36 +411,6 @@
 typedef int32_t modelserve_status;
 
 /**
- * What a new version has to show before it serves. Begin with `modelserve_gate_options_init`.
- * The golden requests beside a version's file are asked in any case.
- */
-typedef struct modelserve_gate_options {
-    /**
-     * `sizeof(modelserve_gate_options)`; set by `modelserve_gate_options_init`.
-     */
-    size_t struct_size;
-    /**
-     * How many of the last requests are asked again, of the new version and of the serving one;
-     * 256 by default.
-     */
-    size_t replay_last;
-    /**
-     * The largest difference of a number from the serving version's, relative to the larger of
-     * the two. NaN, the default: any.
-     */
-    double max_drift;
-    /**
-     * The share of replayed rows, 0 to 1, that may be answered otherwise. NaN, the default: any.
-     */
-    double max_disagreement;
-    /**
-     * How many times as long as the serving version's the new version's median time may be. NaN,
-     * the default: any.
-     */
-    double max_latency_ratio;
-} modelserve_gate_options;
-
-/**
  * How to load a model. Begin with `modelserve_load_options_init`, then set what differs from
  * the defaults; everything that is left 0 or NULL is told from the model. What it points to
  * has to live during the call only.
@@ -490,6 +481,51 @@ typedef struct modelserve_load_options {
      */
     size_t n_feature_names;
 } modelserve_load_options;
+
+/**
+ * What a new version has to show before it serves. Begin with `modelserve_gate_options_init`.
+ * The golden requests beside a version's file are asked in any case.
+ */
+typedef struct modelserve_gate_options {
+    /**
+     * `sizeof(modelserve_gate_options)`; set by `modelserve_gate_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * How many of the last requests are asked again, of the new version and of the serving one;
+     * 256 by default.
+     */
+    size_t replay_last;
+    /**
+     * The largest difference of a number from the serving version's, relative to the larger of
+     * the two. NaN, the default: any.
+     */
+    double max_drift;
+    /**
+     * The share of replayed rows, 0 to 1, that may be answered otherwise. NaN, the default: any.
+     */
+    double max_disagreement;
+    /**
+     * How many times as long as the serving version's the new version's median time may be. NaN,
+     * the default: any.
+     */
+    double max_latency_ratio;
+    /**
+     * Requests with the answers that the new version must give, beside those of its folder:
+     * `golden_len` bytes of lines as in a golden.jsonl (docs/repository.md), such as
+     * `{"row": [5.1, 3.5, 1.4, 0.2], "prediction": 0}`, without a NUL. Or NULL.
+     */
+    const char *golden;
+    /**
+     * How many bytes of golden requests there are.
+     */
+    size_t golden_len;
+    /**
+     * How far numbers may be apart, relative to the larger one, and still count as the same in
+     * a replay. 0, the default: 0.02.
+     */
+    double tolerance;
+} modelserve_gate_options;
 
 /**
  * How to reload a model. Begin with `modelserve_reload_options_init`.
@@ -583,6 +619,10 @@ typedef struct modelserve_manager_options {
      * Always 0.
      */
     int32_t reserved;
+    /**
+     * Most versions, of all models together, with metric series of their own; 0: 1,000.
+     */
+    size_t max_series;
 } modelserve_manager_options;
 
 /**
@@ -737,6 +777,172 @@ typedef struct modelserve_repository_options {
 } modelserve_repository_options;
 
 /**
+ * What is recorded, and at what cost at most. Begin with `modelserve_record_options_init`.
+ */
+typedef struct modelserve_record_options {
+    /**
+     * `sizeof(modelserve_record_options)`; set by `modelserve_record_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The share of requests that is recorded, 0 to 1; 0.01 by default.
+     */
+    double sample;
+    /**
+     * Bytes of the file, where the recording ends; 0: 1 GiB.
+     */
+    uint64_t max_bytes;
+    /**
+     * Bytes of values that may wait for the disk; 0: 64 MiB.
+     */
+    uint64_t max_pending_bytes;
+    /**
+     * Records that may wait for the disk; 0: 1,024. Further ones are dropped and counted.
+     */
+    size_t max_pending;
+} modelserve_record_options;
+
+/**
+ * How a recording stands. Holds no pointers: nothing to free.
+ */
+typedef struct modelserve_recording {
+    /**
+     * Records in the file, or on the way to it in a buffer of 64 KiB.
+     */
+    uint64_t written;
+    /**
+     * Records that were sampled and dropped, since too many waited or the recording had ended.
+     */
+    uint64_t dropped;
+    /**
+     * Bytes of the file, those on the way to it counted.
+     */
+    uint64_t bytes;
+    /**
+     * 1: there is a recording; 0: the model is not recorded, and all else is 0.
+     */
+    int32_t recorded;
+    /**
+     * Why the recording ended by itself: MODELSERVE_STATUS_LIMIT_EXCEEDED at `max_bytes`,
+     * MODELSERVE_STATUS_IO when the disk is full or broken; else 0.
+     */
+    modelserve_status ended;
+    /**
+     * The message of `ended`, with a NUL; else empty.
+     */
+    char message[MODELSERVE_MESSAGE_SIZE];
+} modelserve_recording;
+
+/**
+ * What is replayed, and how the answers are compared. Begin with
+ * `modelserve_replay_options_init`.
+ */
+typedef struct modelserve_replay_options {
+    /**
+     * `sizeof(modelserve_replay_options)`; set by `modelserve_replay_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * How far numbers may be apart, absolutely or relative to the recorded one; 1e-5 by default.
+     */
+    double tolerance;
+    /**
+     * Only the requests that were recorded of the model of this name; NULL: all.
+     */
+    const char *recorded_as;
+    /**
+     * Requests that are replayed at most; 0: 1,000,000.
+     */
+    size_t max_requests;
+    /**
+     * Bytes of one line of the file; 0: 64 MiB. Longer ones are passed over and counted as
+     * malformed.
+     */
+    size_t max_line_bytes;
+} modelserve_replay_options;
+
+/**
+ * Percentiles of latencies, in nanoseconds.
+ */
+typedef struct modelserve_latencies {
+    /**
+     * Half of the requests took no longer.
+     */
+    uint64_t p50_ns;
+    /**
+     * Nine in ten took no longer.
+     */
+    uint64_t p90_ns;
+    /**
+     * 99 in 100 took no longer.
+     */
+    uint64_t p99_ns;
+    /**
+     * The longest.
+     */
+    uint64_t max_ns;
+} modelserve_latencies;
+
+/**
+ * What came of a replay. Holds no pointers: nothing to free.
+ */
+typedef struct modelserve_replay_report {
+    /**
+     * Requests that were replayed.
+     */
+    uint64_t requests;
+    /**
+     * Of those, the ones that were answered otherwise than recorded.
+     */
+    uint64_t disagreements;
+    /**
+     * Of those, the ones that failed now and had not.
+     */
+    uint64_t failures;
+    /**
+     * Lines that could not be read, a truncated one at the end not counted.
+     */
+    uint64_t malformed;
+    /**
+     * The largest distance of two numbers; infinite where something other than a number differs.
+     */
+    double max_difference;
+    /**
+     * The line of the file with that difference, counted from 1; 0: nothing differs.
+     */
+    uint64_t worst_line;
+    /**
+     * How long the recorded answers took.
+     */
+    struct modelserve_latencies before;
+    /**
+     * How long the answers took now, without waiting in any queue.
+     */
+    struct modelserve_latencies now;
+    /**
+     * 1: the last line was cut, as when a recording was killed or its disk was full; else 0.
+     */
+    int32_t truncated;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+    /**
+     * What differs most in `worst_line`, such as `label[0]` or `scores[2]`; with a NUL, cut
+     * between characters where it does not fit, as the next two.
+     */
+    char worst_entry[MODELSERVE_ENTRY_SIZE];
+    /**
+     * What was recorded there.
+     */
+    char worst_before[MODELSERVE_ENTRY_SIZE];
+    /**
+     * What is answered now.
+     */
+    char worst_now[MODELSERVE_ENTRY_SIZE];
+} modelserve_replay_report;
+
+/**
  * The prediction for one row. Holds no pointers: nothing to free.
  */
 typedef struct modelserve_prediction {
@@ -862,31 +1068,6 @@ typedef struct modelserve_receipt {
 } modelserve_receipt;
 
 /**
- * What a submitted prediction came to. With MODELSERVE_STATUS_OK `prediction` and `receipt` are
- * there and `error` is NULL; with any other status it is the other way round. All three are
- * valid during the call only.
- *
- * Must neither block for long nor leave by an exception or a jump. It may call any function of
- * this library.
- */
-typedef void (*modelserve_predict_callback)(void *user_data,
-                                            modelserve_status status,
-                                            const struct modelserve_prediction *prediction,
-                                            const struct modelserve_receipt *receipt,
-                                            const char *error);
-
-/**
- * A prediction that was asked for by `modelserve_predict_submit`. Freed by
- * `modelserve_request_free`. A small value: copy it freely.
- */
-typedef struct modelserve_request {
-    /**
-     * A number of the library's; 0 is "none".
-     */
-    uint64_t id;
-} modelserve_request;
-
-/**
  * A named tensor to read from. It points into the caller's memory, which has to live during the
  * call only.
  */
@@ -922,7 +1103,71 @@ typedef struct modelserve_tensor {
 } modelserve_tensor;
 
 /**
- * The named outputs of one `modelserve_run`. Freed by `modelserve_outputs_free`. A small value:
+ * What a submitted prediction came to. With MODELSERVE_STATUS_OK `prediction` and `receipt` are
+ * there and `error` is NULL; with any other status it is the other way round. All three are
+ * valid during the call only.
+ *
+ * Must neither block for long nor leave by an exception or a jump. It may call any function of
+ * this library.
+ */
+typedef void (*modelserve_predict_callback)(void *user_data,
+                                            modelserve_status status,
+                                            const struct modelserve_prediction *prediction,
+                                            const struct modelserve_receipt *receipt,
+                                            const char *error);
+
+/**
+ * A request that was submitted: by `modelserve_predict_submit`,
+ * `modelserve_predict_batch_submit` or `modelserve_run_submit`. Freed by
+ * `modelserve_request_free`. A small value: copy it freely.
+ */
+typedef struct modelserve_request {
+    /**
+     * A number of the library's; 0 is "none".
+     */
+    uint64_t id;
+} modelserve_request;
+
+/**
+ * The answers for a submitted batch. Valid, with all that it points to, during the call of the
+ * callback only.
+ */
+typedef struct modelserve_batch_answers {
+    /**
+     * What the rows have in common.
+     */
+    struct modelserve_batch batch;
+    /**
+     * How many rows were answered.
+     */
+    size_t n_rows;
+    /**
+     * `n_rows * batch.n_labels` labels, as `modelserve_predict_batch` writes them; NULL where
+     * there are none.
+     */
+    const int64_t *labels;
+    /**
+     * `n_rows * batch.n_scores` scores or numbers, row-major; NULL where there are none.
+     */
+    const double *scores;
+} modelserve_batch_answers;
+
+/**
+ * What a submitted batch came to. With MODELSERVE_STATUS_OK `answers` and `receipt` are there and
+ * `error` is NULL; with any other status it is the other way round. All three are valid during
+ * the call only.
+ *
+ * Must neither block for long nor leave by an exception or a jump. It may call any function of
+ * this library.
+ */
+typedef void (*modelserve_batch_callback)(void *user_data,
+                                          modelserve_status status,
+                                          const struct modelserve_batch_answers *answers,
+                                          const struct modelserve_receipt *receipt,
+                                          const char *error);
+
+/**
+ * The named outputs of one run. Freed by `modelserve_outputs_free`. A small value:
  * copy it freely.
  */
 typedef struct modelserve_outputs {
@@ -931,6 +1176,21 @@ typedef struct modelserve_outputs {
      */
     uint64_t id;
 } modelserve_outputs;
+
+/**
+ * What a submitted run came to. With MODELSERVE_STATUS_OK `outputs` is a new handle, to be freed
+ * with `modelserve_outputs_free` in the callback or at any later time, `receipt` is valid during
+ * the call, and `error` is NULL. With any other status `outputs.id` is 0, `receipt` is NULL, and
+ * `error` is valid during the call.
+ *
+ * Must neither block for long nor leave by an exception or a jump. It may call any function of
+ * this library.
+ */
+typedef void (*modelserve_run_callback)(void *user_data,
+                                        modelserve_status status,
+                                        struct modelserve_outputs outputs,
+                                        const struct modelserve_receipt *receipt,
+                                        const char *error);
 
 /**
  * Success.
@@ -1061,13 +1321,6 @@ size_t modelserve_last_error(char *buf, size_t len);
  *
  * Errors: NULL_ARGUMENT.
  */
-modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options);
-
-/**
- * Sets `*options` to the defaults.
- *
- * Errors: NULL_ARGUMENT.
- */
 modelserve_status modelserve_load_options_init(struct modelserve_load_options *options);
 
 /**
@@ -1076,6 +1329,13 @@ modelserve_status modelserve_load_options_init(struct modelserve_load_options *o
  * Errors: NULL_ARGUMENT.
  */
 modelserve_status modelserve_reload_options_init(struct modelserve_reload_options *options);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
+modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options);
 
 /**
  * Sets `*options` to the defaults.
@@ -1160,7 +1420,8 @@ modelserve_status modelserve_manager_load_bytes(struct modelserve_manager manage
  * version's number.
  *
  * Errors: NOT_FOUND for the name; INVALID_MODEL when the signature changed and that is not
- * allowed; otherwise as `modelserve_model_load`.
+ * allowed, or the gate rejected the version; INVALID_INPUT for golden requests in the options
+ * that do not fit the model, naming the line; otherwise as `modelserve_model_load`.
  */
 modelserve_status modelserve_manager_reload(struct modelserve_manager manager,
                                             const char *name,
@@ -1246,6 +1507,18 @@ modelserve_status modelserve_manager_load_version(struct modelserve_manager mana
                                                   uint64_t *version);
 
 /**
+ * Loads another version of `name` from the `len` bytes of a model file, which are copied.
+ *
+ * Otherwise as `modelserve_manager_load_version`.
+ */
+modelserve_status modelserve_manager_load_version_bytes(struct modelserve_manager manager,
+                                                        const char *name,
+                                                        const uint8_t *bytes,
+                                                        size_t len,
+                                                        const struct modelserve_reload_options *options,
+                                                        uint64_t *version);
+
+/**
  * Lets an available version of `name` answer the requests that name none, at once.
  *
  * Errors: NOT_FOUND for the name or the version; for a version that could not be loaded, the
@@ -1324,7 +1597,9 @@ modelserve_status modelserve_manager_labels(struct modelserve_manager manager,
  * What the last gate of `name` found, let in or not, as a JSON object: `accepted`, `version`,
  * `serving`, `golden`, `golden_failed`, `replayed`, `failed`, `rows`, `disagreed`, `max_drift`,
  * `p50_serving_ns`, `p50_candidate_ns`, `latency_ratio`, `reasons` (what speaks against the
- * version), and `text`, the same to read. `null` where nothing was tried yet.
+ * version), `worst` (the replayed row on which the two versions differ most: its number `row` in
+ * the `request`, and what `serving` and `candidate` answered; null where nothing differs), and
+ * `text`, the same to read. `null` where nothing was tried yet.
  *
  * Errors: NOT_FOUND; BUFFER_TOO_SMALL.
  */
@@ -1452,6 +1727,29 @@ modelserve_status modelserve_manager_memory(struct modelserve_manager manager,
                                             size_t *needed);
 
 /**
+ * What the probe found that asked a version of `name` (`version` 0: the serving one) with random
+ * rows, alone and in batches, when its batching was set up, as a JSON object:
+ *
+ * - `found`: `bit_equal` (the same bits alone and in a batch), `close` (within 0.1 %), `differs`
+ *   (answers depend on the batch: nothing is batched), `not_rows` (requests cannot share a run),
+ *   `unknown` (it could not be tried) or `not_needed` (nothing is to be batched);
+ * - `worst`: of `close` and `differs` the largest difference, relative to the largest number of
+ *   the row's answer; null where there is none, or where something other than a number differs;
+ * - `reason`: of `not_rows` and `unknown`, why; else null;
+ * - `text`, the same to read.
+ *
+ * `null` where neither batching nor admission is configured.
+ *
+ * Errors: NOT_FOUND for the name or the version; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_manager_batching(struct modelserve_manager manager,
+                                              const char *name,
+                                              uint64_t version,
+                                              char *buf,
+                                              size_t len,
+                                              size_t *needed);
+
+/**
  * Calls `callback` with each event of the manager from now on, one after the other on a thread
  * of its own, until the manager and the handles of its models are freed and idle.
  *
@@ -1464,6 +1762,15 @@ modelserve_status modelserve_manager_on_event(struct modelserve_manager manager,
                                               modelserve_event_callback callback,
                                               void *user_data,
                                               modelserve_release_callback release);
+
+/**
+ * How many events were dropped since the manager was made, because a callback was too slow for
+ * them.
+ *
+ * Errors: INVALID_HANDLE; NULL_ARGUMENT.
+ */
+modelserve_status modelserve_manager_events_dropped(struct modelserve_manager manager,
+                                                    uint64_t *dropped);
 
 /**
  * Hands what the library logs at `level` and at more important ones to `callback`, one record
@@ -1487,6 +1794,32 @@ modelserve_status modelserve_log_set(modelserve_log_callback callback,
  * Errors: DEADLINE_EXCEEDED.
  */
 modelserve_status modelserve_log_flush(uint64_t timeout_ns);
+
+/**
+ * How many records the present callback did not get, because too many waited for it. 0 without
+ * one. Never fails.
+ */
+uint64_t modelserve_log_dropped(void);
+
+/**
+ * All counters as text in the format `format`, one of `MODELSERVE_METRICS_*`.
+ *
+ * Errors: INVALID_ARGUMENT for the format; BUFFER_TOO_SMALL (the text can grow between two
+ * calls).
+ */
+modelserve_status modelserve_manager_metrics_as(struct modelserve_manager manager,
+                                                int32_t format,
+                                                char *buf,
+                                                size_t len,
+                                                size_t *needed);
+
+/**
+ * How long the manager has existed, in nanoseconds.
+ *
+ * Errors: INVALID_HANDLE; NULL_ARGUMENT.
+ */
+modelserve_status modelserve_manager_uptime(struct modelserve_manager manager,
+                                            uint64_t *nanoseconds);
 
 /**
  * Sets `*options` to the defaults.
@@ -1530,6 +1863,98 @@ modelserve_status modelserve_manager_repository_report(struct modelserve_manager
                                                        char *buf,
                                                        size_t len,
                                                        size_t *needed);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
+modelserve_status modelserve_record_options_init(struct modelserve_record_options *options);
+
+/**
+ * Records a sample of the requests to `name`, with their answers, in a new file at `path`, until
+ * `modelserve_manager_stop_recording`, a bound, or the unload of the model. Requests by pinned
+ * handles are not recorded. `options` may be NULL.
+ *
+ * No request waits for the disk, and none fails for it. The file holds what users sent; it is
+ * readable by its owner alone. A forked child records nothing.
+ *
+ * Errors: NOT_FOUND for the name or the folder; ALREADY_EXISTS when the model is recorded
+ * already, or the file is there; INVALID_ARGUMENT for a share outside 0 to 1; PERMISSION_DENIED,
+ * IO from the system.
+ */
+modelserve_status modelserve_manager_record(struct modelserve_manager manager,
+                                            const char *name,
+                                            const char *path,
+                                            const struct modelserve_record_options *options);
+
+/**
+ * How the recording of `name` stands.
+ *
+ * Errors: NOT_FOUND for the name; a model that is not recorded is none.
+ */
+modelserve_status modelserve_manager_recording(struct modelserve_manager manager,
+                                               const char *name,
+                                               struct modelserve_recording *recording);
+
+/**
+ * Ends the recording of `name` and writes what still waits for the disk. `recording`, which may
+ * be NULL, is how it stood; its `recorded` is 0 when the model was not recorded.
+ *
+ * Errors: NOT_FOUND for the name; a model that is not recorded is none.
+ */
+modelserve_status modelserve_manager_stop_recording(struct modelserve_manager manager,
+                                                    const char *name,
+                                                    struct modelserve_recording *recording);
+
+/**
+ * Sets `*options` to the defaults.
+ *
+ * Errors: NULL_ARGUMENT.
+ */
+modelserve_status modelserve_replay_options_init(struct modelserve_replay_options *options);
+
+/**
+ * Puts the requests recorded in the file at `path` to a version of `name` (`version` 0: the
+ * serving one), one after another on the calling thread, and compares the answers with the
+ * recorded ones. The version is asked past its policies: a replay fills no cache and counts as
+ * no traffic. `options` may be NULL.
+ *
+ * Errors: NOT_FOUND for the name, the version or the file; INVALID_ARGUMENT for a file that is
+ * no recording and for the options; UNSUPPORTED for a recording of a later format;
+ * PERMISSION_DENIED, IO from the system. Lines that cannot be read are counted, not errors.
+ */
+modelserve_status modelserve_manager_replay(struct modelserve_manager manager,
+                                            const char *name,
+                                            uint64_t version,
+                                            const char *path,
+                                            const struct modelserve_replay_options *options,
+                                            struct modelserve_replay_report *report);
+
+/**
+ * As `modelserve_manager_replay`, with any model handle: a pinned version, or a model that was
+ * loaded without a manager. Through a handle that follows a name the requests pass the policies
+ * and count as traffic.
+ *
+ * Errors: INVALID_HANDLE; otherwise as `modelserve_manager_replay`. What the model itself refuses
+ * is in the report.
+ */
+modelserve_status modelserve_model_replay(struct modelserve_model model,
+                                          const char *path,
+                                          const struct modelserve_replay_options *options,
+                                          struct modelserve_replay_report *report);
+
+/**
+ * A report as a JSON object: its figures by name, `before` and `now` as objects, and `worst`,
+ * an object of `line`, `entry`, `before` and `now`, or null. An infinite `max_difference` is
+ * null.
+ *
+ * Errors: NULL_ARGUMENT; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_replay_report_json(const struct modelserve_replay_report *report,
+                                                char *buf,
+                                                size_t len,
+                                                size_t *needed);
 
 /**
  * Loads the model file at `path` without a manager: it has no name and cannot be reloaded.
@@ -1589,6 +2014,36 @@ modelserve_status modelserve_model_info(struct modelserve_model model,
                                         char *buf,
                                         size_t len,
                                         size_t *needed);
+
+/**
+ * The name that the model is served under; empty for a model without a manager.
+ *
+ * Errors: INVALID_HANDLE; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_model_name(struct modelserve_model model,
+                                        char *buf,
+                                        size_t len,
+                                        size_t *needed);
+
+/**
+ * Whether the handle keeps answering with one version: 1 for a pinned one and for a model
+ * without a manager, 0 for one that follows its name.
+ *
+ * Errors: INVALID_HANDLE.
+ */
+modelserve_status modelserve_model_is_pinned(struct modelserve_model model, int32_t *pinned);
+
+/**
+ * The counters of the model, as `modelserve_manager_stats` gives them: of all versions, or of the
+ * pinned one.
+ *
+ * Errors: INVALID_HANDLE; UNSUPPORTED for a model without a manager, which keeps none;
+ * BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_model_stats(struct modelserve_model model,
+                                         char *buf,
+                                         size_t len,
+                                         size_t *needed);
 
 /**
  * Roughly how many nanoseconds one core needs for `n_rows` rows, as measured at load.
@@ -1703,6 +2158,29 @@ modelserve_status modelserve_predict_batch_with(struct modelserve_model model,
                                                 struct modelserve_receipt *receipt);
 
 /**
+ * Predicts the rows of `n_columns` named columns, which are copied: the model's inputs by name,
+ * or, for a model with a single wide input, its features (`modelserve_load_options.feature_names`
+ * or the file name them). Each has the dimensions `[n_rows]` or `[n_rows, …]` and any element
+ * type, which is converted to the input's; text too. Every row is answered by the same version.
+ *
+ * `labels`, `scores` and `batch` are as for `modelserve_predict_batch`. `options` and `receipt`
+ * may be NULL.
+ *
+ * Errors: INVALID_INPUT for columns that are missing, unknown, of unlike lengths or not to be
+ * converted; otherwise as `modelserve_predict_batch_with` and `modelserve_run`.
+ */
+modelserve_status modelserve_predict_columns(struct modelserve_model model,
+                                             const struct modelserve_tensor *columns,
+                                             size_t n_columns,
+                                             const struct modelserve_request_options *options,
+                                             int64_t *labels,
+                                             size_t labels_len,
+                                             double *scores,
+                                             size_t scores_len,
+                                             struct modelserve_batch *batch,
+                                             struct modelserve_receipt *receipt);
+
+/**
  * Asks for the prediction of one row of `width` features, which are copied, and returns. The
  * model never runs on the calling thread. `options` may be NULL.
  *
@@ -1726,7 +2204,7 @@ modelserve_status modelserve_predict_submit(struct modelserve_model model,
                                             struct modelserve_request *request);
 
 /**
- * Asks for a submitted prediction to end. One that still waits is answered CANCELLED, a running
+ * Asks for a submitted request to end. One that still waits is answered CANCELLED, a running
  * one ends at its next step, one that was answered already stays as it is. The callback is
  * called in any case.
  *
@@ -1735,20 +2213,42 @@ modelserve_status modelserve_predict_submit(struct modelserve_model model,
 modelserve_status modelserve_request_cancel(struct modelserve_request request);
 
 /**
- * Frees the handle of a submitted prediction, which goes on. A handle of id 0 is fine.
+ * Frees the handle of a submitted request, which goes on. A handle of id 0 is fine.
  *
  * Errors: INVALID_HANDLE (a second free, too).
  */
 modelserve_status modelserve_request_free(struct modelserve_request request);
 
 /**
+ * Asks for the predictions of `n_rows` rows, laid out as for `modelserve_predict_batch`, which
+ * are copied, and returns. The model never runs on the calling thread; every row is answered by
+ * the same version. `options` may be NULL.
+ *
+ * `callback`, `user_data` and `request` are as for `modelserve_predict_submit`: on
+ * MODELSERVE_STATUS_OK `callback` is called exactly once, on any other status never.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for the options, and for lengths and strides that
+ * pass the address space; LIMIT_EXCEEDED; NULL_ARGUMENT. To the callback: as
+ * `modelserve_predict_batch_with`, and CANCELLED.
+ */
+modelserve_status modelserve_predict_batch_submit(struct modelserve_model model,
+                                                  const float *rows,
+                                                  size_t n_rows,
+                                                  size_t width,
+                                                  ptrdiff_t row_stride,
+                                                  const struct modelserve_request_options *options,
+                                                  modelserve_batch_callback callback,
+                                                  void *user_data,
+                                                  struct modelserve_request *request);
+
+/**
  * Runs the model on named tensors, which are copied, and answers named outputs: those of the
  * `n_outputs` names in `outputs`, in that order, or all in the model's order where `n_outputs`
  * is 0. `*result` is to be freed with `modelserve_outputs_free`.
  *
- * Errors: INVALID_HANDLE; INVALID_INPUT for dtypes, shapes and missing inputs; NOT_FOUND for
- * names the model has not, and after an unload; INVALID_ARGUMENT for strides and dtypes that
- * make no sense; LIMIT_EXCEEDED.
+ * Errors: INVALID_HANDLE; INVALID_INPUT for dtypes, shapes, missing inputs, and names the model
+ * has not; NOT_FOUND after an unload; INVALID_ARGUMENT for strides and dtypes that make no sense;
+ * LIMIT_EXCEEDED.
  */
 modelserve_status modelserve_run(struct modelserve_model model,
                                  const struct modelserve_tensor *inputs,
@@ -1859,6 +2359,27 @@ modelserve_status modelserve_outputs_json(struct modelserve_outputs outputs,
                                           char *buf,
                                           size_t len,
                                           size_t *needed);
+
+/**
+ * Asks for a run of the model on named tensors, given and copied as for `modelserve_run`, and
+ * returns. The model never runs on the calling thread. `options` may be NULL.
+ *
+ * `callback`, `user_data` and `request` are as for `modelserve_predict_submit`: on
+ * MODELSERVE_STATUS_OK `callback` is called exactly once, on any other status never.
+ *
+ * Errors: INVALID_HANDLE; INVALID_INPUT and INVALID_ARGUMENT for tensors that make no sense in
+ * themselves, and for the options; LIMIT_EXCEEDED; NULL_ARGUMENT. To the callback: as
+ * `modelserve_run_with`, and CANCELLED.
+ */
+modelserve_status modelserve_run_submit(struct modelserve_model model,
+                                        const struct modelserve_tensor *inputs,
+                                        size_t n_inputs,
+                                        const char *const *outputs,
+                                        size_t n_outputs,
+                                        const struct modelserve_request_options *options,
+                                        modelserve_run_callback callback,
+                                        void *user_data,
+                                        struct modelserve_request *request);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -7,6 +7,7 @@
 
 #include "modelserve.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -15,6 +16,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -93,6 +95,36 @@ template <typename Function> struct Callback {
     static void release(void *data) noexcept { delete static_cast<Callback *>(data); }
 };
 
+/// The element type of outputs that are read as `T`.
+template <typename T> constexpr std::int32_t dtype_of() {
+    static_assert(std::is_arithmetic<T>::value && !std::is_same<T, bool>::value,
+                  "a number; std::uint8_t for bools");
+    if constexpr (std::is_floating_point<T>::value) {
+        static_assert(sizeof(T) == 4 || sizeof(T) == 8, "float or double");
+        return sizeof(T) == 4 ? MODELSERVE_DTYPE_FLOAT32 : MODELSERVE_DTYPE_FLOAT64;
+    } else {
+        constexpr bool is_signed = std::is_signed<T>::value;
+        switch (sizeof(T)) {
+        case 1:
+            return is_signed ? MODELSERVE_DTYPE_INT8 : MODELSERVE_DTYPE_UINT8;
+        case 2:
+            return is_signed ? MODELSERVE_DTYPE_INT16 : MODELSERVE_DTYPE_UINT16;
+        case 4:
+            return is_signed ? MODELSERVE_DTYPE_INT32 : MODELSERVE_DTYPE_UINT32;
+        default:
+            return is_signed ? MODELSERVE_DTYPE_INT64 : MODELSERVE_DTYPE_UINT64;
+        }
+    }
+}
+
+inline std::vector<const char *> pointers(const std::vector<std::string> &texts) {
+    std::vector<const char *> pointers;
+    for (const std::string &text : texts) {
+        pointers.push_back(text.c_str());
+    }
+    return pointers;
+}
+
 template <typename Options, modelserve_status (*Init)(Options *)> Options initialised() {
     Options options;
     check(Init(&options));
@@ -127,20 +159,29 @@ inline modelserve_repository_options repository_options() {
                                modelserve_repository_options_init>();
 }
 
+/// Options with the defaults set.
+inline modelserve_record_options record_options() {
+    return detail::initialised<modelserve_record_options, modelserve_record_options_init>();
+}
+/// Options with the defaults set.
+inline modelserve_replay_options replay_options() {
+    return detail::initialised<modelserve_replay_options, modelserve_replay_options_init>();
+}
+
 /// A prediction and how it came about.
 struct Prediction : modelserve_prediction {
     modelserve_receipt receipt{};
 };
 
-/// A submitted prediction, to be cancelled. Destroying it lets the prediction go on.
+/// A submitted request, to be cancelled. Destroying it lets the request go on.
 class Request {
 public:
-    /// Stands for no prediction.
+    /// Stands for no request.
     Request() noexcept = default;
     /// Takes over a handle.
     explicit Request(modelserve_request handle) noexcept : handle_(handle) {}
 
-    /// Asks for the prediction to end: it fails with MODELSERVE_STATUS_CANCELLED, unless it has
+    /// Asks for the request to end: it fails with MODELSERVE_STATUS_CANCELLED, unless it has
     /// its answer already.
     void cancel() const { detail::check(modelserve_request_cancel(get())); }
 
@@ -150,16 +191,6 @@ public:
 private:
     detail::Owned<modelserve_request, modelserve_request_free> handle_;
 };
-
-/// Told what a submitted prediction came to: MODELSERVE_STATUS_OK with a prediction, or another
-/// status with nullptr and a message. On a thread of the library, or on the submitting one where
-/// no model has to run. One that throws ends the program.
-using OnPrediction =
-    std::function<void(modelserve_status, const Prediction *, const std::string &)>;
-/// Told of an event, on a thread of its own. One that throws ends the program.
-using OnEvent = std::function<void(const modelserve_event &)>;
-/// Told of a record of the log, on a thread of its own. One that throws ends the program.
-using OnLog = std::function<void(const modelserve_log_record &)>;
 
 /// The answers for a batch of rows, as columns.
 struct Batch {
@@ -172,6 +203,103 @@ struct Batch {
     /// How the answers came about.
     modelserve_receipt receipt{};
 };
+
+/// The named outputs of a run.
+class Outputs {
+public:
+    /// Owns nothing; every call fails with MODELSERVE_STATUS_INVALID_HANDLE.
+    Outputs() noexcept = default;
+    /// Takes over a handle.
+    explicit Outputs(modelserve_outputs handle) noexcept : handle_(handle) {}
+    /// Takes over a handle, with how the outputs came about.
+    Outputs(modelserve_outputs handle, const modelserve_receipt &receipt) noexcept
+        : receipt(receipt), handle_(handle) {}
+
+    /// How many outputs there are.
+    std::size_t count() const {
+        std::size_t count = 0;
+        detail::check(modelserve_outputs_count(get(), &count));
+        return count;
+    }
+
+    /// The name of output `index`.
+    std::string name(std::size_t index) const {
+        return detail::text([&, this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_outputs_name(get(), index, buf, len, needed);
+        });
+    }
+
+    /// The element type of output `index`: MODELSERVE_DTYPE_*.
+    std::int32_t dtype(std::size_t index) const {
+        std::int32_t dtype = 0;
+        detail::check(modelserve_outputs_dtype(get(), index, &dtype));
+        return dtype;
+    }
+
+    /// The dimensions of output `index`.
+    std::vector<std::int64_t> dims(std::size_t index) const {
+        std::size_t rank = 0;
+        detail::check(modelserve_outputs_dims(get(), index, nullptr, 0, &rank));
+        std::vector<std::int64_t> dims(rank);
+        detail::check(modelserve_outputs_dims(get(), index, dims.data(), dims.size(), &rank));
+        return dims;
+    }
+
+    /// The elements of output `index`, row-major, where they are of the type `T`: a number of
+    /// fixed size, or `std::uint8_t` for bools. Another type is
+    /// MODELSERVE_STATUS_INVALID_ARGUMENT.
+    template <typename T> std::vector<T> data(std::size_t index) const {
+        const std::int32_t has = dtype(index);
+        const bool bools = has == MODELSERVE_DTYPE_BOOL && std::is_same<T, std::uint8_t>::value;
+        if (has != detail::dtype_of<T>() && !bools) {
+            throw Error(MODELSERVE_STATUS_INVALID_ARGUMENT,
+                        "modelserve: an output is read as another element type than its own");
+        }
+        std::size_t needed = 0;
+        detail::check(modelserve_outputs_data(get(), index, nullptr, 0, &needed));
+        std::vector<T> data(needed / sizeof(T));
+        detail::check(modelserve_outputs_data(get(), index, data.data(), needed, &needed));
+        return data;
+    }
+
+    /// Element `element` of output `index`, which is of strings.
+    std::string string(std::size_t index, std::size_t element) const {
+        return detail::text([&, this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_outputs_string(get(), index, element, buf, len, needed);
+        });
+    }
+
+    /// Output `index`, whatever it is, as JSON.
+    std::string json(std::size_t index) const {
+        return detail::text([&, this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_outputs_json(get(), index, buf, len, needed);
+        });
+    }
+
+    /// The handle, still owned by this.
+    modelserve_outputs get() const noexcept { return handle_.get(); }
+
+    /// How the outputs came about.
+    modelserve_receipt receipt{};
+
+private:
+    detail::Owned<modelserve_outputs, modelserve_outputs_free> handle_;
+};
+
+/// Told what a submitted prediction came to: MODELSERVE_STATUS_OK with a prediction, or another
+/// status with nullptr and a message. On a thread of the library, or on the submitting one where
+/// no model has to run. One that throws ends the program.
+using OnPrediction =
+    std::function<void(modelserve_status, const Prediction *, const std::string &)>;
+/// Told what a submitted batch came to, as `OnPrediction`.
+using OnBatch = std::function<void(modelserve_status, const Batch *, const std::string &)>;
+/// Told what a submitted run came to: MODELSERVE_STATUS_OK with its outputs, or another status
+/// with nullptr and a message. The outputs may be moved from. Otherwise as `OnPrediction`.
+using OnOutputs = std::function<void(modelserve_status, Outputs *, const std::string &)>;
+/// Told of an event, on a thread of its own. One that throws ends the program.
+using OnEvent = std::function<void(const modelserve_event &)>;
+/// Told of a record of the log, on a thread of its own. One that throws ends the program.
+using OnLog = std::function<void(const modelserve_log_record &)>;
 
 /// A model to predict with.
 class Model {
@@ -244,14 +372,9 @@ public:
     /// this throws, `done` is not called.
     Request submit(const float *row, std::size_t width, OnPrediction done,
                    const modelserve_request_options *options = nullptr) const {
-        using Data = detail::Callback<OnPrediction>;
-        auto data = std::unique_ptr<Data>(new Data{std::move(done)});
-        modelserve_request handle{0};
-        detail::check(modelserve_predict_submit(get(), row, width, options, told, data.get(),
-                                                &handle));
-        // It belongs to the callback, which may have run already.
-        static_cast<void>(data.release());
-        return Request(handle);
+        return submitted(std::move(done), [&](void *data, modelserve_request *request) {
+            return modelserve_predict_submit(get(), row, width, options, told, data, request);
+        });
     }
 
     /// Asks for the prediction of one row, which is copied. What it fails with is in the future;
@@ -259,28 +382,140 @@ public:
     std::future<Prediction> submit(const float *row, std::size_t width,
                                    const modelserve_request_options *options = nullptr,
                                    Request *request = nullptr) const {
-        auto promise = std::make_shared<std::promise<Prediction>>();
-        std::future<Prediction> future = promise->get_future();
-        Request asked = submit(
-            row, width,
-            [promise](modelserve_status status, const Prediction *prediction,
-                      const std::string &message) {
-                if (prediction != nullptr) {
-                    promise->set_value(*prediction);
-                } else {
-                    promise->set_exception(std::make_exception_ptr(Error(status, message)));
-                }
-            },
-            options);
-        if (request != nullptr) {
-            *request = std::move(asked);
-        }
-        return future;
+        return in_future<Prediction, const Prediction *>(
+            [&](OnPrediction done) { return submit(row, width, std::move(done), options); },
+            request);
     }
     std::future<Prediction> submit(const std::vector<float> &row,
                                    const modelserve_request_options *options = nullptr,
                                    Request *request = nullptr) const {
         return submit(row.data(), row.size(), options, request);
+    }
+
+    /// Predicts the rows of named columns (`modelserve_predict_columns`).
+    Batch predict_columns(const std::vector<modelserve_tensor> &columns,
+                          const modelserve_request_options *options = nullptr) const {
+        Batch batch;
+        const std::size_t rows =
+            columns.empty() || columns[0].rank == 0 || columns[0].dims[0] < 0
+                ? 0
+                : static_cast<std::size_t>(columns[0].dims[0]);
+        const auto ask = [&] {
+            return modelserve_predict_columns(
+                get(), columns.data(), columns.size(), options, batch.labels.data(),
+                batch.labels.size(), batch.scores.data(), batch.scores.size(), &batch.info,
+                &batch.receipt);
+        };
+        // Room for the answers of most models: one label or value a row, one score a class.
+        std::size_t classes = 0;
+        detail::check(modelserve_model_class_count(get(), &classes));
+        batch.labels.resize(rows);
+        batch.scores.resize(product(rows, classes > 1 ? classes : 1));
+        modelserve_status status = ask();
+        if (status == MODELSERVE_STATUS_BUFFER_TOO_SMALL) {
+            batch.labels.clear();
+            batch.scores.clear();
+            detail::check(ask());
+            batch.labels.resize(product(rows, batch.info.n_labels));
+            batch.scores.resize(product(rows, batch.info.n_scores));
+            status = ask();
+        }
+        detail::check(status);
+        batch.labels.resize(product(rows, batch.info.n_labels));
+        batch.scores.resize(product(rows, batch.info.n_scores));
+        return batch;
+    }
+
+    /// Runs the model on named tensors; answers the outputs of those names, all where there are
+    /// none.
+    Outputs run(const std::vector<modelserve_tensor> &inputs,
+                const std::vector<std::string> &outputs = {},
+                const modelserve_request_options *options = nullptr) const {
+        const std::vector<const char *> names = detail::pointers(outputs);
+        modelserve_outputs handle{0};
+        modelserve_receipt receipt;
+        detail::check(modelserve_run_with(get(), inputs.data(), inputs.size(), names.data(),
+                                          names.size(), options, &handle, &receipt));
+        return Outputs(handle, receipt);
+    }
+
+    /// Asks for the predictions of `n_rows` rows, which are copied; `done` is called exactly once.
+    /// Where this throws, `done` is not called. `row_stride` is in bytes, 0 for rows without gaps.
+    Request submit_batch(const float *rows, std::size_t n_rows, std::size_t width, OnBatch done,
+                         const modelserve_request_options *options = nullptr,
+                         std::ptrdiff_t row_stride = 0) const {
+        return submitted(std::move(done), [&](void *data, modelserve_request *request) {
+            return modelserve_predict_batch_submit(get(), rows, n_rows, width, row_stride, options,
+                                                   told_batch, data, request);
+        });
+    }
+
+    /// Asks for the predictions of `n_rows` rows, which are copied. What it fails with is in the
+    /// future; `request`, where given, is for cancelling.
+    std::future<Batch> submit_batch(const float *rows, std::size_t n_rows, std::size_t width,
+                                    const modelserve_request_options *options = nullptr,
+                                    std::ptrdiff_t row_stride = 0,
+                                    Request *request = nullptr) const {
+        return in_future<Batch, const Batch *>(
+            [&](OnBatch done) {
+                return submit_batch(rows, n_rows, width, std::move(done), options, row_stride);
+            },
+            request);
+    }
+
+    /// Asks for a run on named tensors, which are copied; `done` is called exactly once. Where
+    /// this throws, `done` is not called.
+    Request submit_run(const std::vector<modelserve_tensor> &inputs,
+                       const std::vector<std::string> &outputs, OnOutputs done,
+                       const modelserve_request_options *options = nullptr) const {
+        const std::vector<const char *> names = detail::pointers(outputs);
+        return submitted(std::move(done), [&](void *data, modelserve_request *request) {
+            return modelserve_run_submit(get(), inputs.data(), inputs.size(), names.data(),
+                                         names.size(), options, told_run, data, request);
+        });
+    }
+
+    /// Asks for a run on named tensors, which are copied. What it fails with is in the future;
+    /// `request`, where given, is for cancelling.
+    std::future<Outputs> submit_run(const std::vector<modelserve_tensor> &inputs,
+                                    const std::vector<std::string> &outputs = {},
+                                    const modelserve_request_options *options = nullptr,
+                                    Request *request = nullptr) const {
+        return in_future<Outputs, Outputs *>(
+            [&](OnOutputs done) {
+                return submit_run(inputs, outputs, std::move(done), options);
+            },
+            request);
+    }
+
+    /// Puts the requests recorded in the file at `path` to this model and compares the answers
+    /// with the recorded ones.
+    modelserve_replay_report replay(const std::string &path,
+                                    const modelserve_replay_options *options = nullptr) const {
+        modelserve_replay_report report;
+        detail::check(modelserve_model_replay(get(), path.c_str(), options, &report));
+        return report;
+    }
+
+    /// The name it is served under; empty without a manager.
+    std::string name() const {
+        return detail::text([this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_model_name(get(), buf, len, needed);
+        });
+    }
+
+    /// Whether it keeps answering with one version.
+    bool is_pinned() const {
+        std::int32_t pinned = 0;
+        detail::check(modelserve_model_is_pinned(get(), &pinned));
+        return pinned != 0;
+    }
+
+    /// The counters of the model, of its one version where it is pinned, as JSON.
+    std::string stats() const {
+        return detail::text([this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_model_stats(get(), buf, len, needed);
+        });
     }
 
     /// A model that keeps answering with the version serving now.
@@ -336,6 +571,72 @@ private:
         }
     }
 
+    static void told_batch(void *data, modelserve_status status,
+                           const modelserve_batch_answers *answers,
+                           const modelserve_receipt *receipt, const char *error) noexcept {
+        using Data = detail::Callback<OnBatch>;
+        const auto owned = std::unique_ptr<Data>(static_cast<Data *>(data));
+        if (status == MODELSERVE_STATUS_OK) {
+            Batch batch;
+            batch.info = answers->batch;
+            batch.receipt = *receipt;
+            if (answers->labels != nullptr) {
+                batch.labels.assign(answers->labels,
+                                    answers->labels + answers->n_rows * batch.info.n_labels);
+            }
+            if (answers->scores != nullptr) {
+                batch.scores.assign(answers->scores,
+                                    answers->scores + answers->n_rows * batch.info.n_scores);
+            }
+            owned->function(status, &batch, std::string());
+        } else {
+            owned->function(status, nullptr, error);
+        }
+    }
+
+    static void told_run(void *data, modelserve_status status, modelserve_outputs handle,
+                         const modelserve_receipt *receipt, const char *error) noexcept {
+        using Data = detail::Callback<OnOutputs>;
+        const auto owned = std::unique_ptr<Data>(static_cast<Data *>(data));
+        if (status == MODELSERVE_STATUS_OK) {
+            Outputs outputs(handle, *receipt);
+            owned->function(status, &outputs, std::string());
+        } else {
+            owned->function(status, nullptr, error);
+        }
+    }
+
+    /// Submits with `done` as the callback's data.
+    template <typename Function, typename Submit>
+    static Request submitted(Function done, Submit submit) {
+        using Data = detail::Callback<Function>;
+        auto data = std::unique_ptr<Data>(new Data{std::move(done)});
+        modelserve_request handle{0};
+        detail::check(submit(data.get(), &handle));
+        // It belongs to the callback, which may have run already.
+        static_cast<void>(data.release());
+        return Request(handle);
+    }
+
+    /// Submits with a callback that keeps a promise.
+    template <typename Answer, typename Pointer, typename Submit>
+    static std::future<Answer> in_future(Submit submit, Request *request) {
+        auto promise = std::make_shared<std::promise<Answer>>();
+        std::future<Answer> future = promise->get_future();
+        Request asked = submit([promise](modelserve_status status, Pointer answer,
+                                         const std::string &message) {
+            if (answer != nullptr) {
+                promise->set_value(std::move(*answer));
+            } else {
+                promise->set_exception(std::make_exception_ptr(Error(status, message)));
+            }
+        });
+        if (request != nullptr) {
+            *request = std::move(asked);
+        }
+        return future;
+    }
+
     static std::size_t product(std::size_t rows, std::size_t width) {
         if (width != 0 && rows > SIZE_MAX / width) {
             throw std::length_error("modelserve: the answers pass the address space");
@@ -377,6 +678,26 @@ public:
         detail::check(
             modelserve_manager_load(get(), name.c_str(), path.c_str(), options, &handle));
         return Model(handle);
+    }
+
+    /// Loads a model from the bytes of its file and serves it as `name`.
+    Model load_bytes(const std::string &name, const void *bytes, std::size_t size,
+                     const modelserve_load_options *options = nullptr) {
+        modelserve_model handle{0};
+        detail::check(modelserve_manager_load_bytes(get(), name.c_str(),
+                                                    static_cast<const std::uint8_t *>(bytes), size,
+                                                    options, &handle));
+        return Model(handle);
+    }
+
+    /// Loads a new version of `name` from the bytes of a file; answers its number.
+    std::uint64_t reload_bytes(const std::string &name, const void *bytes, std::size_t size,
+                               const modelserve_reload_options *options = nullptr) {
+        std::uint64_t version = 0;
+        detail::check(modelserve_manager_reload_bytes(get(), name.c_str(),
+                                                      static_cast<const std::uint8_t *>(bytes),
+                                                      size, options, &version));
+        return version;
     }
 
     /// Loads a new version of `name` from `path`; answers its number.
@@ -438,6 +759,16 @@ public:
         return version;
     }
 
+    /// Loads another version of `name` from the bytes of a file; answers its number.
+    std::uint64_t load_version_bytes(const std::string &name, const void *bytes, std::size_t size,
+                                     const modelserve_reload_options *options = nullptr) {
+        std::uint64_t version = 0;
+        detail::check(modelserve_manager_load_version_bytes(
+            get(), name.c_str(), static_cast<const std::uint8_t *>(bytes), size, options,
+            &version));
+        return version;
+    }
+
     /// Lets an available version answer the requests that name none.
     void serve(const std::string &name, std::uint64_t version) {
         detail::check(modelserve_manager_serve(get(), name.c_str(), version));
@@ -482,10 +813,7 @@ public:
 
     /// One consistent set of versions over several models, in the order of the names.
     std::vector<Model> pin(const std::vector<std::string> &names) const {
-        std::vector<const char *> texts;
-        for (const std::string &name : names) {
-            texts.push_back(name.c_str());
-        }
+        const std::vector<const char *> texts = detail::pointers(names);
         std::vector<modelserve_model> handles(names.size(), modelserve_model{0});
         std::vector<Model> models(names.size());
         detail::check(modelserve_manager_pin(get(), texts.data(), texts.size(), handles.data()));
@@ -530,6 +858,66 @@ public:
     std::string circuit(const std::string &name, std::uint64_t version = 0) const {
         return detail::text([&, this](char *buf, std::size_t len, std::size_t *needed) {
             return modelserve_manager_circuit(get(), name.c_str(), version, buf, len, needed);
+        });
+    }
+
+    /// What was found on batching a version (0: the serving one), as JSON; `null` without
+    /// batching.
+    std::string batching(const std::string &name, std::uint64_t version = 0) const {
+        return detail::text([&, this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_manager_batching(get(), name.c_str(), version, buf, len, needed);
+        });
+    }
+
+    /// Records a sample of the requests to `name` in a new file at `path`.
+    void record(const std::string &name, const std::string &path,
+                const modelserve_record_options *options = nullptr) {
+        detail::check(modelserve_manager_record(get(), name.c_str(), path.c_str(), options));
+    }
+
+    /// How the recording of `name` stands.
+    modelserve_recording recording(const std::string &name) const {
+        modelserve_recording recording;
+        detail::check(modelserve_manager_recording(get(), name.c_str(), &recording));
+        return recording;
+    }
+
+    /// Ends the recording of `name`; answers how it stood.
+    modelserve_recording stop_recording(const std::string &name) {
+        modelserve_recording recording;
+        detail::check(modelserve_manager_stop_recording(get(), name.c_str(), &recording));
+        return recording;
+    }
+
+    /// Puts the requests recorded in the file at `path` to a version of `name` (0: the serving
+    /// one) and compares the answers with the recorded ones.
+    modelserve_replay_report replay(const std::string &name, const std::string &path,
+                                    const modelserve_replay_options *options = nullptr,
+                                    std::uint64_t version = 0) const {
+        modelserve_replay_report report;
+        detail::check(modelserve_manager_replay(get(), name.c_str(), version, path.c_str(),
+                                                options, &report));
+        return report;
+    }
+
+    /// Events that callbacks were too slow for.
+    std::uint64_t events_dropped() const {
+        std::uint64_t dropped = 0;
+        detail::check(modelserve_manager_events_dropped(get(), &dropped));
+        return dropped;
+    }
+
+    /// How long the manager has existed.
+    std::chrono::nanoseconds uptime() const {
+        std::uint64_t nanoseconds = 0;
+        detail::check(modelserve_manager_uptime(get(), &nanoseconds));
+        return std::chrono::nanoseconds(nanoseconds);
+    }
+
+    /// All counters in the format `format`, one of MODELSERVE_METRICS_*.
+    std::string metrics(std::int32_t format) const {
+        return detail::text([&, this](char *buf, std::size_t len, std::size_t *needed) {
+            return modelserve_manager_metrics_as(get(), format, buf, len, needed);
         });
     }
 
@@ -610,6 +998,16 @@ inline void set_log(OnLog function, std::int32_t level = MODELSERVE_LOG_INFO) {
 /// Ends the log.
 inline void end_log() {
     detail::check(modelserve_log_set(nullptr, nullptr, nullptr, MODELSERVE_LOG_ERROR));
+}
+
+/// How many records the present function of the log was too slow for.
+inline std::uint64_t log_dropped() noexcept { return modelserve_log_dropped(); }
+
+/// A report of a replay as JSON.
+inline std::string to_json(const modelserve_replay_report &report) {
+    return detail::text([&](char *buf, std::size_t len, std::size_t *needed) {
+        return modelserve_replay_report_json(&report, buf, len, needed);
+    });
 }
 
 /// Waits until every record so far was handed over; fails with

@@ -1,5 +1,6 @@
 /*
- * The serving layer: versions side by side, policies by text, receipts, submitted predictions.
+ * The serving layer: versions side by side, policies by text, receipts, submitted predictions,
+ * recording and replay.
  *
  *     cc -std=c99 -D_POSIX_C_SOURCE=200809L -Iinclude examples/c/serving.c -lmodelserve_c -lpthread
  *     ./a.out tests/data/iris_v1/model.onnx tests/data/iris_v2/model.onnx
@@ -9,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static void check(modelserve_status status, const char *what)
 {
@@ -69,7 +71,10 @@ int main(int argc, char **argv)
     modelserve_prediction one;
     modelserve_receipt receipt;
     uint64_t version;
-    char text[4096];
+    modelserve_record_options record;
+    modelserve_recording recording;
+    modelserve_replay_report report;
+    char text[4096], path[64];
     size_t needed;
     int i;
 
@@ -108,6 +113,21 @@ int main(int argc, char **argv)
     pthread_mutex_unlock(&tally.mutex);
     check(modelserve_manager_cache(manager, "iris", text, sizeof text, &needed), "cache");
     printf("cache: %s\n", text);
+
+    /* Every request is recorded for a while, and what was recorded is put to the candidate. */
+    check(modelserve_record_options_init(&record), "record options");
+    record.sample = 1.0;
+    snprintf(path, sizeof path, "/tmp/modelserve-example-%ld.jsonl", (long)getpid());
+    check(modelserve_manager_record(manager, "iris", path, &record), "record");
+    for (i = 0; i < 20; i++) {
+        check(modelserve_predict(iris, row, 4, &one), "predict");
+    }
+    check(modelserve_manager_stop_recording(manager, "iris", &recording), "stop recording");
+    check(modelserve_manager_replay(manager, "iris", version, path, NULL, &report), "replay");
+    printf("recorded %" PRIu64 ", the candidate disagrees on %" PRIu64 " (%s: %s before, %s now)\n",
+           recording.written, report.disagreements, report.worst_entry, report.worst_before,
+           report.worst_now);
+    remove(path);
 
     /* The candidate serves; and one call takes it back. */
     check(modelserve_manager_serve(manager, "iris", version), "serve");

@@ -73,6 +73,10 @@ build serving c tests/ffi/c/serving.c
 build callbacks c tests/ffi/c/callbacks.c
 build refusals c tests/ffi/c/refusals.c
 build serving-cpp c++ tests/ffi/cpp/serving.cpp
+build submitting c tests/ffi/c/submitting.c
+build recording c tests/ffi/c/recording.c
+build operating c tests/ffi/c/operating.c
+build operating-cpp c++ tests/ffi/cpp/operating.cpp
 
 for link in shared static; do
     t "predict: run, $link" "$out/predict-$link" "$v1" "$v2"
@@ -84,6 +88,10 @@ for link in shared static; do
     t "callbacks: fork, $link" "$out/callbacks-$link" "$v1" "$v2" fork
     t "refusals: run, $link" "$out/refusals-$link" "$v1" "$v2"
     t "serving-cpp: run, $link" "$out/serving-cpp-$link" "$v1" "$v2"
+    t "submitting: run, $link" "$out/submitting-$link" "$v1" "$v2"
+    t "recording: run, $link" "$out/recording-$link" "$v1" "$v2"
+    t "operating: run, $link" "$out/operating-$link" "$v1" "$v2"
+    t "operating-cpp: run, $link" "$out/operating-cpp-$link" "$v1" "$v2"
 done
 
 if ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
@@ -102,6 +110,10 @@ if command -v valgrind >/dev/null 2>&1; then
         "$out/callbacks-shared" "$v1" "$v2" fork
     t "refusals: valgrind" $memcheck "$out/refusals-shared" "$v1" "$v2"
     t "serving-cpp: valgrind" $memcheck "$out/serving-cpp-shared" "$v1" "$v2"
+    t "submitting: valgrind" $memcheck "$out/submitting-shared" "$v1" "$v2"
+    t "recording: valgrind" $memcheck "$out/recording-shared" "$v1" "$v2"
+    t "operating: valgrind" $memcheck "$out/operating-shared" "$v1" "$v2"
+    t "operating-cpp: valgrind" $memcheck "$out/operating-cpp-shared" "$v1" "$v2"
 else
     echo "skip  valgrind: not installed"
 fi

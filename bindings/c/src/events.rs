@@ -4,7 +4,7 @@ use crate::callback::{UserData, modelserve_release_callback};
 use crate::guard::guard;
 use crate::handle::{modelserve_manager, with_manager};
 use crate::json::unix_ns;
-use crate::pointer::c_string;
+use crate::pointer::{Out, c_string};
 use crate::status::*;
 use modelserve::{Event, EventKind};
 use std::ffi::{c_char, c_void};
@@ -80,6 +80,23 @@ pub unsafe extern "C" fn modelserve_manager_on_event(
         with_manager(manager, |manager| {
             Ok(manager.on_event(move |event| tell(event, callback, &user_data))?)
         })
+    })
+}
+
+/// How many events were dropped since the manager was made, because a callback was too slow for
+/// them.
+///
+/// Errors: INVALID_HANDLE; NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_events_dropped(
+    manager: modelserve_manager,
+    dropped: *mut u64,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { Out::new(dropped, "dropped") }?;
+        out.write(with_manager(manager, |manager| Ok(manager.events_dropped()))?);
+        Ok(())
     })
 }
 

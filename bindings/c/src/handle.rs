@@ -34,7 +34,7 @@ pub struct modelserve_model {
     pub id: u64,
 }
 
-/// The named outputs of one `modelserve_run`. Freed by `modelserve_outputs_free`. A small value:
+/// The named outputs of one run. Freed by `modelserve_outputs_free`. A small value:
 /// copy it freely.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub struct modelserve_outputs {
     pub id: u64,
 }
 
-/// A prediction that was asked for by `modelserve_predict_submit`. Freed by
+/// A request that was submitted: by `modelserve_predict_submit`,
+/// `modelserve_predict_batch_submit` or `modelserve_run_submit`. Freed by
 /// `modelserve_request_free`. A small value: copy it freely.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

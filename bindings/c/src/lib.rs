@@ -18,14 +18,17 @@
 compile_error!("modelserve-c needs panic = \"unwind\": a panic must end as a status, not the host");
 
 mod callback;
+mod columns;
 mod events;
 mod fork;
+mod gate;
 mod guard;
 mod handle;
 mod json;
 mod library;
 mod log;
 mod manager;
+mod metrics;
 mod model;
 #[allow(dead_code, reason = "constants for readers of the header")]
 mod options;
@@ -33,11 +36,17 @@ mod outputs;
 mod pointer;
 mod policies;
 mod predict;
+mod probe;
+mod record;
+mod replay;
 mod report;
 mod repository;
 mod request;
 #[allow(dead_code, reason = "constants for readers of the header")]
 mod status;
 mod submit;
+mod submit_batch;
+mod submit_run;
 mod tensor;
 mod versions;
+mod worst;

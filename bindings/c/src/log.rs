@@ -1,11 +1,11 @@
 //! The library's log, handed to the host.
 
 use crate::callback::{UserData, modelserve_release_callback};
-use crate::guard::guard;
+use crate::guard::{guard, guard_value};
 use crate::json::unix_ns;
 use crate::pointer::c_string;
 use crate::status::*;
-use modelserve::{LogLevel, LogRecord, LogSink, flush_log, set_log_sink};
+use modelserve::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set_log_sink};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,4 +122,11 @@ pub extern "C" fn modelserve_log_flush(timeout_ns: u64) -> modelserve_status {
             "the log callback has records to take still",
         )),
     })
+}
+
+/// How many records the present callback did not get, because too many waited for it. 0 without
+/// one. Never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn modelserve_log_dropped() -> u64 {
+    guard_value(0, log_dropped)
 }

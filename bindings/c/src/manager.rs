@@ -16,6 +16,7 @@ use crate::status::*;
 use modelserve::{ManagerOptions, MemoryPolicy, ModelManager};
 use parking_lot::Mutex;
 use std::ffi::c_char;
+use std::mem::offset_of;
 
 /// A version that does not fit into the memory budget is refused.
 pub const MODELSERVE_MEMORY_REFUSE: i32 = 0;
@@ -39,11 +40,14 @@ pub struct modelserve_manager_options {
     pub memory_policy: i32,
     /// Always 0.
     pub reserved: i32,
+    /// Most versions, of all models together, with metric series of their own; 0: 1,000.
+    pub max_series: usize,
 }
 
 // SAFETY: integers; the first field is `struct_size`.
 unsafe impl Versioned for modelserve_manager_options {
     const NAME: &'static str = "modelserve_manager_options";
+    const FIRST_SIZE: usize = offset_of!(modelserve_manager_options, max_series);
 }
 
 /// Sets `*options` to the defaults.
@@ -86,6 +90,9 @@ pub unsafe extern "C" fn modelserve_manager_new_with(
             all.threads = c.threads;
             all.keep_versions = c.keep_versions.max(1);
             all.memory_budget = (c.memory_budget != 0).then_some(c.memory_budget);
+            if c.max_series != 0 {
+                all.metrics.max_series = c.max_series;
+            }
             all.memory_policy = match (c.memory_policy, c.reserved) {
                 (MODELSERVE_MEMORY_REFUSE, 0) => MemoryPolicy::Refuse,
                 (MODELSERVE_MEMORY_EVICT, 0) => MemoryPolicy::Evict,
@@ -208,7 +215,8 @@ pub unsafe extern "C" fn modelserve_manager_load_bytes(
 /// version's number.
 ///
 /// Errors: NOT_FOUND for the name; INVALID_MODEL when the signature changed and that is not
-/// allowed; otherwise as `modelserve_model_load`.
+/// allowed, or the gate rejected the version; INVALID_INPUT for golden requests in the options
+/// that do not fit the model, naming the line; otherwise as `modelserve_model_load`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_manager_reload(
     manager: modelserve_manager,
@@ -226,7 +234,9 @@ pub unsafe extern "C" fn modelserve_manager_reload(
             };
             (text(name, "name")?, path, reload_options(options)?, Out::new(version, "version")?)
         };
-        let info = with_manager(manager, |manager| Ok(manager.reload(name, path, &options)?))?;
+        let info = with_manager(manager, |manager| {
+            Ok(manager.reload(name, path, &options.of(manager, name)?)?)
+        })?;
         out.write(info.version);
         Ok(())
     })
@@ -255,7 +265,7 @@ pub unsafe extern "C" fn modelserve_manager_reload_bytes(
             )
         };
         let info = with_manager(manager, |manager| {
-            Ok(manager.reload_bytes(name, bytes.to_vec(), &options)?)
+            Ok(manager.reload_bytes(name, bytes.to_vec(), &options.of(manager, name)?)?)
         })?;
         out.write(info.version);
         Ok(())

@@ -6,7 +6,7 @@ use crate::json;
 use crate::options::{load_options, modelserve_load_options};
 use crate::pointer::{Out, TextOut, path, slice};
 use crate::status::*;
-use modelserve::{Classes, ModelInfo, Signature};
+use modelserve::{Classes, Model, ModelInfo, Signature};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -37,6 +37,14 @@ impl Served {
             Served::Named(model) => Served::Named(model.pin()?),
             Served::Alone(model) => Served::Alone(Arc::clone(model)),
         })
+    }
+
+    /// What this handle asks: its policies and its version.
+    pub(crate) fn shared(&self) -> Arc<dyn Model> {
+        match self {
+            Served::Named(model) => model.model(),
+            Served::Alone(model) => Arc::clone(model),
+        }
     }
 
     fn estimated_ns(&self, rows: usize) -> u64 {
@@ -153,6 +161,73 @@ pub unsafe extern "C" fn modelserve_model_info(
         // SAFETY: the caller's promise (crate documentation).
         let out = unsafe { TextOut::new(buf, len, needed) }?;
         out.write(&json::info(&with_model(model, |model| Ok(model.info()?))?).to_string())
+    })
+}
+
+/// The name that the model is served under; empty for a model without a manager.
+///
+/// Errors: INVALID_HANDLE; BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_model_name(
+    model: modelserve_model,
+    buf: *mut c_char,
+    len: usize,
+    needed: *mut usize,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { TextOut::new(buf, len, needed) }?;
+        with_model(model, |model| match model {
+            Served::Named(model) => out.write(model.name()),
+            Served::Alone(_) => out.write(""),
+        })
+    })
+}
+
+/// Whether the handle keeps answering with one version: 1 for a pinned one and for a model
+/// without a manager, 0 for one that follows its name.
+///
+/// Errors: INVALID_HANDLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_model_is_pinned(
+    model: modelserve_model,
+    pinned: *mut i32,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { Out::new(pinned, "pinned") }?;
+        out.write(with_model(model, |model| {
+            Ok(match model {
+                Served::Named(model) => i32::from(model.is_pinned()),
+                Served::Alone(_) => 1,
+            })
+        })?);
+        Ok(())
+    })
+}
+
+/// The counters of the model, as `modelserve_manager_stats` gives them: of all versions, or of the
+/// pinned one.
+///
+/// Errors: INVALID_HANDLE; UNSUPPORTED for a model without a manager, which keeps none;
+/// BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_model_stats(
+    model: modelserve_model,
+    buf: *mut c_char,
+    len: usize,
+    needed: *mut usize,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let out = unsafe { TextOut::new(buf, len, needed) }?;
+        with_model(model, |model| match model {
+            Served::Named(model) => out.write(&json::stats(&model.stats()?).to_string()),
+            Served::Alone(_) => Err(Failure::new(
+                MODELSERVE_STATUS_UNSUPPORTED,
+                "a model loaded without a manager keeps no statistics",
+            )),
+        })
     })
 }
 

@@ -1,9 +1,10 @@
 //! Option structs: they may grow, so each begins with its size.
 
+use crate::gate::{Reload, gate_options, modelserve_gate_options};
 use crate::guard::guard;
 use crate::pointer::{Out, optional_text, slice, texts};
 use crate::status::*;
-use modelserve::{Classes, Format, Gate, LoadOptions, OutputKind, PlanKind, ReloadOptions, Task};
+use modelserve::{Classes, Format, LoadOptions, OutputKind, PlanKind, ReloadOptions, Task};
 use std::ffi::c_char;
 use std::mem::offset_of;
 use std::ptr;
@@ -106,47 +107,6 @@ pub struct modelserve_reload_options {
     pub gate: *const modelserve_gate_options,
 }
 
-/// What a new version has to show before it serves. Begin with `modelserve_gate_options_init`.
-/// The golden requests beside a version's file are asked in any case.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub struct modelserve_gate_options {
-    /// `sizeof(modelserve_gate_options)`; set by `modelserve_gate_options_init`.
-    pub struct_size: usize,
-    /// How many of the last requests are asked again, of the new version and of the serving one;
-    /// 256 by default.
-    pub replay_last: usize,
-    /// The largest difference of a number from the serving version's, relative to the larger of
-    /// the two. NaN, the default: any.
-    pub max_drift: f64,
-    /// The share of replayed rows, 0 to 1, that may be answered otherwise. NaN, the default: any.
-    pub max_disagreement: f64,
-    /// How many times as long as the serving version's the new version's median time may be. NaN,
-    /// the default: any.
-    pub max_latency_ratio: f64,
-}
-
-/// Sets `*options` to the defaults.
-///
-/// Errors: NULL_ARGUMENT.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn modelserve_gate_options_init(
-    options: *mut modelserve_gate_options,
-) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(modelserve_gate_options {
-            struct_size: size_of::<modelserve_gate_options>(),
-            replay_last: Gate::default().replay_last,
-            max_drift: f64::NAN,
-            max_disagreement: f64::NAN,
-            max_latency_ratio: f64::NAN,
-        });
-        Ok(())
-    })
-}
-
 /// Sets `*options` to the defaults.
 ///
 /// Errors: NULL_ARGUMENT.
@@ -198,11 +158,6 @@ unsafe impl Versioned for modelserve_load_options {
 unsafe impl Versioned for modelserve_reload_options {
     const NAME: &'static str = "modelserve_reload_options";
     const FIRST_SIZE: usize = offset_of!(modelserve_reload_options, gate);
-}
-
-// SAFETY: as above.
-unsafe impl Versioned for modelserve_gate_options {
-    const NAME: &'static str = "modelserve_gate_options";
 }
 
 /// The defaults: everything 0 or NULL but `struct_size`.
@@ -293,12 +248,13 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
 }
 
 /// # Safety
-/// `pointer` is NULL (the defaults) or points to options as their description says.
-pub(crate) unsafe fn reload_options(
+/// `pointer` is NULL (the defaults) or points to options as their description says, which stay
+/// as they are during `'a`.
+pub(crate) unsafe fn reload_options<'a>(
     pointer: *const modelserve_reload_options,
-) -> Outcome<ReloadOptions> {
+) -> Outcome<Reload<'a>> {
     if pointer.is_null() {
-        return Ok(ReloadOptions::default());
+        return Ok(Reload::default());
     }
     // SAFETY: promised by the caller.
     let c = unsafe { read(pointer) }?;
@@ -312,32 +268,16 @@ pub(crate) unsafe fn reload_options(
         // SAFETY: promised by the caller.
         false => Some(unsafe { load_options(c.load) }?),
     };
-    let gate = match c.gate.is_null() {
-        true => None,
-        // SAFETY: promised by the caller.
-        false => Some(unsafe { gate_options(c.gate) }?),
+    let (gate, golden) = match c.gate.is_null() {
+        true => (None, &[][..]),
+        false => {
+            // SAFETY: promised by the caller.
+            let (gate, golden) = unsafe { gate_options(c.gate) }?;
+            (Some(gate), golden)
+        }
     };
     let allow_signature_change = c.allow_signature_change == 1;
-    Ok(ReloadOptions { load, allow_signature_change, gate })
-}
-
-/// # Safety
-/// `pointer` points to options as their description says.
-unsafe fn gate_options(pointer: *const modelserve_gate_options) -> Outcome<Gate> {
-    // SAFETY: promised by the caller.
-    let c = unsafe { read(pointer) }?;
-    let bound = |value: f64, name: &str| match value {
-        v if v.is_nan() => Ok(None),
-        v if v < 0.0 => Err(Failure::argument(format!("'{name}' is {v}, expected 0 or more"))),
-        v => Ok(Some(v)),
-    };
-    Ok(Gate {
-        replay_last: c.replay_last,
-        max_drift: bound(c.max_drift, "max_drift")?,
-        max_disagreement: bound(c.max_disagreement, "max_disagreement")?,
-        max_latency_ratio: bound(c.max_latency_ratio, "max_latency_ratio")?,
-        ..Gate::default()
-    })
+    Ok(Reload { options: ReloadOptions { load, allow_signature_change, gate }, golden })
 }
 
 const OUTPUT_KINDS: [OutputKind; 4] =
@@ -399,7 +339,7 @@ mod tests {
         // What lies behind the older struct is not looked at.
         options.gate = ptr::without_provenance(1);
         // SAFETY: a value of at least the size it says.
-        let read = unsafe { reload_options(&raw const options) }.unwrap();
+        let read = unsafe { reload_options(&raw const options) }.unwrap().options;
         assert!(read.allow_signature_change && read.gate.is_none());
         options.struct_size -= 1;
         // SAFETY: refused by its size.

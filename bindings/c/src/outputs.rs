@@ -4,12 +4,12 @@ use crate::guard::guard;
 use crate::handle::{self, Named, Object, modelserve_model, modelserve_outputs};
 use crate::handle::{with_model, with_outputs};
 use crate::json;
-use crate::pointer::{Out, TextOut, buffer, fill, slice, texts};
+use crate::pointer::{Out, TextOut, buffer, fill, texts};
 use crate::request::{
     complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
 };
 use crate::status::*;
-use crate::tensor::{self, MODELSERVE_DTYPE_NONE, dtype_number, modelserve_tensor};
+use crate::tensor::{MODELSERVE_DTYPE_NONE, dtype_number, modelserve_tensor, tensors};
 use modelserve::Request;
 use modelserve::tensor::{Data, Tensor, Value};
 use std::ffi::{c_char, c_void};
@@ -20,9 +20,9 @@ use std::ptr;
 /// `n_outputs` names in `outputs`, in that order, or all in the model's order where `n_outputs`
 /// is 0. `*result` is to be freed with `modelserve_outputs_free`.
 ///
-/// Errors: INVALID_HANDLE; INVALID_INPUT for dtypes, shapes and missing inputs; NOT_FOUND for
-/// names the model has not, and after an unload; INVALID_ARGUMENT for strides and dtypes that
-/// make no sense; LIMIT_EXCEEDED.
+/// Errors: INVALID_HANDLE; INVALID_INPUT for dtypes, shapes, missing inputs, and names the model
+/// has not; NOT_FOUND after an unload; INVALID_ARGUMENT for strides and dtypes that make no sense;
+/// LIMIT_EXCEEDED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_run(
     model: modelserve_model,
@@ -70,22 +70,14 @@ unsafe fn run(
     receipt: *mut modelserve_receipt,
 ) -> Outcome {
     // SAFETY: promised by the caller.
-    let (inputs, outputs, mut ctx, out, receipt) = unsafe {
+    let (mut ctx, out, receipt, request) = unsafe {
         (
-            slice(inputs, n_inputs, "inputs")?,
-            texts(outputs, n_outputs, "outputs")?,
             context(options)?,
             Out::new(result, "result")?,
             Out::optional(receipt, "receipt")?,
+            run_request(inputs, n_inputs, outputs, n_outputs)?,
         )
     };
-    let inputs: Outcome<Named> = inputs
-        .iter()
-        // SAFETY: promised by the caller.
-        .map(|input| unsafe { tensor::read(input) }.map(|(name, t)| (name, t.into())))
-        .collect();
-    let outputs = outputs.into_iter().map(str::to_string).collect();
-    let request = Request::Run { inputs: inputs?, outputs };
     let named = with_model(model, |model| {
         let named = model.call(&request, &mut ctx)?.into_tensors()?;
         complete(&mut ctx.receipt, model);
@@ -96,6 +88,23 @@ unsafe fn run(
         receipt.write(describe_receipt(&ctx.receipt));
     }
     Ok(())
+}
+
+/// The request for a run, the tensors copied.
+///
+/// # Safety
+/// Every pointer is as `modelserve_run` says.
+pub(crate) unsafe fn run_request(
+    inputs: *const modelserve_tensor,
+    n_inputs: usize,
+    outputs: *const *const c_char,
+    n_outputs: usize,
+) -> Outcome<Request<'static>> {
+    // SAFETY: promised by the caller.
+    let (inputs, outputs) =
+        unsafe { (tensors(inputs, n_inputs, "inputs")?, texts(outputs, n_outputs, "outputs")?) };
+    let inputs = inputs.into_iter().map(|(name, tensor)| (name, tensor.into())).collect();
+    Ok(Request::Run { inputs, outputs: outputs.into_iter().map(str::to_string).collect() })
 }
 
 /// Frees the outputs of a run. A handle of id 0 is fine.

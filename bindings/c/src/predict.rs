@@ -291,7 +291,7 @@ pub unsafe extern "C" fn modelserve_predict_batch_with(
 ///
 /// # Safety
 /// Every offset of the rows holds a number during `'a`.
-unsafe fn gathered<'a>(
+pub(crate) unsafe fn gathered<'a>(
     rows: *const f32,
     n_rows: usize,
     width: usize,
@@ -398,7 +398,7 @@ pub(crate) fn describe(prediction: &Prediction) -> Outcome<modelserve_prediction
 }
 
 /// Checks that everything fits, then writes all of it.
-fn write_batch(
+pub(crate) fn write_batch(
     predictions: &Predictions,
     labels: &mut [MaybeUninit<i64>],
     scores: &mut [MaybeUninit<f64>],

@@ -9,7 +9,7 @@ use crate::request::{
     complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
 };
 use crate::status::*;
-use modelserve::{CancelToken, Done, Features, Request};
+use modelserve::{CancelToken, Ctx, Done, Features, Reply, Request};
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
@@ -54,46 +54,60 @@ pub unsafe extern "C" fn modelserve_predict_submit(
 ) -> modelserve_status {
     guard(|| {
         // SAFETY: the caller's promise (crate documentation).
-        let (row, mut ctx, out) = unsafe {
+        let (row, ctx, out) = unsafe {
             (slice(row, width, "row")?, context(options)?, Out::optional(request, "request")?)
         };
         let callback = callback.ok_or_else(|| Failure::null("callback"))?;
-        let served = with_model(model, |model| Ok(model.clone()))?;
         let features = Features::F32 { data: row, rows: 1, width };
         let row = Request::Row(features).into_owned()?;
-        if let Some(out) = out {
-            let token = CancelToken::default();
-            let id = handle::insert(Object::Request(token.clone()))?;
-            ctx.cancel = Some(token);
-            out.write(modelserve_request { id });
-        }
-        // Nothing fails from here on but by way of the callback.
-        let caller = Caller { callback, user_data: UserData::new(user_data, None) };
-        if let Err(refused) = served.check_target(&ctx.target) {
-            caller.tell(Err(refused));
-            return Ok(());
-        }
-        let asked = served.clone();
-        let done = Done::new(move |reply, mut ctx| {
-            let told = contained(|| {
-                let prediction = reply?.into_row()?;
-                complete(&mut ctx.receipt, &asked);
-                Ok((describe(&prediction)?, describe_receipt(&ctx.receipt)))
-            });
-            // The lease on the model ends before the caller hears of the answer.
-            drop(asked);
-            caller.tell(told);
-        });
-        // A panic on the way drops `done`, which tells the caller: no status on top of that.
-        let _ = contained(|| {
-            served.submit(row, ctx, done);
-            Ok(())
-        });
-        Ok(())
+        let user_data = UserData::new(user_data, None);
+        let read = |reply: Reply| describe(&reply.into_row()?);
+        submit(model, row, ctx, out, read, move |told| tell(callback, &user_data, told))
     })
 }
 
-struct Caller {
+/// Hands a request to a model. Where this succeeds `tell` is called exactly once, with what `read`
+/// makes of the reply, and else never. The request's number is written to `out` before that.
+pub(crate) fn submit<T: 'static>(
+    model: modelserve_model,
+    request: Request<'static>,
+    mut ctx: Ctx,
+    out: Option<Out<modelserve_request>>,
+    read: impl FnOnce(Reply) -> Outcome<T> + Send + 'static,
+    tell: impl FnOnce(Outcome<(T, modelserve_receipt)>) + Send + 'static,
+) -> Outcome {
+    let served = with_model(model, |model| Ok(model.clone()))?;
+    if let Some(out) = out {
+        let token = CancelToken::default();
+        let id = handle::insert(Object::Request(token.clone()))?;
+        ctx.cancel = Some(token);
+        out.write(modelserve_request { id });
+    }
+    // Nothing fails from here on but by way of the callback.
+    if let Err(refused) = served.check_target(&ctx.target) {
+        tell(Err(refused));
+        return Ok(());
+    }
+    let asked = served.clone();
+    let done = Done::new(move |reply, mut ctx| {
+        let told = contained(|| {
+            let answer = read(reply?)?;
+            complete(&mut ctx.receipt, &asked);
+            Ok((answer, describe_receipt(&ctx.receipt)))
+        });
+        // The lease on the model ends before the caller hears of the answer.
+        drop(asked);
+        tell(told);
+    });
+    // A panic on the way drops `done`, which tells the caller: no status on top of that.
+    let _ = contained(|| {
+        served.submit(request, ctx, done);
+        Ok(())
+    });
+    Ok(())
+}
+
+fn tell(
     callback: unsafe extern "C" fn(
         *mut c_void,
         modelserve_status,
@@ -101,42 +115,26 @@ struct Caller {
         *const modelserve_receipt,
         *const c_char,
     ),
-    user_data: UserData,
-}
-
-impl Caller {
-    fn tell(self, told: Outcome<(modelserve_prediction, modelserve_receipt)>) {
-        let user_data = self.user_data.pointer();
-        match told {
-            // SAFETY: the caller's function with the caller's data, and pointers to values that
-            // outlive the call.
-            Ok((prediction, receipt)) => unsafe {
-                (self.callback)(
-                    user_data,
-                    MODELSERVE_STATUS_OK,
-                    &raw const prediction,
-                    &raw const receipt,
-                    ptr::null(),
-                );
-            },
-            Err(failure) => {
-                let error = c_string(&failure.message);
-                // SAFETY: as above.
-                unsafe {
-                    (self.callback)(
-                        user_data,
-                        failure.status,
-                        ptr::null(),
-                        ptr::null(),
-                        error.as_ptr(),
-                    );
-                }
-            }
+    user_data: &UserData,
+    told: Outcome<(modelserve_prediction, modelserve_receipt)>,
+) {
+    let data = user_data.pointer();
+    match told {
+        // SAFETY: the caller's function with the caller's data, and pointers to values that
+        // outlive the call.
+        Ok((prediction, receipt)) => unsafe {
+            let (prediction, receipt) = (&raw const prediction, &raw const receipt);
+            callback(data, MODELSERVE_STATUS_OK, prediction, receipt, ptr::null());
+        },
+        Err(failure) => {
+            let error = c_string(&failure.message);
+            // SAFETY: as above.
+            unsafe { callback(data, failure.status, ptr::null(), ptr::null(), error.as_ptr()) }
         }
     }
 }
 
-/// Asks for a submitted prediction to end. One that still waits is answered CANCELLED, a running
+/// Asks for a submitted request to end. One that still waits is answered CANCELLED, a running
 /// one ends at its next step, one that was answered already stays as it is. The callback is
 /// called in any case.
 ///
@@ -151,7 +149,7 @@ pub extern "C" fn modelserve_request_cancel(request: modelserve_request) -> mode
     })
 }
 
-/// Frees the handle of a submitted prediction, which goes on. A handle of id 0 is fine.
+/// Frees the handle of a submitted request, which goes on. A handle of id 0 is fine.
 ///
 /// Errors: INVALID_HANDLE (a second free, too).
 #[unsafe(no_mangle)]
@@ -163,7 +161,7 @@ pub extern "C" fn modelserve_request_free(request: modelserve_request) -> models
 mod tests {
     use super::*;
     use crate::handle::{Served, free_model};
-    use modelserve::{Ctx, Model, ModelInfo, Reply, Signature};
+    use modelserve::{Model, ModelInfo, Signature};
     use std::sync::Arc;
 
     /// A model that panics when a request is submitted.

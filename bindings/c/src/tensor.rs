@@ -80,11 +80,26 @@ pub(crate) fn dtype_number(dtype: ElementType) -> i32 {
     }
 }
 
+/// Named tensors of the caller, copied.
+///
+/// # Safety
+/// `pointer` is NULL or points to `len` tensors, each as its description says.
+pub(crate) unsafe fn tensors(
+    pointer: *const modelserve_tensor,
+    len: usize,
+    name: &str,
+) -> Outcome<Vec<(String, Tensor)>> {
+    // SAFETY: promised by the caller.
+    let all = unsafe { slice(pointer, len, name) }?;
+    // SAFETY: promised by the caller.
+    all.iter().map(|c| unsafe { read(c) }).collect()
+}
+
 /// A name and the tensor of the caller, copied.
 ///
 /// # Safety
 /// Every pointer of `c` is as its description says.
-pub(crate) unsafe fn read(c: &modelserve_tensor) -> Outcome<(String, Tensor)> {
+unsafe fn read(c: &modelserve_tensor) -> Outcome<(String, Tensor)> {
     // SAFETY: promised by the caller.
     let (name, dims) = unsafe { (text(c.name, "name")?, slice(c.dims, c.rank, "dims")?) };
     if c.reserved != 0 {

@@ -6,9 +6,10 @@ use crate::handle::{
 };
 use crate::json::{nanoseconds, unix_ns};
 use crate::options::{modelserve_reload_options, reload_options};
-use crate::pointer::{Out, buffer, fill, path, text, texts};
+use crate::pointer::{Out, buffer, fill, path, slice, text, texts};
 use crate::report::report;
 use crate::status::*;
+use crate::worst;
 use modelserve::{GateReport, VersionStatus};
 use serde_json::{Value as Json, json};
 use std::ffi::c_char;
@@ -37,8 +38,39 @@ pub unsafe extern "C" fn modelserve_manager_load_version(
                 Out::new(version, "version")?,
             )
         };
-        let info =
-            with_manager(manager, |manager| Ok(manager.load_version(name, path, &options)?))?;
+        let info = with_manager(manager, |manager| {
+            Ok(manager.load_version(name, path, &options.of(manager, name)?)?)
+        })?;
+        out.write(info.version);
+        Ok(())
+    })
+}
+
+/// Loads another version of `name` from the `len` bytes of a model file, which are copied.
+///
+/// Otherwise as `modelserve_manager_load_version`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_load_version_bytes(
+    manager: modelserve_manager,
+    name: *const c_char,
+    bytes: *const u8,
+    len: usize,
+    options: *const modelserve_reload_options,
+    version: *mut u64,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let (name, bytes, options, out) = unsafe {
+            (
+                text(name, "name")?,
+                slice(bytes, len, "bytes")?,
+                reload_options(options)?,
+                Out::new(version, "version")?,
+            )
+        };
+        let info = with_manager(manager, |manager| {
+            Ok(manager.load_version(name, bytes.to_vec(), &options.of(manager, name)?)?)
+        })?;
         out.write(info.version);
         Ok(())
     })
@@ -189,7 +221,9 @@ pub unsafe extern "C" fn modelserve_manager_labels(
 /// What the last gate of `name` found, let in or not, as a JSON object: `accepted`, `version`,
 /// `serving`, `golden`, `golden_failed`, `replayed`, `failed`, `rows`, `disagreed`, `max_drift`,
 /// `p50_serving_ns`, `p50_candidate_ns`, `latency_ratio`, `reasons` (what speaks against the
-/// version), and `text`, the same to read. `null` where nothing was tried yet.
+/// version), `worst` (the replayed row on which the two versions differ most: its number `row` in
+/// the `request`, and what `serving` and `candidate` answered; null where nothing differs), and
+/// `text`, the same to read. `null` where nothing was tried yet.
 ///
 /// Errors: NOT_FOUND; BUFFER_TOO_SMALL.
 #[unsafe(no_mangle)]
@@ -224,6 +258,7 @@ fn gate_json(report: &GateReport) -> Json {
         "p50_candidate_ns": nanoseconds(report.p50_candidate),
         "latency_ratio": report.latency_ratio(),
         "reasons": report.reasons,
+        "worst": report.worst.as_ref().map(worst::json),
         "text": report.to_string(),
     })
 }

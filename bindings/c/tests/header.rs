@@ -6,24 +6,32 @@
 use std::path::Path;
 
 /// The sources in the order in which a reader of the header meets them.
-const SOURCES: [&str; 17] = [
+const SOURCES: &[&str] = &[
     "library",
     "status",
     "handle",
     "callback",
     "options",
+    "gate",
     "request",
     "manager",
     "versions",
     "policies",
+    "probe",
     "events",
     "log",
+    "metrics",
     "repository",
+    "record",
+    "replay",
     "model",
     "predict",
+    "columns",
     "submit",
+    "submit_batch",
     "tensor",
     "outputs",
+    "submit_run",
 ];
 
 #[test]

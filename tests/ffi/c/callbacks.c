@@ -2,39 +2,11 @@
  * What the library calls: submitted predictions, events, the log. With a third argument `fork`
  * forked children alone: what the parent's threads own is lost in them, no leaks can be told.
  */
-#include "serving.h"
+#include "waiting.h"
 
-#include <pthread.h>
 #include <sys/types.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-
-/* Waits until *count is at least `least`. */
-static void wait_for(const int *count, int least)
-{
-    struct timespec until;
-    int code = 0;
-    CHECK(clock_gettime(CLOCK_REALTIME, &until) == 0);
-    until.tv_sec += HANG_SECONDS;
-    CHECK(pthread_mutex_lock(&mutex) == 0);
-    while (*count < least && code == 0) {
-        code = pthread_cond_timedwait(&changed, &mutex, &until);
-    }
-    CHECK(*count >= least);
-    CHECK(pthread_mutex_unlock(&mutex) == 0);
-}
-
-static void add(int *count)
-{
-    CHECK(pthread_mutex_lock(&mutex) == 0);
-    ++*count;
-    CHECK(pthread_cond_broadcast(&changed) == 0);
-    CHECK(pthread_mutex_unlock(&mutex) == 0);
-}
 
 static void released(void *count)
 {
