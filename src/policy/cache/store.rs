@@ -70,7 +70,10 @@ pub(super) struct Entry {
 
 /// Receipt and latency are those of whom it is given to, and not kept.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all entries are rows: a box would cost every hit")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all entries are rows: a box would cost every hit"
+)]
 pub(super) enum Kept {
     Row(Prediction),
     Whole(Reply),
