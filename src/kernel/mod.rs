@@ -18,6 +18,7 @@ mod expand;
 mod feature;
 mod gather;
 mod generate;
+pub(crate) mod heap;
 mod linear;
 mod matmul;
 mod normalization;

@@ -5,6 +5,8 @@ use super::policies::Parts;
 use super::slot::{Origin, Slot};
 use super::stats::Counts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor;
+use crate::kernel::heap;
 use crate::model::{
     Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
     Signature, contain,
@@ -13,7 +15,7 @@ use crate::policy::batch::{Batch, BatchOptions};
 use crate::process;
 use crate::tensor::Tensor;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,31 @@ pub(super) struct Core {
     /// Where submitted requests take turns while no batching is configured, and the process
     /// generation it was made in.
     lane: Mutex<Option<(u64, Arc<dyn Model>)>>,
+    /// Dropped after all that takes memory.
+    _returned: Returned,
+}
+
+/// The memory of a version, which the system gets back when the version is gone.
+struct Returned {
+    bytes: u64,
+}
+
+impl Returned {
+    /// Below this the heap is not looked through.
+    const WORTH_IT: u64 = 4 << 20;
+}
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        static DUE: AtomicBool = AtomicBool::new(false);
+        // Looking through the heap takes time that the last request of a version must not wait for.
+        if self.bytes >= Self::WORTH_IT && !DUE.swap(true, Relaxed) {
+            executor::spawn(|| {
+                DUE.store(false, Relaxed);
+                heap::trim();
+            });
+        }
+    }
 }
 
 impl Drop for Core {
@@ -46,8 +73,9 @@ impl Drop for Core {
 /// makes another `Version` over the same [`Core`].
 #[derive(Clone)]
 pub struct Version {
-    pub(super) core: Arc<Core>,
+    /// Dropped first: policies hold the model, too.
     pub(super) parts: Parts,
+    pub(super) core: Arc<Core>,
 }
 
 impl Version {
@@ -61,7 +89,9 @@ impl Version {
         let mut info = model.info();
         info.name = Some(slot.name.to_string());
         info.version = number;
+        let held = model.memory();
         let core = Core {
+            _returned: Returned { bytes: held.weights.saturating_add(held.packed) },
             model,
             info,
             name: slot.name.clone(),
