@@ -13,6 +13,7 @@ mod interpret;
 mod load;
 mod mismatch;
 mod options;
+mod outputs;
 mod request;
 mod signature;
 mod turn;
