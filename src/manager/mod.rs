@@ -35,6 +35,7 @@ pub use repository::{RefreshReport, RepositoryModel, RepositoryRules};
 pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 
+use crate::config::HttpConfig;
 use crate::error::{Error, Result, ensure, err};
 use crate::limits::MAX_MODELS;
 use crate::metrics::{Metrics, MetricsOptions, TextFormat};
@@ -52,7 +53,7 @@ use repository::Served;
 use slot::Slot;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How a manager is set up.
@@ -108,6 +109,8 @@ struct Registry {
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
     repository: Mutex<Option<Served>>,
+    /// What the configuration file said of HTTP.
+    http: OnceLock<HttpConfig>,
     started: Instant,
 }
 
@@ -182,6 +185,7 @@ impl ModelManager {
                 memory: Arc::new(memory),
                 metrics: Arc::new(metrics),
                 repository: Mutex::default(),
+                http: OnceLock::new(),
                 started: Instant::now(),
             }),
         }

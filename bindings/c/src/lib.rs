@@ -22,6 +22,7 @@ mod events;
 mod fork;
 mod guard;
 mod handle;
+mod http;
 mod json;
 mod library;
 mod log;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 /// The sources in the order in which a reader of the header meets them.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "library",
     "status",
     "handle",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 17] = [
     "submit",
     "tensor",
     "outputs",
+    "http",
 ];
 
 #[test]

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod gate;
 mod gil;
+mod http;
 mod info;
 mod input;
 mod logs;
