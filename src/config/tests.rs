@@ -436,7 +436,7 @@ fn no_bytes_cause_a_panic() {
 
 #[test]
 fn the_http_section_is_read_and_checked() {
-    let config: Config = "[http]\nmanagement = true\nmax_body = \"1MiB\"".parse().unwrap();
+    let config: Config = "[http]\nmanagement = true\nmax_body_bytes = \"1MiB\"".parse().unwrap();
     assert!(config.http.management && !config.http.cors);
     assert_eq!(config.http.max_body_bytes, Some(1 << 20));
     for (text, says) in [

@@ -433,7 +433,7 @@ impl ModelManager {
     /// Answers one HTTP request as bytes, without a network: the reference server, TensorFlow
     /// Serving's REST interface, the Open Inference Protocol and metrics. Answers the status, the
     /// headers and the body.
-    #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(&[])))]
+    #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(b"".as_slice())))]
     fn http_handle<'py>(
         &self,
         py: Python<'py>,
@@ -450,7 +450,7 @@ impl ModelManager {
 
     /// As `http_handle`, to be awaited: reading the request and running the model happen on other
     /// threads.
-    #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(&[])))]
+    #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(b"".as_slice())))]
     fn http_handle_async<'py>(
         &self,
         py: Python<'py>,

@@ -42,7 +42,11 @@ pub(super) enum What {
 
 impl Path {
     pub(super) fn of(path: &str) -> Option<Path> {
-        let parts: Vec<&str> = path.strip_prefix("/v2")?.split('/').skip(1).take(8).collect();
+        let rest = path.strip_prefix("/v2")?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return None;
+        }
+        let parts: Vec<&str> = rest.split('/').skip(1).take(8).collect();
         let name = |name: &str| (!name.is_empty()).then(|| decoded(name).into_owned());
         Some(match parts.as_slice() {
             [] => Path::Server,
