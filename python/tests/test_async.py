@@ -168,7 +168,9 @@ def test_several_loops_get_their_own_answers(manager: ms.ModelManager, iris: Cas
     run(work())
 
 
-@pytest.mark.parametrize("ending", ["loop closed", "exit", "daemon thread"])
+@pytest.mark.parametrize(
+    "ending", ["loop closed", "exit", "daemon thread", "daemon thread that blocks"]
+)
 def test_processes_end_with_requests_under_way(iris: Case, ending: str) -> None:
     program = f"""
         import asyncio, logging, sys, threading
@@ -188,8 +190,14 @@ def test_processes_end_with_requests_under_way(iris: Case, ending: str) -> None:
         def forever():
             while True:
                 asyncio.run(work())
+        def blocking():
+            while True:
+                model.predict_batch(rows)
         if {ending!r} == "daemon thread":
             threading.Thread(target=forever, daemon=True).start()
+        if {ending!r} == "daemon thread that blocks":
+            for _ in range(4):
+                threading.Thread(target=blocking, daemon=True).start()
         asyncio.run(work())
     """
     ended = subprocess.run(

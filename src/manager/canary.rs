@@ -66,7 +66,7 @@ pub(super) fn route(
         there?;
     }
     if let Some(router) = earlier
-        && state.generation == process::generation()
+        && state.top_generation == process::generation()
     {
         return Ok((router.clone(), promoter.cloned()));
     }

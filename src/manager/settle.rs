@@ -70,7 +70,7 @@ impl Slot {
         let made = made.and_then(|()| live.clone().with_top(self, References::Known));
         let live = made.unwrap_or_else(|e| {
             self.warn_unsettled(&e);
-            live
+            Live { router: None, promoter: None, ..live }
         });
         self.cell.update(|state| {
             let top_generation = process::generation();
@@ -81,7 +81,10 @@ impl Slot {
     /// Makes the policies of the versions anew; a version whose policies cannot be made goes on
     /// without. The caller holds the lock.
     fn settle_versions(&self) {
-        let live = Live::below(self.cell.with(|state| state.live.policies.clone()));
+        let parents = self.cell.with(|state| state.live.clone());
+        // What a route has decided is copied when the policies above are made.
+        let (router, promoter) = (parents.router, parents.promoter);
+        let live = Live { router, promoter, ..Live::below(parents.policies) };
         let versions = self.cell.with(|state| state.versions.clone());
         let own = |version: &Arc<Version>| {
             live.around(&version.core, self).unwrap_or_else(|e| {

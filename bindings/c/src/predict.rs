@@ -350,14 +350,15 @@ fn index(position: Option<usize>) -> i64 {
 }
 
 pub(crate) fn describe(prediction: &Prediction) -> Outcome<modelserve_prediction> {
+    let scores = prediction.scores.as_deref();
     let mut c = modelserve_prediction {
         answer: MODELSERVE_ANSWER_INT,
-        scores_kind: scores_kind(prediction.scores.is_some(), prediction.scores_kind),
+        scores_kind: scores_kind(scores.is_some(), prediction.scores_kind),
         label: 0,
         class_index: -1,
         value: f64::NAN,
         probability: prediction.probability.unwrap_or(f64::NAN),
-        n_scores: prediction.scores.as_ref().map_or(0, |scores| scores.len()),
+        n_scores: scores.unwrap_or_default().len(),
         model_version: prediction.model_version,
         latency_ns: nanoseconds(prediction.latency),
         label_text: [0; MODELSERVE_LABEL_TEXT_SIZE],

@@ -100,15 +100,24 @@ impl Submission {
 
 #[pymethods]
 impl Submission {
-    /// Submits, and answers the loop's future; None when the model has to be loaded first.
-    fn submit(&self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    /// Submits, for the answer to be set on a future of the loop; False when the model has to be
+    /// loaded first.
+    ///
+    /// Runs no Python code, nor does what answers: a daemon thread that is in the middle of some
+    /// when the interpreter ends is unwound by Python before 3.14, which the frames of Rust below
+    /// it would not survive.
+    fn submit(
+        &self,
+        py: Python<'_>,
+        event_loop: &Bound<'_, PyAny>,
+        future: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         if !self.model.is_ready() {
-            return Ok(None);
+            return Ok(false);
         }
         let mut ctx = context(py, self.asked.as_ref().map(|a| a.bind(py)))?.unwrap_or_default();
         self.model.check_target(py, &ctx)?;
         let request = self.request(py)?;
-        let future = event_loop.call_method0("create_future")?;
         ctx.cancel = Some(self.cancel.clone());
         let courier = courier(py)?;
         let (event_loop, waiting) = (event_loop.clone().unbind(), future.clone().unbind());
@@ -118,7 +127,7 @@ impl Submission {
             let _ = courier.send(outcome.answered(event_loop, waiting));
         });
         self.model.submit(request, ctx, done);
-        Ok(Some(future.unbind()))
+        Ok(true)
     }
 
     /// Loads the model if that is needed; blocks.
@@ -132,26 +141,27 @@ impl Submission {
     }
 }
 
-/// Answers to set on the futures of one loop, called by that loop.
+/// A future, and what to set on it: a value, or what to raise.
+type Answer<'py> = (Bound<'py, PyAny>, Option<Py<PyAny>>, Option<PyErr>);
+
+/// Answers to set on the futures of one loop, by `modelserve.aio.deliver` in that loop.
 #[pyclass(frozen, module = "modelserve")]
 struct Delivery(Mutex<Vec<Answered>>);
 
 #[pymethods]
 impl Delivery {
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+    /// Takes the answers: each a future, a value or None, and None or what to raise.
+    fn take<'py>(&self, py: Python<'py>) -> Vec<Answer<'py>> {
         let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for answered in all {
-            let future = answered.future.into_bound(py);
-            // Cancelled meanwhile.
-            if future.call_method0("done")?.is_truthy()? {
-                continue;
-            }
-            match answered.outcome.out(py) {
-                Ok(reply) => future.call_method1("set_result", (reply,))?,
-                Err(raised) => future.call_method1("set_exception", (raised,))?,
-            };
-        }
-        Ok(())
+        all.into_iter()
+            .map(|answered| {
+                let future = answered.future.into_bound(py);
+                match answered.outcome.out(py) {
+                    Ok(reply) => (future, Some(reply), None),
+                    Err(raised) => (future, None, Some(raised)),
+                }
+            })
+            .collect()
     }
 }
 
@@ -199,7 +209,8 @@ pub(crate) fn courier(py: Python<'_>) -> PyResult<Sender<Answered>> {
 
 fn carry(answers: &Receiver<Answered>) {
     while let Ok(first) = answers.recv() {
-        attach(|py| {
+        let _ = attach(|py| -> PyResult<()> {
+            let deliver = py.import("modelserve.aio")?.getattr("deliver")?;
             // What came while this thread waited for the interpreter goes along.
             let mut deliveries: Vec<(Py<PyAny>, Vec<Answered>)> = Vec::new();
             for answered in std::iter::once(first).chain(answers.try_iter()) {
@@ -211,8 +222,9 @@ fn carry(answers: &Receiver<Answered>) {
             for (event_loop, all) in deliveries {
                 let delivery = Delivery(Mutex::new(all));
                 // A loop that is closed has nobody who waits.
-                let _ = event_loop.call_method1(py, "call_soon_threadsafe", (delivery,));
+                let _ = event_loop.call_method1(py, "call_soon_threadsafe", (&deliver, delivery));
             }
+            Ok(())
         });
     }
 }

@@ -1,7 +1,7 @@
 //! What happens to models: an iterator, and callbacks.
 
 use crate::asked::seconds;
-use crate::attach::attach;
+use crate::attach::{attach, come_back};
 use crate::reports::made;
 use modelserve::{Event, EventKind};
 use pyo3::prelude::*;
@@ -23,7 +23,11 @@ impl Events {
     }
 
     fn receive(&self, py: Python<'_>, timeout: Duration) -> Result<Event, RecvTimeoutError> {
-        py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(timeout))
+        py.detach(|| {
+            let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(timeout);
+            (next, come_back())
+        })
+        .0
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one way from Python into the crate.
 
+use crate::attach::come_back;
 use crate::error::OrRaise;
 use modelserve::{Error, ErrorKind, Result};
 use pyo3::prelude::*;
@@ -32,7 +33,10 @@ pub(crate) fn enter<T: Send>(
     let guarded =
         || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic.as_ref())));
     let long = estimated_ns > DETACH_ABOVE_NS.load(Relaxed);
-    let result = if long { py.detach(guarded) } else { guarded() };
+    let result = match long {
+        true => py.detach(|| (guarded(), come_back())).0,
+        false => guarded(),
+    };
     result.or_raise(py)
 }
 

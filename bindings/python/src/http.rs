@@ -39,9 +39,13 @@ pub(crate) fn http_coroutine<'py>(
 
 #[pymethods]
 impl HttpSubmission {
-    /// Submits, and answers the loop's future.
-    fn submit(&self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-        let future = event_loop.call_method0("create_future")?;
+    /// Submits, for the answer to be set on a future of the loop.
+    fn submit(
+        &self,
+        py: Python<'_>,
+        event_loop: &Bound<'_, PyAny>,
+        future: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         let way = courier(py)?;
         let (event_loop, waiting) = (event_loop.clone().unbind(), future.clone().unbind());
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -50,7 +54,7 @@ impl HttpSubmission {
             // Without a courier there is no interpreter any more, and nobody who waits.
             let _ = way.send(Outcome::Http(response).answered(event_loop, waiting));
         });
-        Ok(Some(future.unbind()))
+        Ok(true)
     }
 
     /// There is nothing to prepare: loading happens on the library's threads.
