@@ -178,6 +178,11 @@ fn bad_input_is_400_so_that_no_proxy_tries_it_again() {
         ("/predict", r#"{"features": []}"#, "model 'iris_v1': input 'X'"),
         ("/predict", r#"{"features": [1, 2, 3, 4], "request_id": 5}"#, "'request_id' has to be"),
         ("/predict/batch", r#"{"instances": []}"#, "'instances' is empty"),
+        (
+            "/predict/batch",
+            r#"{"instances": [[1], [true]]}"#,
+            "'instances[1][0]' has to be a number, got true",
+        ),
         ("/predict/batch", r#"{"instances": [1]}"#, "'instances' has to be a list of lists"),
         (
             "/predict/batch",

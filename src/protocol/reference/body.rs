@@ -88,7 +88,7 @@ fn rows<T: JsonElement>(
         return Err(expected());
     }
     if !batch {
-        return numbers(reader, name, body);
+        return numbers(reader, name, None, body);
     }
     let (mut count, mut width) = (0usize, None);
     let mut next = reader.array()?;
@@ -98,7 +98,7 @@ fn rows<T: JsonElement>(
         }
         check_rows(count + 1, reader.limits.rows)?;
         let before = body.values.len();
-        numbers(reader, &format!("{name}[{count}]"), body)?;
+        numbers(reader, name, Some(count), body)?;
         let got = body.values.len() - before;
         let wide = *width.get_or_insert(got);
         if got != wide {
@@ -116,13 +116,20 @@ fn rows<T: JsonElement>(
     Ok(())
 }
 
-fn numbers<T: JsonElement>(reader: &mut Reader<'_>, name: &str, body: &mut Body<T>) -> Outcome<()> {
+/// Appends a list of numbers: row `row` of `name`, or all of it.
+fn numbers<T: JsonElement>(
+    reader: &mut Reader<'_>,
+    name: &str,
+    row: Option<usize>,
+    body: &mut Body<T>,
+) -> Outcome<()> {
     let mut next = reader.array()?;
     let mut i = 0usize;
     while let Some(peek) = next {
         if reader.kind(peek)? != Kind::Number {
             let got = reader.quote(peek);
-            return Err(Fault::bad(format!("'{name}[{i}]' has to be a number, got {got}")));
+            let row = row.map(|row| format!("[{row}]")).unwrap_or_default();
+            return Err(Fault::bad(format!("'{name}{row}[{i}]' has to be a number, got {got}")));
         }
         body.values.push(T::read(reader, peek)?);
         i += 1;
