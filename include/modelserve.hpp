@@ -647,6 +647,16 @@ private:
     detail::Owned<modelserve_model, modelserve_model_free> handle_;
 };
 
+/// The response to an HTTP request.
+struct HttpResponse {
+    /// The HTTP status.
+    std::int32_t status = 0;
+    /// Names and values, without the length.
+    std::vector<std::pair<std::string, std::string>> headers;
+    /// The bytes of the body.
+    std::string body;
+};
+
 /// Named models that are loaded, reloaded and unloaded while others predict.
 class Manager {
 public:
@@ -955,6 +965,41 @@ public:
         return detail::text([this](char *buf, std::size_t len, std::size_t *needed) {
             return modelserve_manager_repository_report(get(), buf, len, needed);
         });
+    }
+
+    /// Answers one HTTP request: `method` in capitals, `target` with its query.
+    HttpResponse http_handle(
+        const std::string &method, const std::string &target,
+        const std::vector<std::pair<std::string, std::string>> &headers = {},
+        const std::string &body = std::string()) const {
+        std::vector<const char *> names, values;
+        for (const auto &header : headers) {
+            names.push_back(header.first.c_str());
+            values.push_back(header.second.c_str());
+        }
+        modelserve_http_response handle{0};
+        detail::check(modelserve_manager_http_handle(
+            get(), method.c_str(), target.c_str(), names.data(), values.data(), names.size(),
+            reinterpret_cast<const std::uint8_t *>(body.data()), body.size(), &handle));
+        const detail::Owned<modelserve_http_response, modelserve_http_response_free> owned(handle);
+        HttpResponse response;
+        detail::check(modelserve_http_response_status(handle, &response.status));
+        std::size_t size = 0;
+        detail::check(modelserve_http_response_header_count(handle, &size));
+        for (std::size_t i = 0; i < size; i++) {
+            response.headers.emplace_back(
+                detail::text([&](char *buf, std::size_t len, std::size_t *needed) {
+                    return modelserve_http_response_header_name(handle, i, buf, len, needed);
+                }),
+                detail::text([&](char *buf, std::size_t len, std::size_t *needed) {
+                    return modelserve_http_response_header_value(handle, i, buf, len, needed);
+                }));
+        }
+        detail::check(modelserve_http_response_body(handle, nullptr, 0, &size));
+        response.body.resize(size);
+        detail::check(modelserve_http_response_body(
+            handle, reinterpret_cast<std::uint8_t *>(&response.body[0]), size, &size));
+        return response;
     }
 
     /// The handle, still owned by this.

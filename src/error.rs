@@ -1,4 +1,5 @@
-//! The one error type, and the one table that maps an error's kind to its C code.
+//! The one error type, and the one table that maps an error's kind to its C code and to what each
+//! HTTP protocol answers.
 //!
 //! Callers branch on [`Error::kind`]; people read the message. A message names the thing (model,
 //! node, operator, tensor), what was expected, what was found and what can be done about it.
@@ -86,6 +87,37 @@ impl ErrorKind {
         }
     }
 
+    /// What each HTTP protocol answers to an error of this kind (`docs/http.md`).
+    ///
+    /// Two rules: what a proxy should try elsewhere is 503 (429 where a protocol has a code for
+    /// exhaustion), and what is the request's own fault is 4xx, which no proxy tries again.
+    pub fn http(self) -> HttpStatus {
+        let column = |reference, tensorflow_code, tensorflow, v2| HttpStatus {
+            reference,
+            tensorflow_code,
+            tensorflow,
+            v2,
+        };
+        match self {
+            ErrorKind::InvalidModel => column(400, "FAILED_PRECONDITION", 400, 400),
+            ErrorKind::Unsupported => column(501, "UNIMPLEMENTED", 501, 501),
+            // A request that is too large stays too large: never 429, which says "try again".
+            ErrorKind::LimitExceeded => column(413, "OUT_OF_RANGE", 400, 413),
+            ErrorKind::InvalidInput => column(400, "INVALID_ARGUMENT", 400, 400),
+            ErrorKind::InvalidArgument => column(400, "INVALID_ARGUMENT", 400, 400),
+            ErrorKind::NotFound => column(404, "NOT_FOUND", 404, 404),
+            ErrorKind::AlreadyExists => column(409, "ALREADY_EXISTS", 409, 400),
+            ErrorKind::NotReady => column(503, "UNAVAILABLE", 503, 503),
+            ErrorKind::Overloaded => column(503, "RESOURCE_EXHAUSTED", 429, 503),
+            ErrorKind::DeadlineExceeded => column(504, "DEADLINE_EXCEEDED", 504, 504),
+            ErrorKind::Cancelled => column(499, "CANCELLED", 499, 400),
+            ErrorKind::PermissionDenied => column(403, "PERMISSION_DENIED", 403, 403),
+            ErrorKind::Io => column(500, "UNKNOWN", 500, 500),
+            ErrorKind::Execution => column(500, "INTERNAL", 500, 500),
+            ErrorKind::Internal => column(500, "INTERNAL", 500, 500),
+        }
+    }
+
     /// The kind's name, as the Python classes and the documentation spell it.
     pub fn name(self) -> &'static str {
         match self {
@@ -106,6 +138,20 @@ impl ErrorKind {
             ErrorKind::Internal => "Internal",
         }
     }
+}
+
+/// What each HTTP protocol answers to a kind of error: see [`ErrorKind::http`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpStatus {
+    /// The status of the reference server's endpoints (`/predict`, `/health`, …).
+    pub reference: u16,
+    /// The name of the status code in TensorFlow Serving's terms (`google.rpc.Code`).
+    pub tensorflow_code: &'static str,
+    /// The status of TensorFlow Serving's REST interface (`/v1`).
+    pub tensorflow: u16,
+    /// The status of the Open Inference Protocol (`/v2`), as Triton maps its codes.
+    pub v2: u16,
 }
 
 impl fmt::Display for ErrorKind {
@@ -219,6 +265,19 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), ErrorKind::ALL.len());
         assert!(codes.iter().all(|c| (1..100).contains(c)));
+    }
+
+    #[test]
+    fn a_proxy_retries_what_is_not_the_requests_fault_and_nothing_else() {
+        for kind in ErrorKind::ALL {
+            let http = kind.http();
+            let elsewhere = matches!(kind, ErrorKind::NotReady | ErrorKind::Overloaded);
+            assert_eq!(http.reference == 503, elsewhere, "{kind}");
+            assert_eq!(http.v2 == 503, elsewhere, "{kind}");
+            assert_eq!(matches!(http.tensorflow, 429 | 503), elsewhere, "{kind}");
+            assert!((400..=504).contains(&http.tensorflow) && http.tensorflow != 502, "{kind}");
+        }
+        assert_eq!(ErrorKind::Overloaded.http().tensorflow, 429);
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod model;
 mod plan;
 pub mod policy;
 mod process;
+pub mod protocol;
 pub mod record;
 pub mod repo;
 #[cfg_attr(
@@ -45,7 +46,7 @@ mod sync;
 pub mod tensor;
 mod threads;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, HttpStatus, Result};
 pub use kernel::registry::operators;
 pub use manager::{
     Another, CanaryRule, Event, EventKind, Events, FallbackRule, FallbackTo, Gate, GateReport,
@@ -66,3 +67,4 @@ pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};
 pub use plan::{PlanKind, PlanStep};
 pub use process::after_fork;
+pub use protocol::{Http, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};

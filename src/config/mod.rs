@@ -1,7 +1,7 @@
 //! The configuration file: one TOML file that sets up a manager and its models.
 //!
 //! The structs are plain data, and their field names are the file's keys; every section but
-//! `[manager]` and `[metrics]` turns a policy on by being there. What a key means and what it is
+//! `[manager]`, `[metrics]` and `[http]` turns a policy on by being there. What a key means and what it is
 //! when left out is in its field's description, from which the JSON schema
 //! (`docs/modelserve.schema.json`) and the table of `docs/configuration.md` are made.
 //!
@@ -35,8 +35,8 @@ mod schema;
 mod value;
 
 pub use model::{
-    ClassList, Config, FormatName, ManagerConfig, MemoryPolicy, MetricsConfig, ModelConfig,
-    OutputKindName, PlanName, TaskName,
+    ClassList, Config, FormatName, HttpConfig, ManagerConfig, MemoryPolicy, MetricsConfig,
+    ModelConfig, OutputKindName, PlanName, TaskName,
 };
 pub use policy::{
     AdmissionConfig, BatchingConfig, BreakerConfig, CacheConfig, CanaryConfig, ConstantConfig,
@@ -44,7 +44,7 @@ pub use policy::{
     ShadowConfig, TargetConfig,
 };
 pub use schema::schema;
-pub use value::VersionPolicyConfig;
+pub use value::{Token, VersionPolicyConfig};
 
 use crate::error::{Result, ensure, err};
 use crate::limits::LoadLimits;
@@ -101,6 +101,9 @@ impl Config {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
         if let Some(path) = &mut self.manager.model_repository {
             join(path);
+        }
+        if let Some(root) = &mut self.http.root {
+            join(root);
         }
         for model in self.models.values_mut() {
             if let Some(path) = &mut model.path {

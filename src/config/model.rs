@@ -4,7 +4,7 @@ use super::policy::{
     AdmissionConfig, BatchingConfig, BreakerConfig, CacheConfig, CanaryConfig, DeadlineConfig,
     FallbackConfig, GateConfig, RecordConfig, ShadowConfig,
 };
-use super::value::{self, SizeText, TimeText, VersionPolicyConfig};
+use super::value::{self, SizeText, TimeText, Token, VersionPolicyConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// The Prometheus metrics.
     pub metrics: MetricsConfig,
+    /// How the HTTP protocols are spoken.
+    pub http: HttpConfig,
 }
 
 /// What concerns all models together.
@@ -80,6 +82,35 @@ pub struct MetricsConfig {
     pub max_series: Option<usize>,
     /// Retired versions whose series are kept, for each model. Default: 4.
     pub keep_versions: Option<usize>,
+}
+
+/// How the HTTP protocols are spoken: what `http_handle` answers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct HttpConfig {
+    /// The model that `/predict` and `/health` mean. Default: the only one there is.
+    pub default_model: Option<String>,
+    /// Whether a request may load, reload and unload models. Default: false.
+    pub management: bool,
+    /// What such a request has to show as a bearer token. Default: nothing.
+    pub token: Option<Token>,
+    /// The folder beneath which such a request may name models. Default: the model repository.
+    pub root: Option<PathBuf>,
+    /// Whether browsers on other sites may ask (CORS). Default: false.
+    pub cors: bool,
+    /// Most bytes of a request's body. Default: 64 MiB.
+    #[serde(deserialize_with = "value::size")]
+    #[schemars(with = "Option<SizeText>")]
+    pub max_body_bytes: Option<u64>,
+    /// How deep JSON may nest, at most 256. Default: 64.
+    pub max_depth: Option<usize>,
+    /// Most rows of one request. Default: 65536.
+    pub max_rows: Option<usize>,
+    /// Most bytes of one string. Default: 1 MiB.
+    #[serde(deserialize_with = "value::size")]
+    #[schemars(with = "Option<SizeText>")]
+    pub max_string_bytes: Option<u64>,
 }
 
 /// One model: where it comes from, what it answers, and the policies around it.

@@ -477,6 +477,22 @@ fn no_bytes_cause_a_panic() {
 }
 
 #[test]
+fn the_http_section_is_read_and_checked() {
+    let config: Config = "[http]\nmanagement = true\nmax_body_bytes = \"1MiB\"".parse().unwrap();
+    assert!(config.http.management && !config.http.cors);
+    assert_eq!(config.http.max_body_bytes, Some(1 << 20));
+    for (text, says) in [
+        ("[http]\ndefault_model = \"x\"", "http.default_model at line 2, column 17: is no model"),
+        ("[http]\ntoken = \"\"", "http.token at line 2, column 9: expected a text"),
+        ("[http]\nmax_depth = 1000", "http.max_depth at line 2, column 13: expected a number"),
+        ("[http]\nmax_bodies = 1", "unknown key 'max_bodies' in [http]"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
 fn policies_of_a_loaded_model_are_read_without_its_name() {
     let read = |text: &str| ModelConfig::policies_from_text("m", text);
     let model = read("[batching]\nmax_batch_size = 8\n[[fallback]]\nmodel = \"small\"").unwrap();

@@ -20,6 +20,25 @@ pub enum VersionPolicyConfig {
     Specific(Vec<u64>),
 }
 
+/// A text that is not printed with the rest of the configuration.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Token(String);
+
+impl Token {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 /// How a time is written, for the schema.
 pub(super) struct TimeText;
 /// How a size is written, for the schema.

@@ -6,8 +6,8 @@ use super::repository::{RepositoryModel, RepositoryRules};
 use super::{Gate, ManagerOptions, MemoryPolicy, ModelManager, ReloadOptions};
 use crate::config::{
     self, BatchingConfig, BreakerConfig, CanaryConfig, ClassList, Config, ConstantConfig,
-    FallbackConfig, FormatName, GateConfig, Label, ModelConfig, OutputKindName, PlanName,
-    PromoteConfig, ShadowConfig, TargetConfig, TaskName, VersionPolicyConfig,
+    FallbackConfig, FormatName, GateConfig, HttpConfig, Label, ModelConfig, OutputKindName,
+    PlanName, PromoteConfig, ShadowConfig, TargetConfig, TaskName, VersionPolicyConfig,
 };
 use crate::error::{Result, err};
 use crate::metrics::MetricsOptions;
@@ -52,6 +52,8 @@ impl ModelManager {
     /// As [`ModelManager::from_config`].
     pub fn with_config(config: &Config) -> Result<ModelManager> {
         let manager = ModelManager::new(manager_options(config));
+        // A fresh cell: nobody has set it.
+        let _ = manager.registry.http.set(config.http.clone());
         let mut rules = repository_rules(config);
         for (name, model) in &config.models {
             match &model.path {
@@ -89,6 +91,11 @@ impl ModelManager {
             }
         }
         Ok(manager)
+    }
+
+    /// What the configuration file said of HTTP, where there was one.
+    pub(crate) fn http_config(&self) -> Option<&HttpConfig> {
+        self.registry.http.get()
     }
 
     /// Sets the policies of a model from text in the words of the configuration file: what a file

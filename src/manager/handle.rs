@@ -96,6 +96,16 @@ impl ModelHandle {
         Ok(self.version_now()?.info().clone())
     }
 
+    /// How the version that answers is shown to people: its free text, else its number.
+    ///
+    /// # Errors
+    /// As [`ModelHandle::current`].
+    pub fn display_version(&self) -> Result<String> {
+        let version = self.version_now()?;
+        let info = version.info();
+        Ok(info.display_version.clone().unwrap_or_else(|| info.version.to_string()))
+    }
+
     /// Counts and latencies: of all versions, or of the pinned one.
     ///
     /// # Errors

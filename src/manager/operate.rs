@@ -2,7 +2,7 @@
 
 use super::policies::Policies;
 use super::snapshot::Snapshot;
-use super::{Event, Events, MemoryUse, ModelManager, VersionStatus};
+use super::{Event, Events, MemoryUse, ModelHandle, ModelManager, VersionStatus};
 use crate::error::{Result, err};
 use crate::model::{ModelInfo, Target};
 use crate::policy::batch::Invariance;
@@ -75,6 +75,18 @@ impl ModelManager {
     /// `NotFound` for an unknown name.
     pub fn labels(&self, name: &str) -> Result<BTreeMap<Arc<str>, u64>> {
         Ok(self.slot(name)?.labels())
+    }
+
+    /// A handle that keeps answering with the version that `target` means now, without the
+    /// policies above it.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name, version or label; the error it ended with for a version
+    /// that could not be loaded.
+    pub fn lease(&self, name: &str, target: &Target) -> Result<ModelHandle> {
+        let slot = self.slot(name)?;
+        let version = slot.version(target)?;
+        Ok(ModelHandle::pinned(slot, version))
     }
 
     /// One consistent set of versions over several models, held as long as the snapshot.

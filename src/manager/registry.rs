@@ -5,6 +5,7 @@ use super::events::EventBus;
 use super::memory::Memory;
 use super::repository::Served;
 use super::slot::Slot;
+use crate::config::HttpConfig;
 use crate::error::{Error, Result, ensure, err};
 use crate::limits::MAX_MODELS;
 use crate::metrics::Metrics;
@@ -13,7 +14,7 @@ use crate::sync::MutexGuard;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 pub(super) type Slots = HashMap<String, Arc<Slot>>;
@@ -30,6 +31,8 @@ pub(super) struct Registry {
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) repository: Mutex<Option<Served>>,
+    /// What the configuration file said of HTTP.
+    pub(super) http: OnceLock<HttpConfig>,
     pub(super) started: Instant,
 }
 
@@ -45,6 +48,7 @@ impl Registry {
             memory: Arc::new(memory),
             metrics: Arc::new(metrics),
             repository: Mutex::default(),
+            http: OnceLock::new(),
             started: Instant::now(),
         }
     }

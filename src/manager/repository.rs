@@ -7,7 +7,7 @@ use super::load::{Activation, Add, ModelSource};
 use super::policies::Policies;
 use super::registry::Name;
 use super::slot::{MAX_LABELS, Slot};
-use super::{Registry, ReloadOptions, check_name};
+use super::{ModelManager, Registry, ReloadOptions, check_name};
 use crate::error::{Error, Result, ensure, err};
 use crate::metrics::trace;
 use crate::model::{Classes, LoadOptions, Target};
@@ -18,7 +18,7 @@ use crate::repo::{
 };
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -158,6 +158,19 @@ impl Driver {
 
     fn seen(&self) -> States {
         (**self.seen.load()).clone()
+    }
+
+    /// Looks once, and loads a model again that was unloaded by name. Without this a look leaves it
+    /// alone: whoever unloads a model does not want it back at the next change of a file.
+    fn readmit(&self, model: &str) -> RefreshReport {
+        let mut states = self.states.lock(|| self.seen());
+        let registry = self.registry.upgrade();
+        if registry.is_some_and(|r| !r.slots.load().contains_key(model)) {
+            states.remove(model);
+        }
+        let mut report = RefreshReport::default();
+        self.step(&mut states, &mut report);
+        report
     }
 
     /// The watcher's call, which never waits: where a refresh is under way already, it is to call
@@ -338,6 +351,36 @@ impl Driver {
                 states.remove(model);
             }
         }
+    }
+}
+
+impl ModelManager {
+    /// Looks at the repository now, as [`ModelManager::refresh`], for the sake of the model
+    /// `name`: one that was unloaded by name is loaded again.
+    ///
+    /// # Errors
+    /// `NotFound` when the manager serves no repository, or no version of the model can be loaded
+    /// from it.
+    pub fn load_from_repository(&self, name: &str) -> Result<RefreshReport> {
+        check_name(name)?;
+        let driver = match &*self.registry.repository.lock() {
+            Some(served) => served.driver.clone(),
+            None => return Err(none()),
+        };
+        let report = driver.readmit(name);
+        if !self.registry.slots.load().contains_key(name) {
+            let why = report.failed.iter().rfind(|(model, ..)| model == name);
+            let why = why.map_or("there is none that is complete", |(.., why)| why);
+            return Err(err!(NotFound, "no version can be loaded from the repository: {why}")
+                .with_model(name));
+        }
+        Ok(report)
+    }
+
+    /// The folder of the repository that the manager serves, where it serves one.
+    pub fn repository_root(&self) -> Option<PathBuf> {
+        let served = self.registry.repository.lock();
+        served.as_ref().map(|served| served.driver.repository.root().to_path_buf())
     }
 }
 

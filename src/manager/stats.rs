@@ -39,6 +39,16 @@ pub struct VersionStats {
     pub last_error: Option<String>,
     /// Time spent in answered calls.
     pub total: Duration,
+    /// Runs of the model: several requests of a batch are one, an answer of the cache is none.
+    pub runs: u64,
+    /// Time of all runs.
+    pub run: Duration,
+    /// Time that answered calls waited for a turn.
+    pub queue: Duration,
+    /// Calls that the cache answered.
+    pub cache_hits: u64,
+    /// Calls for which the cache was asked and the model ran.
+    pub cache_misses: u64,
     /// Median latency of answered calls (the upper end of a bucket, at most 29 % high), zero when
     /// there are none.
     pub p50: Duration,
@@ -85,6 +95,11 @@ impl Counts {
             errors: totals.failed,
             last_error: self.last_error.lock().clone(),
             total: totals.latency,
+            runs: totals.runs,
+            run: totals.run,
+            queue: totals.queue,
+            cache_hits: totals.cache_hits,
+            cache_misses: totals.cache_misses,
             p50: self.metrics.latency_quantile(0.50),
             p95: self.metrics.latency_quantile(0.95),
             p99: self.metrics.latency_quantile(0.99),

@@ -83,6 +83,16 @@ pub struct Totals {
     pub latency: Duration,
     /// Requests begun and not yet ended.
     pub in_flight: u64,
+    /// Runs of the model.
+    pub runs: u64,
+    /// Time of all runs.
+    pub run: Duration,
+    /// Time that answered requests waited for a turn.
+    pub queue: Duration,
+    /// Requests that the cache answered.
+    pub cache_hits: u64,
+    /// Requests for which the cache was asked and the model ran.
+    pub cache_misses: u64,
 }
 
 type Live = Box<dyn Fn() -> Option<LiveGauges> + Send + Sync>;
@@ -412,6 +422,11 @@ impl Reading {
             rows: self.rows,
             latency: Duration::from_nanos(self.latency_ns),
             in_flight: self.begun.saturating_sub(answered).saturating_sub(failed),
+            runs: self.runs(),
+            run: Duration::from_nanos(self.run_ns),
+            queue: Duration::from_nanos(self.queue_ns),
+            cache_hits: self.hits,
+            cache_misses: self.misses,
         }
     }
 

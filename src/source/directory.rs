@@ -150,6 +150,26 @@ impl Directory {
         Ok(hash.finalize().into())
     }
 
+    /// Where `location` beneath this folder is: a regular file or a folder that no link leads to.
+    /// `location` has `/` between its parts.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a location that leaves the folder, and for anything but a file or
+    /// folder; `InvalidModel` for one that is malformed; `NotFound` or `Io` from the system (`Io`
+    /// for a link).
+    pub(crate) fn beneath(&self, location: &str) -> Result<PathBuf> {
+        let shown = self.shown.join(location);
+        let parts = location::parts(location)?;
+        if let Err(no_file) = self.file(location, &shown) {
+            let mut at: Option<Directory> = None;
+            for part in &parts {
+                let folder = at.as_ref().unwrap_or(self).folder(OsStr::new(part));
+                at = Some(folder.map_err(|_| no_file_or(&shown, &no_file))?);
+            }
+        }
+        Ok(parts.iter().fold(self.path.clone(), |path, part| path.join(part)))
+    }
+
     fn file(&self, location: &str, shown: &Path) -> Result<File> {
         let parts = location::parts(location)?;
         let Some((name, folders)) = parts.split_last() else {
@@ -167,6 +187,14 @@ impl Directory {
             return Err(super::forbidden(shown, "is not a regular file"));
         }
         Ok(file)
+    }
+}
+
+/// The same error again, which cannot be cloned.
+fn no_file_or(shown: &Path, error: &Error) -> Error {
+    match error.kind() {
+        crate::ErrorKind::NotFound => err!(NotFound, "{} is not there", shown.display()),
+        _ => super::forbidden(shown, "passes a link, or is neither a file nor a folder"),
     }
 }
 

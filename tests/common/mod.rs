@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod http;
 pub mod iris;
 pub mod memory;
 pub mod onnx;

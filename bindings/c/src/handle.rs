@@ -9,7 +9,7 @@ use crate::fork;
 use crate::status::*;
 use arc_swap::ArcSwapOption;
 use modelserve::tensor::Value;
-use modelserve::{CancelToken, Model, ModelHandle, ModelManager, RefreshReport};
+use modelserve::{CancelToken, HttpResponse, Model, ModelHandle, ModelManager, RefreshReport};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +53,15 @@ pub struct modelserve_request {
     pub id: u64,
 }
 
+/// The response to one HTTP request. Freed by `modelserve_http_response_free`. A small value:
+/// copy it freely.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct modelserve_http_response {
+    /// A number of the library's; 0 is "none".
+    pub id: u64,
+}
+
 /// What a model handle stands for.
 #[derive(Clone)]
 pub(crate) enum Served {
@@ -76,6 +85,7 @@ pub(crate) enum Object {
     Model(Served),
     Outputs(Named),
     Request(CancelToken),
+    HttpResponse(Box<HttpResponse>),
 }
 
 impl Object {
@@ -85,6 +95,7 @@ impl Object {
             Object::Model(_) => 2,
             Object::Outputs(_) => 3,
             Object::Request(_) => 4,
+            Object::HttpResponse(_) => 5,
         }
     }
 }
@@ -232,6 +243,16 @@ pub(crate) fn with_request<R>(
     })
 }
 
+pub(crate) fn with_http_response<R>(
+    handle: modelserve_http_response,
+    body: impl FnOnce(&HttpResponse) -> Outcome<R>,
+) -> Outcome<R> {
+    with("modelserve_http_response", handle.id, |object| match object {
+        Object::HttpResponse(response) => Some(body(response)),
+        _ => None,
+    })
+}
+
 /// Frees the handle `id` of the kind `kind` (0: nothing to free).
 fn free(what: &str, kind: u64, id: u64) -> Outcome {
     if id == 0 {
@@ -266,6 +287,10 @@ pub(crate) fn free_outputs(handle: modelserve_outputs) -> Outcome {
 
 pub(crate) fn free_request(handle: modelserve_request) -> Outcome {
     free("request", 4, handle.id)
+}
+
+pub(crate) fn free_http_response(handle: modelserve_http_response) -> Outcome {
+    free("modelserve_http_response", 5, handle.id)
 }
 
 /// How many handles are live.

@@ -24,6 +24,7 @@ mod fork;
 mod gate;
 mod guard;
 mod handle;
+mod http;
 mod json;
 mod library;
 mod log;

@@ -32,6 +32,7 @@ const SOURCES: &[&str] = &[
     "tensor",
     "outputs",
     "submit_run",
+    "http",
 ];
 
 #[test]

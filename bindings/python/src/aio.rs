@@ -10,10 +10,11 @@ use crate::asked::context;
 use crate::attach::attach;
 use crate::budget::Budget;
 use crate::error::{exception, raise};
+use crate::http::response_out;
 use crate::input::Input;
 use crate::model::{Model, run_request};
 use crate::prediction::{Prediction, Predictions};
-use modelserve::{CancelToken, Ctx, Done, ErrorKind, Receipt, Reply, Request};
+use modelserve::{CancelToken, Ctx, Done, ErrorKind, HttpResponse, Receipt, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,12 +36,33 @@ pub(crate) struct Submission {
     cancel: CancelToken,
 }
 
+/// What a request came to.
+pub(crate) enum Outcome {
+    Reply(modelserve::Result<Reply>, Box<Receipt>),
+    Http(HttpResponse),
+}
+
 /// An answer on its way to the loop that waits for it.
-struct Answered {
+pub(crate) struct Answered {
     event_loop: Py<PyAny>,
     future: Py<PyAny>,
-    result: modelserve::Result<Reply>,
-    receipt: Receipt,
+    outcome: Outcome,
+}
+
+impl Outcome {
+    /// The answer to set on `future`, which belongs to `event_loop`.
+    pub(crate) fn answered(self, event_loop: Py<PyAny>, future: Py<PyAny>) -> Answered {
+        Answered { event_loop, future, outcome: self }
+    }
+
+    fn out(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self {
+            Outcome::Reply(result, receipt) => reply_out(py, result, *receipt),
+            Outcome::Http(response) => {
+                Ok(response_out(py, response).into_pyobject(py)?.into_any().unbind())
+            }
+        }
+    }
 }
 
 /// The coroutine that submits and awaits: `modelserve.aio.answer(submission)`.
@@ -100,9 +122,9 @@ impl Submission {
         let courier = courier(py)?;
         let (event_loop, waiting) = (event_loop.clone().unbind(), future.clone().unbind());
         let done = Done::new(move |result, ctx: Ctx| {
-            let answered = Answered { event_loop, future: waiting, result, receipt: ctx.receipt };
+            let outcome = Outcome::Reply(result, Box::new(ctx.receipt));
             // Without a courier there is no interpreter any more, and nobody who waits.
-            let _ = courier.send(answered);
+            let _ = courier.send(outcome.answered(event_loop, waiting));
         });
         self.model.submit(request, ctx, done);
         Ok(true)
@@ -134,7 +156,7 @@ impl Delivery {
         all.into_iter()
             .map(|answered| {
                 let future = answered.future.into_bound(py);
-                match reply_out(py, answered.result, answered.receipt) {
+                match answered.outcome.out(py) {
                     Ok(reply) => (future, Some(reply), None),
                     Err(raised) => (future, None, Some(raised)),
                 }
@@ -164,7 +186,7 @@ fn reply_out(
 
 /// The way to this process's courier. Its lock is only taken while attached, so that no other
 /// thread holds it at the moment of a fork.
-fn courier(py: Python<'_>) -> PyResult<Sender<Answered>> {
+pub(crate) fn courier(py: Python<'_>) -> PyResult<Sender<Answered>> {
     static COURIER: Mutex<Option<(u32, Sender<Answered>)>> = Mutex::new(None);
     let pid = std::process::id();
     let started = {

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod gate;
 mod gil;
+mod http;
 mod info;
 mod input;
 mod logs;

@@ -5,6 +5,7 @@ use crate::error::{OrRaise, raise};
 use crate::events::{Events, callback};
 use crate::gate::Gate;
 use crate::gil::{LONG, enter};
+use crate::http::{Response, http_coroutine, response_out};
 use crate::info::{Info, Stats};
 use crate::model::Model;
 use crate::options::{Source, load_options};
@@ -22,6 +23,7 @@ use modelserve::{
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -429,6 +431,38 @@ impl ModelManager {
     /// Counts and latencies of `name` by version.
     fn stats(&self, py: Python<'_>, name: &str) -> PyResult<Stats> {
         Ok(Stats(self.0.stats(name).or_raise(py)?))
+    }
+
+    /// Answers one HTTP request as bytes, without a network: the reference server, TensorFlow
+    /// Serving's REST interface, the Open Inference Protocol and metrics. Answers the status, the
+    /// headers and the body.
+    #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(b"".as_slice())))]
+    fn http_handle<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        target: &str,
+        headers: Vec<(String, String)>,
+        body: Cow<'_, [u8]>,
+    ) -> PyResult<Response<'py>> {
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let answer = || Ok(self.0.http_handle(method, target, &headers, &body));
+        Ok(response_out(py, enter(py, LONG, answer)?))
+    }
+
+    /// As `http_handle`, to be awaited: reading the request and running the model happen on other
+    /// threads.
+    #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(b"".as_slice())))]
+    fn http_handle_async<'py>(
+        &self,
+        py: Python<'py>,
+        method: String,
+        target: String,
+        headers: Vec<(String, String)>,
+        body: Cow<'_, [u8]>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        http_coroutine(py, &self.0, method, target, headers, body.into_owned())
     }
 
     /// All metrics in Prometheus' text format.

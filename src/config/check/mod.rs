@@ -27,6 +27,21 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<()> {
         c.require("watch", !pointless, "needs a model_repository to watch");
     });
     c.within("metrics", |c| c.at_least("max_series", config.metrics.max_series.map(wide)));
+    c.within("http", |c| {
+        let http = &config.http;
+        if let Some(name) = &http.default_model {
+            let known = config.models.contains_key(name);
+            let there = known || config.manager.model_repository.is_some();
+            c.require("default_model", there, "is no model of this file");
+        }
+        let empty = http.token.as_ref().is_some_and(|token| token.as_str().is_empty());
+        c.require("token", !empty, "expected a text that is not empty");
+        c.at_least("max_body_bytes", http.max_body_bytes);
+        c.at_least("max_string_bytes", http.max_string_bytes);
+        c.at_least("max_rows", http.max_rows.map(wide));
+        let depth = http.max_depth.is_none_or(|depth| (1..=256).contains(&depth));
+        c.require("max_depth", depth, "expected a number from 1 to 256");
+    });
     c.within("models", |c| {
         if config.models.len() > MAX_MODELS {
             c.complain(format!("expected at most {MAX_MODELS}, got {}", config.models.len()));

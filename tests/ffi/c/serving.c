@@ -418,6 +418,64 @@ static void folder(void)
     CHECK(rmdir(path[1]) == 0 && rmdir(path[2]) == 0 && rmdir(path[0]) == 0 && rmdir(root) == 0);
 }
 
+static void http(void)
+{
+    static const char *const names[] = {"Content-Type", "X-Modelserve-Key"};
+    static const char *const values[] = {"application/json", "user"};
+    static const char body[] = "{\"features\": [5.9, 3.0, 5.1, 1.8], \"request_id\": \"r\"}";
+    const uint8_t *bytes = (const uint8_t *)body;
+    modelserve_http_response response, none = {0};
+    modelserve_manager manager;
+    modelserve_model iris;
+    char name[64];
+    int32_t status;
+    size_t count, i, found = 0;
+
+    OK(modelserve_manager_new(1, &manager));
+    OK(modelserve_manager_http_handle(manager, "POST", "/predict", NULL, NULL, 0, bytes,
+                                      sizeof body - 1, &response));
+    OK(modelserve_http_response_status(response, &status));
+    CHECK(status == 503);
+    OK(modelserve_http_response_free(response));
+    OK(modelserve_manager_load(manager, "iris", v1, NULL, &iris));
+    OK(modelserve_manager_http_handle(manager, "POST", "/predict", names, values, 2, bytes,
+                                      sizeof body - 1, &response));
+    OK(modelserve_http_response_status(response, &status));
+    CHECK(status == 200);
+    OK(modelserve_http_response_header_count(response, &count));
+    for (i = 0; i < count; i++) {
+        OK(modelserve_http_response_header_name(response, i, name, sizeof name, &needed));
+        OK(modelserve_http_response_header_value(response, i, buf, sizeof buf, &needed));
+        found += strcmp(name, "x-modelserve-version") == 0 && strcmp(buf, "1") == 0;
+        found += strcmp(name, "Content-Type") == 0 && strcmp(buf, "application/json") == 0;
+    }
+    CHECK(found == 2);
+    STATUS(NOT_FOUND, modelserve_http_response_header_name(response, count, name, 64, &needed));
+    STATUS(NOT_FOUND, modelserve_http_response_header_value(response, count, buf, 64, &needed));
+    OK(modelserve_http_response_body(response, NULL, 0, &count));
+    CHECK(count > 0 && count < sizeof buf);
+    STATUS(BUFFER_TOO_SMALL, modelserve_http_response_body(response, (uint8_t *)buf, 1, &needed));
+    OK(modelserve_http_response_body(response, (uint8_t *)buf, sizeof buf - 1, &needed));
+    CHECK(needed == count);
+    buf[needed] = '\0';
+    CHECK(has("\"prediction\"") && has("\"request_id\":\"r\"") && has("\"model_version\":\"1\""));
+    OK(modelserve_http_response_free(response));
+    STATUS(INVALID_HANDLE, modelserve_http_response_free(response));
+    STATUS(INVALID_HANDLE, modelserve_http_response_status(response, &status));
+    OK(modelserve_http_response_free(none));
+    /* Whatever the request is, there is a response. */
+    OK(modelserve_manager_http_handle(manager, "", "", NULL, NULL, 0, NULL, 0, &response));
+    OK(modelserve_http_response_status(response, &status));
+    CHECK(status == 404);
+    OK(modelserve_http_response_free(response));
+    STATUS(NULL_ARGUMENT, modelserve_manager_http_handle(manager, NULL, "/", NULL, NULL, 0, NULL,
+                                                         0, &response));
+    STATUS(NULL_ARGUMENT, modelserve_manager_http_handle(manager, "GET", "/", NULL, values, 1,
+                                                         NULL, 0, &response));
+    OK(modelserve_model_free(iris));
+    OK(modelserve_manager_free(manager));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3) {
@@ -431,6 +489,7 @@ int main(int argc, char **argv)
     policies();
     pins();
     folder();
+    http();
     CHECK(modelserve_live_handles() == 0);
     return 0;
 }

@@ -44,6 +44,23 @@ static void wait_until(const std::atomic<int> &count, int least) {
     }
 }
 
+static void http(const char *v1) {
+    modelserve::Manager manager(1);
+    manager.load("iris", v1);
+    const auto ready = manager.http_handle("GET", "/v2/health/ready");
+    CHECK(ready.status == 200 && ready.body == "{\"ready\":true}");
+    const auto predicted = manager.http_handle(
+        "POST", "/v1/models/iris:predict", {{"Content-Type", "application/json"}},
+        "{\"instances\": [[5.9, 3.0, 5.1, 1.8]]}");
+    CHECK(predicted.status == 200 && has(predicted.body, "\"predictions\""));
+    bool found = false;
+    for (const auto &header : predicted.headers) {
+        found = found || (header.first == "x-modelserve-route" && header.second == "stable");
+    }
+    CHECK(found);
+    CHECK(manager.http_handle("GET", "/nothing").status == 404);
+}
+
 static void use(const char *v1, const char *v2) {
     const std::vector<float> row = {5.9f, 3.0f, 5.1f, 1.8f};
     const auto events = std::make_shared<std::atomic<int>>(0);
@@ -189,6 +206,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     use(argv[1], argv[2]);
+    http(argv[1]);
     CHECK(modelserve_live_handles() == 0);
     return 0;
 }

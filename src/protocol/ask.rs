@@ -1,0 +1,111 @@
+//! Asking a model on behalf of a request: in the calling thread, or on others.
+
+use super::fault::{Dialect, Outcome};
+use super::{Http, HttpRequest, HttpResponse};
+use crate::error::{Error, ErrorKind, Result};
+use crate::manager::ModelHandle;
+use crate::model::{Ctx, Done, Features, Reply, Request, Target, contain};
+
+/// What a request came to so far.
+pub(super) enum Step {
+    /// No model has to be asked.
+    Answered(HttpResponse),
+    /// A model is to be asked.
+    Ask(Box<Ask>),
+}
+
+/// What a model is asked. Rows keep their own memory, so that a call in this thread reads them in
+/// place.
+pub(super) enum Question {
+    /// One row of `float32`.
+    Row(Vec<f32>),
+    /// Rows of `float32`.
+    Batch { data: Vec<f32>, rows: usize, width: usize },
+    /// Anything else.
+    Other(Request<'static>),
+}
+
+type Finish = Box<dyn FnOnce(Reply, &Ctx) -> Outcome<HttpResponse> + Send>;
+
+/// A question to a model, and how its answer is told.
+pub(super) struct Ask {
+    pub handle: ModelHandle,
+    pub question: Question,
+    pub ctx: Ctx,
+    pub dialect: Dialect,
+    pub finish: Finish,
+}
+
+impl Question {
+    fn into_request(self) -> Result<Request<'static>> {
+        use crate::tensor::Tensor;
+        Ok(match self {
+            Question::Row(data) => {
+                let tensor = Tensor::from_vec(&[1, data.len()], data)?;
+                Request::Row(Features::Tensor(tensor))
+            }
+            Question::Batch { data, rows, width } => {
+                Request::Batch(Features::Tensor(Tensor::from_vec(&[rows, width], data)?))
+            }
+            Question::Other(request) => request,
+        })
+    }
+}
+
+impl Ask {
+    /// Asks in this thread.
+    pub(super) fn call(self: Box<Self>) -> HttpResponse {
+        let Ask { handle, question, mut ctx, dialect, finish } = *self;
+        let reply = match &question {
+            Question::Row(data) => {
+                let row = Features::F32 { data, rows: 1, width: data.len() };
+                handle.call(&Request::Row(row), &mut ctx)
+            }
+            Question::Batch { data, rows, width } => {
+                let features = Features::F32 { data, rows: *rows, width: *width };
+                handle.call(&Request::Batch(features), &mut ctx)
+            }
+            Question::Other(request) => handle.call(request, &mut ctx),
+        };
+        tell(reply, &ctx, dialect, finish)
+    }
+
+    /// Asks on other threads; `done` gets the response.
+    pub(super) fn submit(self: Box<Self>, done: impl FnOnce(HttpResponse) + Send + 'static) {
+        let Ask { handle, question, ctx, dialect, finish } = *self;
+        let request = match question.into_request() {
+            Ok(request) => request,
+            Err(e) => return done(dialect.fault(&e.into())),
+        };
+        let told = Done::new(move |reply, ctx| done(tell(reply, &ctx, dialect, finish)));
+        handle.submit(request, ctx, told);
+    }
+}
+
+fn tell(reply: Result<Reply>, ctx: &Ctx, dialect: Dialect, finish: Finish) -> HttpResponse {
+    let told = reply.and_then(|reply| contain(|| Ok(finish(reply, ctx))));
+    match told {
+        Ok(Ok(response)) => response
+            .with("x-modelserve-version", ctx.receipt.version.to_string())
+            .with("x-modelserve-route", ctx.receipt.route.name()),
+        Ok(Err(fault)) => dialect.fault(&fault),
+        Err(e) => dialect.fault(&e.into()),
+    }
+}
+
+impl Http {
+    /// What accompanies a prediction that this request asks for.
+    pub(super) fn context(&self, request: &HttpRequest<'_>, target: Target) -> Ctx {
+        let key = request.header("x-modelserve-key").filter(|key| !key.is_empty());
+        Ctx { target, key: key.map(Into::into), ..Ctx::default() }
+    }
+
+    /// The version that `target` means now. One that is known but cannot be asked is `NotReady`,
+    /// whatever it failed with: a remote reader can do nothing about it but try elsewhere.
+    pub(super) fn lease(&self, name: &str, target: &Target) -> Result<ModelHandle> {
+        self.manager.lease(name, target).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => e,
+            _ => Error::new(ErrorKind::NotReady, e.message()).with_model(name),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Tensors as JSON text. Floats that JSON has no form for are written as the bare tokens `NaN`,
+//! `Infinity` and `-Infinity`, as TensorFlow Serving and Triton write them.
+
+use super::{base64, number};
+use crate::tensor::{Tensor, for_each_type};
+use half::{bf16, f16};
+use std::io::Write as _;
+
+/// How elements are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Style {
+    /// The shortest text that reads back.
+    Plain,
+    /// TensorFlow Serving's floats.
+    TensorFlow,
+    /// As [`Style::TensorFlow`], and strings as `{"b64": "…"}`.
+    TensorFlowBytes,
+}
+
+/// An element that is written as JSON.
+pub(in super::super) trait JsonWrite {
+    fn write(&self, style: Style, out: &mut Vec<u8>);
+}
+
+macro_rules! floats {
+    ($($rust:ty, $enough:literal);+) => {$(
+        impl JsonWrite for $rust {
+            fn write(&self, style: Style, out: &mut Vec<u8>) {
+                if self.is_nan() {
+                    out.extend_from_slice(b"NaN");
+                } else if self.is_infinite() {
+                    out.extend_from_slice(if *self > 0.0 { b"Infinity" } else { b"-Infinity" });
+                } else if style == Style::Plain {
+                    // Writing to a vector does not fail.
+                    let _ = write!(out, "{self:?}");
+                } else {
+                    number::general(*self, $enough, out);
+                }
+            }
+        }
+    )+};
+}
+
+floats!(f32, 9; f64, 17);
+
+impl JsonWrite for f16 {
+    fn write(&self, style: Style, out: &mut Vec<u8>) {
+        self.to_f32().write(style, out);
+    }
+}
+
+impl JsonWrite for bf16 {
+    fn write(&self, style: Style, out: &mut Vec<u8>) {
+        self.to_f32().write(style, out);
+    }
+}
+
+macro_rules! displayed {
+    ($($rust:ty),+) => {$(
+        impl JsonWrite for $rust {
+            fn write(&self, _: Style, out: &mut Vec<u8>) {
+                let _ = write!(out, "{self}");
+            }
+        }
+    )+};
+}
+
+displayed!(i8, i16, i32, i64, u8, u16, u32, u64, bool);
+
+impl JsonWrite for String {
+    fn write(&self, style: Style, out: &mut Vec<u8>) {
+        if style == Style::TensorFlowBytes {
+            out.extend_from_slice(b"{\"b64\": \"");
+            base64::encode(self.as_bytes(), out);
+            out.extend_from_slice(b"\"}");
+        } else {
+            string(self, out);
+        }
+    }
+}
+
+/// Appends a JSON string.
+pub(in super::super) fn string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut from = 0;
+    for (i, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0..=0x1f | 0x7f => b"",
+            _ => continue,
+        };
+        out.extend_from_slice(text.as_bytes().get(from..i).unwrap_or_default());
+        match escape {
+            [] => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+            escape => out.extend_from_slice(escape),
+        }
+        from = i + 1;
+    }
+    out.extend_from_slice(text.as_bytes().get(from..).unwrap_or_default());
+    out.push(b'"');
+}
+
+/// Appends `data` as lists nested like `dims`; a bare element where there are none.
+pub(in super::super) fn nested<T: JsonWrite>(
+    data: &[T],
+    dims: &[usize],
+    style: Style,
+    out: &mut Vec<u8>,
+) {
+    let Some((size, inner)) = dims.split_first() else {
+        if let Some(element) = data.first() {
+            element.write(style, out);
+        }
+        return;
+    };
+    let width: usize = inner.iter().product();
+    out.push(b'[');
+    for i in 0..*size {
+        if i > 0 {
+            out.extend_from_slice(b", ");
+        }
+        nested(data.get(i * width..(i + 1) * width).unwrap_or_default(), inner, style, out);
+    }
+    out.push(b']');
+}
+
+/// Appends all elements of a tensor as one flat list.
+pub(in super::super) fn values(tensor: &Tensor, style: Style, out: &mut Vec<u8>) {
+    for_each_type!(tensor.data(), v => nested(v, &[tensor.len()], style, out));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(tensor: &Tensor, style: Style) -> String {
+        let mut out = Vec::new();
+        for_each_type!(tensor.data(), v => nested(v, tensor.dims(), style, &mut out));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn tensors_nest_as_their_shapes() {
+        let t = Tensor::from_vec(&[2, 2], vec![1f32, 0.1, f32::NAN, -f32::INFINITY]).unwrap();
+        assert_eq!(text(&t, Style::TensorFlow), "[[1.0, 0.1], [NaN, -Infinity]]");
+        assert_eq!(text(&t, Style::Plain), "[[1.0, 0.1], [NaN, -Infinity]]");
+        let t = Tensor::from_vec(&[1, 0], Vec::<i64>::new()).unwrap();
+        assert_eq!(text(&t, Style::Plain), "[[]]");
+        assert_eq!(text(&Tensor::scalar(true), Style::Plain), "true");
+        let t = Tensor::scalar(half::f16::from_f32(1.5));
+        assert_eq!(text(&t, Style::Plain), "1.5");
+        let t = Tensor::scalar("a\"\\\u{1}ä\n".to_string());
+        assert_eq!(text(&t, Style::Plain), "\"a\\\"\\\\\\u0001ä\\n\"");
+        let read: String = serde_json::from_str(&text(&t, Style::Plain)).unwrap();
+        assert_eq!(read, "a\"\\\u{1}ä\n");
+        assert_eq!(text(&t, Style::TensorFlowBytes), "{\"b64\": \"YSJcAcOkCg==\"}");
+    }
+
+    #[test]
+    fn plain_floats_read_back() {
+        for x in [1e30f32, 1e-30, 0.1, 16_777_216.0, f32::MIN_POSITIVE] {
+            let json = text(&Tensor::scalar(x), Style::Plain);
+            let read: f64 = serde_json::from_str(&json).unwrap();
+            assert_eq!(read as f32, x, "{json}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Where the versions of a model are in their lives.
+
+use super::super::fault::{Fault, Outcome, remote_message};
+use super::super::{Http, HttpResponse};
+use crate::error::{Error, ErrorKind};
+use crate::manager::VersionStatus;
+use crate::model::Target;
+use serde_json::{Value as Json, json};
+
+/// The versions of a model, newest first; one where its number is given. Answers 200 whatever the
+/// state. A label in the path is not looked at, as there.
+pub(super) fn status(http: &Http, name: &str, target: &Target) -> Outcome<HttpResponse> {
+    let wanted = match target {
+        Target::Version(version) => Some(*version),
+        Target::Serving | Target::Label(_) => None,
+    };
+    let mut all = http.manager.versions(name).unwrap_or_default();
+    all.retain(|status| wanted.is_none_or(|version| status.version == version));
+    all.sort_by_key(|status| std::cmp::Reverse(status.version));
+    if all.is_empty() {
+        let message = match wanted {
+            Some(version) => format!("Could not find version {version} of model {name}"),
+            None => format!("Could not find any versions of model {name}"),
+        };
+        return Err(Fault::own(ErrorKind::NotFound, message));
+    }
+    let versions: Vec<Json> = all.iter().map(version).collect();
+    Ok(pretty(&json!({ "model_version_status": versions })))
+}
+
+fn version(status: &VersionStatus) -> Json {
+    let (code, message) = match status.error {
+        Some(kind) => {
+            let error = Error::new(kind, status.message.as_str());
+            (kind.http().tensorflow_code, remote_message(&error))
+        }
+        None => ("OK", String::new()),
+    };
+    json!({
+        "version": status.version.to_string(),
+        "state": status.state.name(),
+        "status": { "error_code": code, "error_message": message },
+    })
+}
+
+/// A JSON value as protobuf's printer lays it out.
+pub(super) fn pretty(value: &Json) -> HttpResponse {
+    HttpResponse::json_text(200, format!("{value:#}\n"))
+}

@@ -1,0 +1,48 @@
+//! `/infer`.
+
+use super::super::ask::{Ask, Question, Step};
+use super::super::fault::{Fault, Outcome};
+use super::{Asked, DIALECT, answer, request};
+use crate::model::{Ctx, Reply, Request};
+use std::time::Instant;
+
+pub(super) fn infer(asked: &Asked<'_>) -> Outcome<Step> {
+    let arrived = Instant::now();
+    let lease = asked.lease()?;
+    let signature = lease.signature()?;
+    let body = asked.request.body;
+    let json_bytes = json_bytes(asked)?;
+    let mut given = request::read(body, json_bytes, asked.name, &signature, asked.http.limits())?;
+    let mut ctx = asked.http.context(asked.request, asked.target.clone());
+    ctx.deadline = given.timeout.and_then(|timeout| arrived.checked_add(timeout));
+    ctx.priority = given.priority;
+    let outputs = given.outputs.iter().map(|output| output.name.clone()).collect();
+    let inputs = std::mem::take(&mut given.inputs);
+    let model = asked.name.to_string();
+    let finish = move |reply: Reply, ctx: &Ctx| {
+        answer::answer(&model, ctx.receipt.version, &given, &signature, reply.into_tensors()?)
+    };
+    Ok(Step::Ask(Box::new(Ask {
+        handle: asked.handle()?,
+        question: Question::Other(Request::Run { inputs, outputs }),
+        ctx,
+        dialect: DIALECT,
+        finish: Box::new(finish),
+    })))
+}
+
+/// How much of the body is JSON: all of it unless a header says otherwise.
+fn json_bytes(asked: &Asked<'_>) -> Outcome<usize> {
+    let Some(value) = asked.request.header("Inference-Header-Content-Length") else {
+        return Ok(asked.request.body.len());
+    };
+    match value.trim().parse::<usize>() {
+        Ok(0) => Err(Fault::bad(
+            "Inference-Header-Content-Length is 0: requests without JSON are not served here",
+        )),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err(Fault::bad(format!(
+            "Unable to parse Inference-Header-Content-Length, got: {value}"
+        ))),
+    }
+}
