@@ -14,6 +14,7 @@ from . import _native, policies
 from ._native import (
     Events,
     FallbackReason,
+    Http,
     Info,
     Model,
     ModelManager,
@@ -49,6 +50,7 @@ from .errors import (
     UnsupportedError,
 )
 from .gate import Gate
+from .hosts import asgi, wsgi
 from .logs import disable_logging, enable_logging
 from .reports import Event, GateReport, MemoryUse, Report, VersionStatus, WorstRow
 
@@ -65,6 +67,7 @@ __all__ = [
     "FallbackReason",
     "Gate",
     "GateReport",
+    "Http",
     "Info",
     "InternalError",
     "InvalidArgumentError",
@@ -92,12 +95,14 @@ __all__ = [
     "VersionStats",
     "VersionStatus",
     "WorstRow",
+    "asgi",
     "convert",
     "disable_logging",
     "enable_logging",
     "load",
     "policies",
     "replay",
+    "wsgi",
 ]
 
 # Threads and locks of the parent mean nothing in a forked child.

@@ -32,6 +32,22 @@ class _LoadOptions(TypedDict, total=False):
     plan: str | None
     threads: int | None
 
+class _HttpOptions(TypedDict, total=False):
+    default_model: str | None
+    management: bool | None
+    token: str | None
+    root: str | PathLike[str] | None
+    cors: bool | None
+    max_body_bytes: int | None
+    max_depth: int | None
+    max_rows: int | None
+    max_string_bytes: int | None
+
+# Both of text, or both as they came from the network.
+_Header: TypeAlias = tuple[str, str] | tuple[bytes, bytes]
+# Status, headers, body.
+_HttpResponse: TypeAlias = tuple[int, list[tuple[str, str]], bytes]
+
 class _Asked(TypedDict, total=False):
     version: int | None
     label: str | None
@@ -155,24 +171,44 @@ class ModelManager:
     ) -> Coroutine[Any, Any, dict[str, Any]]: ...
     def info(self, name: str) -> Info: ...
     def stats(self, name: str) -> Stats: ...
+    def http(self, **options: Unpack[_HttpOptions]) -> Http: ...
     def http_handle(
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = ...,
+        headers: Sequence[_Header] = ...,
         body: bytes | bytearray = ...,
-    ) -> tuple[int, list[tuple[str, str]], bytes]: ...
+    ) -> _HttpResponse: ...
     def http_handle_async(
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = ...,
+        headers: Sequence[_Header] = ...,
         body: bytes | bytearray = ...,
-    ) -> Coroutine[Any, Any, tuple[int, list[tuple[str, str]], bytes]]: ...
+    ) -> Coroutine[Any, Any, _HttpResponse]: ...
     def metrics_text(self) -> str: ...
     @property
     def uptime(self) -> float: ...
     def __reduce__(self) -> NoReturn: ...
+
+@final
+class Http:
+    def handle(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[_Header] = ...,
+        body: bytes | bytearray = ...,
+    ) -> _HttpResponse: ...
+    def handle_async(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[_Header] = ...,
+        body: bytes | bytearray = ...,
+    ) -> Coroutine[Any, Any, _HttpResponse]: ...
+    @property
+    def max_body_bytes(self) -> int: ...
 
 @final
 class Model:

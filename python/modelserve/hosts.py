@@ -17,7 +17,7 @@ from urllib.parse import quote
 from ._native import Http, ModelManager
 
 if TYPE_CHECKING:
-    from ._native import HttpOptions
+    from ._native import _HttpOptions
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,7 +35,7 @@ class AsgiApplication:
     """
 
     def __init__(
-        self, manager: ModelManager | str | os.PathLike[str], **options: Unpack[HttpOptions]
+        self, manager: ModelManager | str | os.PathLike[str], **options: Unpack[_HttpOptions]
     ) -> None:
         self._source = None if isinstance(manager, ModelManager) else Path(manager)
         self._options = options
@@ -96,7 +96,7 @@ class AsgiApplication:
             if received is None:
                 return
             status, headers, body = await self._http.handle_async(
-                scope["method"], _target(scope), _headers(scope), received
+                scope["method"], _target(scope), list(scope["headers"]), received
             )
         fields = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
         fields.append((b"content-length", str(len(body)).encode()))
@@ -142,17 +142,13 @@ def _target(scope: Scope) -> str:
     return f"{target}?{query.decode('latin-1')}" if query else target
 
 
-def _headers(scope: Scope) -> list[tuple[str, str]]:
-    return [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
-
-
 StartResponse: TypeAlias = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class WsgiApplication:
     """A WSGI application (PEP 3333: Gunicorn, uWSGI; or mounted beside a Flask or Django one)."""
 
-    def __init__(self, manager: ModelManager, **options: Unpack[HttpOptions]) -> None:
+    def __init__(self, manager: ModelManager, **options: Unpack[_HttpOptions]) -> None:
         self.manager = manager
         self._http = manager.http(**options)
 
@@ -183,7 +179,7 @@ class WsgiApplication:
 
 
 def asgi(
-    manager: ModelManager | str | os.PathLike[str], **options: Unpack[HttpOptions]
+    manager: ModelManager | str | os.PathLike[str], **options: Unpack[_HttpOptions]
 ) -> AsgiApplication:
     """An ASGI application of `manager`, or of the manager that a configuration file describes.
 
@@ -194,6 +190,6 @@ def asgi(
     return AsgiApplication(manager, **options)
 
 
-def wsgi(manager: ModelManager, **options: Unpack[HttpOptions]) -> WsgiApplication:
+def wsgi(manager: ModelManager, **options: Unpack[_HttpOptions]) -> WsgiApplication:
     """A WSGI application of `manager`; `options` are those of `ModelManager.http`."""
     return WsgiApplication(manager, **options)

@@ -38,6 +38,8 @@ mod _native {
     #[pymodule_export]
     use crate::gil::detach_above;
     #[pymodule_export]
+    use crate::http::Http;
+    #[pymodule_export]
     use crate::info::{Info, Stats, VersionStats};
     #[pymodule_export]
     use crate::logs::{flush_logs, set_log_sink};

@@ -5,7 +5,7 @@ use crate::error::{OrRaise, raise};
 use crate::events::{Events, callback};
 use crate::gate::Gate;
 use crate::gil::{LONG, enter};
-use crate::http::{Response, http_coroutine, response_out};
+use crate::http::{Fields, Http, Response, http_options};
 use crate::info::{Info, Stats};
 use crate::model::Model;
 use crate::options::{Source, load_options};
@@ -433,22 +433,26 @@ impl ModelManager {
         Ok(Stats(self.0.stats(name).or_raise(py)?))
     }
 
+    /// This manager's models in HTTP's protocols, without a network (docs/http.md). Keyword
+    /// arguments change what the configuration file's section `[http]` says, or the defaults.
+    #[pyo3(signature = (**options))]
+    fn http(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Http> {
+        Ok(Http::new(&self.0, http_options(self.0.http_options(), options)?))
+    }
+
     /// Answers one HTTP request as bytes, without a network: the reference server, TensorFlow
     /// Serving's REST interface, the Open Inference Protocol and metrics. Answers the status, the
-    /// headers and the body.
+    /// headers and the body. For other options than the configuration file's: `http`.
     #[pyo3(signature = (method, target, headers=Vec::new(), body=Cow::Borrowed(b"".as_slice())))]
     fn http_handle<'py>(
         &self,
         py: Python<'py>,
         method: &str,
         target: &str,
-        headers: Vec<(String, String)>,
+        headers: Fields,
         body: Cow<'_, [u8]>,
     ) -> PyResult<Response<'py>> {
-        let headers: Vec<(&str, &str)> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let answer = || Ok(self.0.http_handle(method, target, &headers, &body));
-        Ok(response_out(py, enter(py, LONG, answer)?))
+        Http::new(&self.0, self.0.http_options()).handle(py, method, target, headers, body)
     }
 
     /// As `http_handle`, to be awaited: reading the request and running the model happen on other
@@ -459,10 +463,10 @@ impl ModelManager {
         py: Python<'py>,
         method: String,
         target: String,
-        headers: Vec<(String, String)>,
+        headers: Fields,
         body: Cow<'_, [u8]>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        http_coroutine(py, &self.0, method, target, headers, body.into_owned())
+        Http::new(&self.0, self.0.http_options()).handle_async(py, method, target, headers, body)
     }
 
     /// All metrics in Prometheus' text format.
