@@ -38,19 +38,22 @@ demo: $(VENV)/.demo
 	$(DEVELOP) --release
 	"$(PYTHON)" examples/demo.py
 
-# The Python crate is a module for an interpreter and cannot be linked as a program: pytest tests it.
+# Every build below has the features of the whole workspace, so that nothing is built twice: what
+# `cargo run` or `-p` would build again for itself is run from where the tests' build left it.
+DEBUG = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug
+
 test: $(VENV)/.dev valgrind
-	$(CARGO) test --locked --workspace --exclude modelserve-python
-	$(CARGO) run --locked --quiet --example serving
+	$(PYO3_ENV) $(CARGO) test --locked --workspace
+	$(PYO3_ENV) $(CARGO) build --locked --workspace
+	"$(DEBUG)/examples/serving"
 	cd tests/loom && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" $(CARGO) test --locked
-	$(CARGO) run --locked --example soak -- --seconds 60 --seed $(SEED)
+	"$(DEBUG)/examples/soak" --seconds 60 --seed $(SEED)
 	@mkdir -p build; echo "soak with one spoiled bit: it has to fail"; \
-	! $(CARGO) run --locked --quiet --example soak -- --seconds 3 --spoil >build/soak-spoiled.log 2>&1 \
+	! "$(DEBUG)/examples/soak" --seconds 3 --spoil >build/soak-spoiled.log 2>&1 \
 		&& grep '^wrong answers: [1-9]' build/soak-spoiled.log
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
-	$(CARGO) build --locked -p modelserve-c
-	bash tests/ffi/run.sh "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug"
+	bash tests/ffi/run.sh "$(DEBUG)"
 
 # Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 soak: toolchain

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -18,6 +17,7 @@ import pytest
 import requests
 import uvicorn
 from conftest import Case
+from tf_serving_client import TFServerConfig, TFServingClient
 from tritonclient import http as triton
 
 import modelserve as ms
@@ -58,53 +58,6 @@ def served(iris: Case, iris_v2: Case) -> Iterator[tuple[ms.ModelManager, Server]
     server = Server(ms.asgi(manager, default_model="iris"))
     yield manager, server
     server.stop()
-
-
-# The client of the reference, as it stands there.
-@dataclass
-class TFServerConfig:
-    host: str
-    port: int
-    model_name: str
-    model_version: int
-
-
-class TFServingClient:
-    def __init__(self, config: TFServerConfig):
-        self.config = config
-        self.base_url = f"http://{config.host}:{config.port}/v1/models/{config.model_name}"
-
-    def predict(self, input_data: np.ndarray) -> dict[str, Any]:
-        payload = {"instances": input_data.tolist()}
-        response = requests.post(
-            f"{self.base_url}/versions/{self.config.model_version}:predict",
-            json=payload,
-            headers={"Content-Type": "application/json"},
-        )
-        response.raise_for_status()
-        return response.json()
-
-    def predict_with_signature(
-        self, input_data: np.ndarray, signature_name: str
-    ) -> dict[str, Any]:
-        payload = {"instances": input_data.tolist(), "signature_name": signature_name}
-        response = requests.post(
-            f"{self.base_url}/versions/{self.config.model_version}:predict", json=payload
-        )
-        response.raise_for_status()
-        return response.json()
-
-    def get_model_metadata(self) -> dict[str, Any]:
-        response = requests.get(f"{self.base_url}/metadata")
-        response.raise_for_status()
-        return response.json()
-
-    def health_check(self) -> bool:
-        try:
-            response = requests.get(f"{self.base_url}/versions/{self.config.model_version}")
-            return response.status_code == 200
-        except Exception:
-            return False
 
 
 def test_the_tensorflow_serving_client_of_the_reference(
