@@ -111,7 +111,8 @@ async def _body(receive: Receive, most: int) -> bytes | None:
     if first["type"] != "http.request":
         return None
     if not first.get("more_body"):
-        return first.get("body", b"")
+        whole: bytes = first.get("body", b"")
+        return whole
     parts, size = [first.get("body", b"")], len(first.get("body", b""))
     more = True
     while more:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,19 @@ def iris_v2() -> Case:
 @pytest.fixture
 def manager() -> ms.ModelManager:
     return ms.ModelManager()
+
+
+#: Tests that may be skipped where everything has to be there (CI), each with its reason.
+MAY_SKIP: dict[str, str] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where CI=true a skipped test is a failed one: whatever it needs has to be installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    skipped = [report.nodeid for report in reporter.stats.get("skipped", [])]
+    missing = [nodeid for nodeid in skipped if nodeid not in MAY_SKIP]
+    if missing:
+        reporter.write_line(f"skipped although CI=true: {', '.join(missing)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
