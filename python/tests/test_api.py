@@ -195,8 +195,8 @@ def test_results_own_their_memory(iris: Case) -> None:
     proba[:] = 0  # writable
 
 
-def test_managers_and_models_do_not_pickle(manager: ms.ModelManager, iris: Case) -> None:
-    model = manager.load("iris", iris.path)
+def test_managers_and_models_of_bytes_do_not_pickle(manager: ms.ModelManager, iris: Case) -> None:
+    model = manager.load("iris", iris.path.read_bytes())
     for thing in (manager, model):
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(thing)

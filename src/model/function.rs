@@ -37,6 +37,7 @@ impl FnModel {
             digest: "".into(),
             companions: "".into(),
             path: None,
+            options: Arc::default(),
             loaded_at: SystemTime::now(),
             load_duration: Duration::ZERO,
             metadata: BTreeMap::new(),

@@ -65,6 +65,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         digest: source.digest().into(),
         companions: source.companions_digest().into(),
         path: source.path().map(Path::to_path_buf),
+        options: Arc::new(options.clone()),
         loaded_at: SystemTime::now(),
         load_duration: Duration::ZERO,
         metadata: std::mem::take(&mut outline.metadata),

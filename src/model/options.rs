@@ -45,6 +45,16 @@ pub enum OutputKind {
 }
 
 impl OutputKind {
+    /// `probabilities`, `logits`, `scores` or `values`.
+    pub fn name(self) -> &'static str {
+        match self {
+            OutputKind::Probabilities => "probabilities",
+            OutputKind::Logits => "logits",
+            OutputKind::Scores => "scores",
+            OutputKind::Values => "values",
+        }
+    }
+
     /// The kind of that name: `probabilities`, `logits`, `scores` or `values`.
     pub fn from_name(name: &str) -> Option<OutputKind> {
         Some(match name {
@@ -113,6 +123,8 @@ pub struct ModelInfo {
     pub(crate) companions: Arc<str>,
     /// Where it was loaded from.
     pub path: Option<PathBuf>,
+    /// How it was loaded.
+    pub options: Arc<LoadOptions>,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     /// How long loading took, probe included.
@@ -138,6 +150,7 @@ impl ModelInfo {
             digest: "".into(),
             companions: "".into(),
             path: None,
+            options: Arc::default(),
             loaded_at: SystemTime::UNIX_EPOCH,
             load_duration: Duration::ZERO,
             metadata: BTreeMap::new(),

@@ -1,7 +1,9 @@
 //! What is known of a model, and what it has done.
 
+use crate::options::options_out;
 use crate::signature::Signature;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +61,13 @@ impl Info {
     #[getter]
     fn path(&self) -> Option<PathBuf> {
         self.0.path.clone()
+    }
+
+    /// The keyword arguments of `load` that it was loaded with, the version's number among them
+    /// where a manager gave it.
+    #[getter]
+    fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        options_out(py, &self.0.options)
     }
 
     /// When it was loaded.

@@ -20,7 +20,6 @@ use modelserve::repo::WatchOptions;
 use modelserve::{
     ErrorKind, ManagerOptions, MemoryPolicy, ModelSource, ReloadOptions, RepositoryRules, Target,
 };
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::borrow::Cow;
@@ -30,7 +29,17 @@ use std::path::PathBuf;
 /// Loads, serves, reloads and unloads models by name. May be used from any number of threads at
 /// once; a reload never disturbs predictions.
 #[pyclass(frozen, module = "modelserve")]
-pub(crate) struct ModelManager(modelserve::ModelManager);
+pub(crate) struct ModelManager(modelserve::ModelManager, Py<PyAny>);
+
+/// The notes of how a manager came to be: a `modelserve.pickling.Made`.
+fn made(
+    py: Python<'_>,
+    config: Option<PathBuf>,
+    options: Option<Bound<'_, PyDict>>,
+) -> PyResult<Py<PyAny>> {
+    let made = py.import("modelserve.pickling")?.getattr("Made")?;
+    Ok(made.call1((config, options))?.unbind())
+}
 
 impl Drop for ModelManager {
     fn drop(&mut self) {
@@ -75,6 +84,7 @@ impl ModelManager {
         memory_budget: Option<u64>,
         memory_policy: &str,
     ) -> PyResult<Self> {
+        let memory_policy_name = memory_policy;
         let memory_policy = match memory_policy {
             "refuse" => MemoryPolicy::Refuse,
             "evict" => MemoryPolicy::Evict,
@@ -90,13 +100,20 @@ impl ModelManager {
             memory_policy,
             ..ManagerOptions::default()
         };
-        enter(py, LONG, || Ok(modelserve::ModelManager::new(options))).map(ModelManager)
+        let given = PyDict::new(py);
+        given.set_item("threads", threads)?;
+        given.set_item("keep_versions", keep_versions)?;
+        given.set_item("memory_budget", memory_budget)?;
+        given.set_item("memory_policy", memory_policy_name)?;
+        let manager = enter(py, LONG, || Ok(modelserve::ModelManager::new(options)))?;
+        Ok(ModelManager(manager, made(py, None, Some(given))?))
     }
 
     /// A manager as a TOML file describes it: models loaded, repository served, policies set.
     #[staticmethod]
     fn from_config(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        enter(py, LONG, || modelserve::ModelManager::from_config(path)).map(ModelManager)
+        let manager = enter(py, LONG, || modelserve::ModelManager::from_config(&path))?;
+        Ok(ModelManager(manager, made(py, Some(path), None)?))
     }
 
     /// Loads a model from a path or from bytes and serves it as `name`.
@@ -211,7 +228,9 @@ impl ModelManager {
         policies: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let text = as_toml(py, policies)?;
-        enter(py, LONG, || self.0.configure(name, &text).map_err(|e| without_places(&e)))
+        enter(py, LONG, || self.0.configure(name, &text).map_err(|e| without_places(&e)))?;
+        self.1.call_method1(py, "configured", (name, text))?;
+        Ok(())
     }
 
     /// What each arm of a model's canary did; None without a canary.
@@ -313,7 +332,15 @@ impl ModelManager {
         let mut options = WatchOptions::default();
         options.poll_interval = seconds(py, "poll_interval", poll_interval)?;
         rules.watch = watch.then_some(options);
-        refresh_out(py, enter(py, LONG, || self.0.serve_repository(root, rules))?)
+        let given = PyDict::new(py);
+        given.set_item("version_policy", version_policy)?;
+        given.set_item("watch", watch)?;
+        given.set_item("poll_interval", poll_interval)?;
+        given.set_item("settle", settle)?;
+        given.set_item("unload_missing", unload_missing)?;
+        let report = enter(py, LONG, || self.0.serve_repository(&root, rules))?;
+        self.1.call_method1(py, "served", (root, given))?;
+        refresh_out(py, report)
     }
 
     /// Looks at the repository now, and does what there is to do.
@@ -423,9 +450,14 @@ impl ModelManager {
         self.model(py, name)?.run_async(py, inputs, outputs, asked)
     }
 
-    /// What is known of the version of `name` serving now.
-    fn info(&self, py: Python<'_>, name: &str) -> PyResult<Info> {
-        enter(py, LONG, || self.0.info(name)).map(Info)
+    /// What is known of the version of `name` serving now, or of another one.
+    #[pyo3(signature = (name, version=None))]
+    fn info(&self, py: Python<'_>, name: &str, version: Option<u64>) -> PyResult<Info> {
+        enter(py, LONG, || match version {
+            None => self.0.info(name),
+            Some(version) => self.0.lease(name, &Target::Version(version))?.info(),
+        })
+        .map(Info)
     }
 
     /// Counts and latencies of `name` by version.
@@ -488,9 +520,13 @@ impl ModelManager {
         )
     }
 
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err(
-            "a ModelManager cannot be pickled: make one in each process that needs it",
-        ))
+    /// How it came to be, for `modelserve.pickling`.
+    #[getter]
+    fn _made(&self, py: Python<'_>) -> Py<PyAny> {
+        self.1.clone_ref(py)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("modelserve.pickling")?.call_method1("reduce_manager", (slf,))
     }
 }

@@ -15,7 +15,6 @@ use modelserve::{
     Ctx, Done, ErrorKind, Features, GraphModel, Model as _, ModelHandle, Receipt, Reply, Request,
     Target,
 };
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use std::sync::Arc;
@@ -372,7 +371,7 @@ impl Model {
         }
     }
 
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err("a Model cannot be pickled: load its file where it is needed"))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("modelserve.pickling")?.call_method1("reduce_model", (slf,))
     }
 }

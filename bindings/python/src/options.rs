@@ -1,6 +1,7 @@
 //! Load options from keyword arguments.
 
 use crate::error::raise;
+use crate::signature::classes_out;
 use modelserve::{
     Classes, ErrorKind, Format, LoadOptions, ModelSource, OutputKind, PlanKind, Task,
 };
@@ -75,6 +76,42 @@ pub(crate) fn load_options(given: Option<&Bound<'_, PyDict>>) -> PyResult<LoadOp
         }
     }
     Ok(options)
+}
+
+/// The keyword arguments that give these options: those that are not the defaults.
+pub(crate) fn options_out<'py>(
+    py: Python<'py>,
+    options: &LoadOptions,
+) -> PyResult<Bound<'py, PyDict>> {
+    let given = PyDict::new(py);
+    let texts = [
+        ("format", options.format.map(Format::name)),
+        ("config", options.config.as_deref()),
+        ("task", options.task.map(Task::name)),
+        ("output_kind", options.output_kind.map(OutputKind::name)),
+        ("label_output", options.label_output.as_deref()),
+        ("scores_output", options.scores_output.as_deref()),
+        ("display_version", options.display_version.as_deref()),
+        ("plan", Some(options.plan).filter(|p| *p != PlanKind::default()).map(PlanKind::name)),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            given.set_item(name, text)?;
+        }
+    }
+    if let Some(classes) = classes_out(py, options.classes.as_ref())? {
+        given.set_item("classes", classes)?;
+    }
+    if let Some(names) = &options.feature_names {
+        given.set_item("feature_names", names)?;
+    }
+    if let Some(version) = options.version {
+        given.set_item("version", version)?;
+    }
+    if options.threads != 0 {
+        given.set_item("threads", options.threads)?;
+    }
+    Ok(given)
 }
 
 fn format_of(name: &str) -> Option<Format> {

@@ -1,0 +1,120 @@
+"""One model for the whole process: loaded once, again after a fork, again for another digest."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Case
+
+import modelserve as ms
+from modelserve.pickling import process_manager
+from modelserve.process import DigestMismatchError, process_model
+
+HANG = 60
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def copied(iris: Case, tmp_path: Path) -> Path:
+    return Path(shutil.copy(iris.path, tmp_path / "model.onnx"))
+
+
+def test_threads_that_ask_at_once_share_one_model(copied: Path, iris: Case) -> None:
+    barrier, found = threading.Barrier(8), []
+
+    def ask() -> None:
+        barrier.wait(HANG)
+        found.append(process_model(copied, version=3))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG)
+    assert len(found) == 8 and len(set(map(id, found))) == 1
+    assert found[0].version == 3
+    assert found[0].predict_batch(iris.rows).predictions.tolist() == iris.expected["labels"]
+
+
+def test_a_model_is_told_by_path_digest_and_options(
+    copied: Path, iris_v2: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, digest = process_model(copied), sha256(copied)
+    assert process_model(copied, digest) is first and process_model(copied, digest.upper()) is first
+    monkeypatch.chdir(copied.parent)
+    assert process_model("model.onnx") is first
+    assert process_model(copied, feature_names=list("abcd")) is not first
+    assert process_model(copied, feature_names=iter("abcd")) is process_model(
+        str(copied), feature_names=("a", "b", "c", "d"), task=None
+    )
+    # Another content under the same path.
+    shutil.copy(iris_v2.path, copied)
+    second = process_model(copied, sha256(copied))
+    assert second is not first and second.info().digest == sha256(iris_v2.path)
+    assert process_model(copied) is second
+    # Tasks that were sent before still find what they were sent for.
+    assert process_model(copied, digest) is first
+
+
+def test_a_file_of_another_digest_is_refused(copied: Path) -> None:
+    with pytest.raises(DigestMismatchError, match="asked for") as caught:
+        process_model(copied, "0" * 64)
+    error = pickle.loads(pickle.dumps(caught.value))
+    for e in (caught.value, error):
+        assert isinstance(e, ms.InvalidModelError) and e.kind == "InvalidModel"
+        assert (e.path, e.expected, e.got) == (str(copied), "0" * 64, sha256(copied))
+        assert str(copied) in str(e) and "0" * 64 in str(e) and sha256(copied) in str(e)
+
+
+def test_what_failed_is_tried_again(copied: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later.onnx"
+    for _ in range(2):
+        with pytest.raises(ms.NotFoundError):
+            process_model(later)
+    shutil.copy(copied, later)
+    assert process_model(later).info().digest == sha256(copied)
+    with pytest.raises(TypeError, match="path"):
+        process_model(copied.read_bytes())  # type: ignore[arg-type]
+
+
+def _in_a_child(path: Path, inherited: int, rows: np.ndarray, answers: object) -> None:
+    model = process_model(path)
+    same = id(model) == inherited
+    answers.put((os.getpid(), same, model.predict_batch(rows).predictions.tolist()))
+
+
+def test_a_forked_child_loads_for_itself(copied: Path, iris: Case) -> None:
+    model = process_model(copied)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(
+        target=_in_a_child, args=(copied, id(model), iris.rows, answers), daemon=True
+    )
+    child.start()
+    pid, same, labels = answers.get(timeout=HANG)
+    child.join(HANG)
+    assert child.exitcode == 0
+    assert pid == child.pid and not same and labels == iris.expected["labels"]
+    assert process_model(copied) is model
+
+
+def test_one_manager_for_each_configuration_file(copied: Path, tmp_path: Path) -> None:
+    config = tmp_path / "modelserve.toml"
+    config.write_text('[models.iris]\npath = "model.onnx"\n')
+    manager = process_manager(config)
+    assert manager.models() == ["iris"] and process_manager(str(config)) is manager
+    config.write_text('[models.flower]\npath = "model.onnx"\n')
+    assert process_manager(config).models() == ["flower"]
+    with pytest.raises(ms.NotFoundError, match=r"none\.toml"):
+        process_manager(tmp_path / "none.toml")
