@@ -29,7 +29,11 @@ use std::path::PathBuf;
 /// Loads, serves, reloads and unloads models by name. May be used from any number of threads at
 /// once; a reload never disturbs predictions.
 #[pyclass(frozen, module = "modelserve")]
-pub(crate) struct ModelManager(modelserve::ModelManager, Py<PyAny>);
+pub(crate) struct ModelManager {
+    core: modelserve::ModelManager,
+    /// How it came to be: a `modelserve.pickling.Made`.
+    made: Py<PyAny>,
+}
 
 /// The notes of how a manager came to be: a `modelserve.pickling.Made`.
 fn made(
@@ -44,7 +48,7 @@ fn made(
 impl Drop for ModelManager {
     fn drop(&mut self) {
         // May wait for the repository's watcher, and frees the models.
-        let last = std::mem::take(&mut self.0);
+        let last = std::mem::take(&mut self.core);
         let _ = Python::try_attach(|py| py.detach(move || drop(last)));
     }
 }
@@ -84,8 +88,7 @@ impl ModelManager {
         memory_budget: Option<u64>,
         memory_policy: &str,
     ) -> PyResult<Self> {
-        let memory_policy_name = memory_policy;
-        let memory_policy = match memory_policy {
+        let policy = match memory_policy {
             "refuse" => MemoryPolicy::Refuse,
             "evict" => MemoryPolicy::Evict,
             other => {
@@ -97,23 +100,23 @@ impl ModelManager {
             threads,
             keep_versions,
             memory_budget,
-            memory_policy,
+            memory_policy: policy,
             ..ManagerOptions::default()
         };
         let given = PyDict::new(py);
         given.set_item("threads", threads)?;
         given.set_item("keep_versions", keep_versions)?;
         given.set_item("memory_budget", memory_budget)?;
-        given.set_item("memory_policy", memory_policy_name)?;
+        given.set_item("memory_policy", memory_policy)?;
         let manager = enter(py, LONG, || Ok(modelserve::ModelManager::new(options)))?;
-        Ok(ModelManager(manager, made(py, None, Some(given))?))
+        Ok(ModelManager { core: manager, made: made(py, None, Some(given))? })
     }
 
     /// A manager as a TOML file describes it: models loaded, repository served, policies set.
     #[staticmethod]
     fn from_config(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let manager = enter(py, LONG, || modelserve::ModelManager::from_config(&path))?;
-        Ok(ModelManager(manager, made(py, Some(path), None)?))
+        Ok(ModelManager { core: manager, made: made(py, Some(path), None)? })
     }
 
     /// Loads a model from a path or from bytes and serves it as `name`.
@@ -126,7 +129,7 @@ impl ModelManager {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Model> {
         let options = load_options(options)?;
-        let load = || self.0.load_from(name, ModelSource::from(source), &options);
+        let load = || self.core.load_from(name, ModelSource::from(source), &options);
         Ok(Model::managed(enter(py, LONG, load)?))
     }
 
@@ -145,8 +148,8 @@ impl ModelManager {
     ) -> PyResult<Info> {
         let options = self.reload_options(py, name, allow_signature_change, gate, options)?;
         let info = enter(py, LONG, || match source {
-            Some(source) => self.0.reload_from(name, ModelSource::from(source), &options),
-            None => self.0.reload(name, None, &options),
+            Some(source) => self.core.reload_from(name, ModelSource::from(source), &options),
+            None => self.core.reload(name, None, &options),
         })?;
         Ok(Info(info))
     }
@@ -164,49 +167,49 @@ impl ModelManager {
     ) -> PyResult<Info> {
         let options = self.reload_options(py, name, allow_signature_change, gate, options)?;
         let source = ModelSource::from(source);
-        Ok(Info(enter(py, LONG, || self.0.load_version(name, source, &options))?))
+        Ok(Info(enter(py, LONG, || self.core.load_version(name, source, &options))?))
     }
 
     /// What the last gate of `name` found; None before the first.
     fn gate_report<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let found = enter(py, LONG, || self.0.gate_report(name))?;
+        let found = enter(py, LONG, || self.core.gate_report(name))?;
         found.map(|found| gate_out(py, &found)).transpose()
     }
 
     /// Lets an available version answer the requests that name none.
     fn serve(&self, py: Python<'_>, name: &str, version: u64) -> PyResult<()> {
-        enter(py, LONG, || self.0.serve(name, version))
+        enter(py, LONG, || self.core.serve(name, version))
     }
 
     /// Lets the version serve again that served before the present one.
     fn rollback(&self, py: Python<'_>, name: &str) -> PyResult<Info> {
-        enter(py, LONG, || self.0.rollback(name)).map(Info)
+        enter(py, LONG, || self.core.rollback(name)).map(Info)
     }
 
     /// Takes one version that does not serve out of service.
     fn unload_version(&self, py: Python<'_>, name: &str, version: u64) -> PyResult<()> {
-        enter(py, LONG, || self.0.unload_version(name, version))
+        enter(py, LONG, || self.core.unload_version(name, version))
     }
 
     /// The versions of a model and where each is in its life, failed ones with their error.
     fn versions<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let all = enter(py, LONG, || self.0.versions(name))?;
+        let all = enter(py, LONG, || self.core.versions(name))?;
         all.into_iter().map(|status| status_out(py, status)).collect()
     }
 
     /// Points a label to an available version.
     fn set_label(&self, py: Python<'_>, name: &str, label: &str, version: u64) -> PyResult<()> {
-        enter(py, LONG, || self.0.set_label(name, label, version))
+        enter(py, LONG, || self.core.set_label(name, label, version))
     }
 
     /// Removes a label; the version stays.
     fn remove_label(&self, py: Python<'_>, name: &str, label: &str) -> PyResult<()> {
-        enter(py, LONG, || self.0.remove_label(name, label))
+        enter(py, LONG, || self.core.remove_label(name, label))
     }
 
     /// The labels of a model and the versions they point to.
     fn labels(&self, py: Python<'_>, name: &str) -> PyResult<BTreeMap<String, u64>> {
-        let labels = self.0.labels(name).or_raise(py)?;
+        let labels = self.core.labels(name).or_raise(py)?;
         Ok(labels.into_iter().map(|(label, version)| (label.to_string(), version)).collect())
     }
 
@@ -215,7 +218,7 @@ impl ModelManager {
     fn pin(&self, py: Python<'_>, names: &Bound<'_, PyTuple>) -> PyResult<Snapshot> {
         let names: Vec<String> = names.extract()?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        enter(py, LONG, || self.0.pin(&names)).map(Snapshot::new)
+        enter(py, LONG, || self.core.pin(&names)).map(Snapshot::new)
     }
 
     /// Sets the policies of a model, in the words of the configuration file; True means with the
@@ -228,32 +231,32 @@ impl ModelManager {
         policies: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let text = as_toml(py, policies)?;
-        enter(py, LONG, || self.0.configure(name, &text).map_err(|e| without_places(&e)))?;
-        self.1.call_method1(py, "configured", (name, text))?;
+        enter(py, LONG, || self.core.configure(name, &text).map_err(|e| without_places(&e)))?;
+        self.made.call_method1(py, "configured", (name, text))?;
         Ok(())
     }
 
     /// What each arm of a model's canary did; None without a canary.
     fn traffic(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
-        let found = enter(py, LONG, || self.0.traffic(name))?;
+        let found = enter(py, LONG, || self.core.traffic(name))?;
         found.map(|r| report(py, r.to_json(), &r)).transpose()
     }
 
     /// Where a canary's promotion stands, with every decision; None without one.
     fn promotion(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
-        let found = enter(py, LONG, || self.0.promotion(name))?;
+        let found = enter(py, LONG, || self.core.promotion(name))?;
         found.map(|r| report(py, r.to_json(), &r)).transpose()
     }
 
     /// What a model's shadow found; None without a shadow.
     fn shadow(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
-        let found = enter(py, LONG, || self.0.shadow(name))?;
+        let found = enter(py, LONG, || self.core.shadow(name))?;
         found.map(|r| report(py, r.to_json(), &r)).transpose()
     }
 
     /// What a model's response cache did; None without a cache.
     fn cache(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
-        self.0.cache(name).or_raise(py)?.map(|stats| cache_out(py, &stats)).transpose()
+        self.core.cache(name).or_raise(py)?.map(|stats| cache_out(py, &stats)).transpose()
     }
 
     /// Where the circuit breaker of a version stands; None without one.
@@ -265,13 +268,13 @@ impl ModelManager {
         version: Option<u64>,
     ) -> PyResult<Option<Py<PyAny>>> {
         let target = version.map_or(Target::Serving, Target::Version);
-        let found = enter(py, LONG, || self.0.circuit(name, &target))?;
+        let found = enter(py, LONG, || self.core.circuit(name, &target))?;
         found.map(|circuit| circuit_out(py, &circuit)).transpose()
     }
 
     /// Sets a canary's share of the requests, in percent. A promotion ends with it.
     fn set_canary_percent(&self, py: Python<'_>, name: &str, percent: f64) -> PyResult<()> {
-        enter(py, LONG, || self.0.set_canary_percent(name, percent))
+        enter(py, LONG, || self.core.set_canary_percent(name, percent))
     }
 
     /// Records a sample (0 to 1) of a model's requests with their answers in a new file.
@@ -284,30 +287,30 @@ impl ModelManager {
         sample: f64,
         max_bytes: Option<u64>,
     ) -> PyResult<()> {
-        enter(py, LONG, || self.0.record(name, path, record_options(sample, max_bytes)))
+        enter(py, LONG, || self.core.record(name, path, record_options(sample, max_bytes)))
     }
 
     /// How the recording of a model stands; None when it is not recorded.
     fn recording(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
-        let status = self.0.recording(name).or_raise(py)?;
+        let status = self.core.recording(name).or_raise(py)?;
         status.map(|status| record::status_out(py, &status)).transpose()
     }
 
     /// Ends the recording of a model, and says how it stood; None when it was not recorded.
     fn stop_recording(&self, py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
-        let status = enter(py, LONG, || self.0.stop_recording(name))?;
+        let status = enter(py, LONG, || self.core.stop_recording(name))?;
         status.map(|status| record::status_out(py, &status)).transpose()
     }
 
     /// What happens to models from now on, as an iterator.
     fn events(&self) -> Events {
-        Events::new(self.0.events())
+        Events::new(self.core.events())
     }
 
     /// Calls `callback(event)` with each event from now on, on a thread of the library, until the
     /// manager is gone. What it raises is logged.
     fn on_event(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
-        self.0.on_event(self::callback(callback)).or_raise(py)
+        self.core.on_event(self::callback(callback)).or_raise(py)
     }
 
     /// Serves a folder of models, `<root>/<model>/<version>/<files>`, and follows its changes.
@@ -338,34 +341,34 @@ impl ModelManager {
         given.set_item("poll_interval", poll_interval)?;
         given.set_item("settle", settle)?;
         given.set_item("unload_missing", unload_missing)?;
-        let report = enter(py, LONG, || self.0.serve_repository(&root, rules))?;
-        self.1.call_method1(py, "served", (root, given))?;
+        let report = enter(py, LONG, || self.core.serve_repository(&root, rules))?;
+        self.made.call_method1(py, "served", (root, given))?;
         refresh_out(py, report)
     }
 
     /// Looks at the repository now, and does what there is to do.
     fn refresh(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        refresh_out(py, enter(py, LONG, || self.0.refresh())?)
+        refresh_out(py, enter(py, LONG, || self.core.refresh())?)
     }
 
     /// What each available version holds in memory.
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        self.0.memory().into_iter().map(|held| memory_out(py, held)).collect()
+        self.core.memory().into_iter().map(|held| memory_out(py, held)).collect()
     }
 
     /// Stops serving a model; predictions under way finish.
     fn unload(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        enter(py, LONG, || self.0.unload(name))
+        enter(py, LONG, || self.core.unload(name))
     }
 
     /// The model served as `name`, following reloads.
     fn model(&self, py: Python<'_>, name: &str) -> PyResult<Model> {
-        Ok(Model::managed(self.0.model(name).or_raise(py)?))
+        Ok(Model::managed(self.core.model(name).or_raise(py)?))
     }
 
     /// The names of all models, sorted.
     fn models(&self) -> Vec<String> {
-        self.0.models()
+        self.core.models()
     }
 
     /// Predicts one row with the model `name`.
@@ -454,22 +457,22 @@ impl ModelManager {
     #[pyo3(signature = (name, version=None))]
     fn info(&self, py: Python<'_>, name: &str, version: Option<u64>) -> PyResult<Info> {
         enter(py, LONG, || match version {
-            None => self.0.info(name),
-            Some(version) => self.0.lease(name, &Target::Version(version))?.info(),
+            None => self.core.info(name),
+            Some(version) => self.core.lease(name, &Target::Version(version))?.info(),
         })
         .map(Info)
     }
 
     /// Counts and latencies of `name` by version.
     fn stats(&self, py: Python<'_>, name: &str) -> PyResult<Stats> {
-        Ok(Stats(self.0.stats(name).or_raise(py)?))
+        Ok(Stats(self.core.stats(name).or_raise(py)?))
     }
 
     /// This manager's models in HTTP's protocols, without a network (docs/http.md). Keyword
     /// arguments change what the configuration file's section `[http]` says, or the defaults.
     #[pyo3(signature = (**options))]
     fn http(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Http> {
-        Ok(Http::new(&self.0, http_options(self.0.http_options(), options)?))
+        Ok(Http::new(&self.core, http_options(self.core.http_options(), options)?))
     }
 
     /// Answers one HTTP request as bytes, without a network: the reference server, TensorFlow
@@ -484,7 +487,7 @@ impl ModelManager {
         headers: Fields,
         body: Cow<'_, [u8]>,
     ) -> PyResult<Response<'py>> {
-        Http::new(&self.0, self.0.http_options()).handle(py, method, target, headers, body)
+        Http::new(&self.core, self.core.http_options()).handle(py, method, target, headers, body)
     }
 
     /// As `http_handle`, to be awaited: reading the request and running the model happen on other
@@ -498,32 +501,33 @@ impl ModelManager {
         headers: Fields,
         body: Cow<'_, [u8]>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Http::new(&self.0, self.0.http_options()).handle_async(py, method, target, headers, body)
+        Http::new(&self.core, self.core.http_options())
+            .handle_async(py, method, target, headers, body)
     }
 
     /// All metrics in Prometheus' text format.
     fn metrics_text(&self, py: Python<'_>) -> PyResult<String> {
-        enter(py, LONG, || Ok(self.0.metrics_text()))
+        enter(py, LONG, || Ok(self.core.metrics_text()))
     }
 
     /// Seconds since the manager was made.
     #[getter]
     fn uptime(&self) -> f64 {
-        self.0.uptime().as_secs_f64()
+        self.core.uptime().as_secs_f64()
     }
 
     fn __repr__(&self) -> String {
         format!(
             "<modelserve.ModelManager of {} models: {}>",
-            self.0.models().len(),
-            self.0.models().join(", ")
+            self.core.models().len(),
+            self.core.models().join(", ")
         )
     }
 
     /// How it came to be, for `modelserve.pickling`.
     #[getter]
     fn _made(&self, py: Python<'_>) -> Py<PyAny> {
-        self.1.clone_ref(py)
+        self.made.clone_ref(py)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
