@@ -171,6 +171,8 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
+    /// Bytes at the message's beginning that name files of the host.
+    host: usize,
     model: Option<String>,
 }
 
@@ -186,7 +188,7 @@ impl fmt::Display for Inner {
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), model: None }))
+        Error(Box::new(Inner { kind, message: message.into(), host: 0, model: None }))
     }
 
     /// What went wrong, to branch on.
@@ -214,8 +216,51 @@ impl Error {
     /// The same error with `prefix` and a colon before its message.
     #[must_use]
     pub fn context(mut self, prefix: impl fmt::Display) -> Self {
+        let before = self.0.message.len();
         self.0.message = format!("{prefix}: {}", self.0.message);
+        if self.0.host > 0 {
+            self.0.host += self.0.message.len() - before;
+        }
         self
+    }
+
+    /// As [`Error::context`], with a prefix that only the host's own readers may see: a path.
+    #[must_use]
+    pub(crate) fn context_of_host(mut self, prefix: impl fmt::Display) -> Self {
+        let before = self.0.message.len();
+        self.0.message = format!("{prefix}: {}", self.0.message);
+        self.0.host += self.0.message.len() - before;
+        self
+    }
+
+    /// The same error, whose words name files of the host wherever they do not begin with one.
+    #[must_use]
+    pub(crate) fn of_host(mut self) -> Self {
+        if self.0.host == 0 {
+            self.0.host = self.0.message.len();
+        }
+        self
+    }
+
+    /// The same error as another kind.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// The message for a reader who is not the host's own, without the model's name: paths of the
+    /// host that the library knows of are left out.
+    pub fn remote_message(&self) -> &str {
+        match self.0.message.get(self.0.host..) {
+            Some(rest) if !rest.is_empty() || self.0.message.is_empty() => rest,
+            _ => match self.0.kind {
+                ErrorKind::NotFound => "a file is not there",
+                ErrorKind::PermissionDenied => "a file may not be read",
+                ErrorKind::Io => "a file cannot be read",
+                _ => "a file was refused: the server's log says why",
+            },
+        }
     }
 
     /// An I/O error of the operating system, said of `what`.
@@ -225,7 +270,7 @@ impl Error {
             std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, format!("{what}: {error}"))
+        Error::new(kind, error.to_string()).context_of_host(what)
     }
 }
 
@@ -278,6 +323,20 @@ mod tests {
             assert!((400..=504).contains(&http.tensorflow) && http.tensorflow != 502, "{kind}");
         }
         assert_eq!(ErrorKind::Overloaded.http().tensorflow, 429);
+    }
+
+    #[test]
+    fn paths_of_the_host_are_not_for_remote_readers() {
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let e = Error::io("rel/model.onnx", &gone);
+        assert_eq!(e.message(), format!("rel/model.onnx: {gone}"));
+        assert_eq!(e.remote_message(), gone.to_string());
+        assert_eq!(e.context("node '/c/Const'").remote_message(), gone.to_string());
+        let e = err!(InvalidModel, "node '/c/Const' has no input").context_of_host("/srv/x.onnx");
+        assert_eq!(e.remote_message(), "node '/c/Const' has no input");
+        let e = err!(PermissionDenied, "/srv/x passes a link").of_host();
+        assert_eq!(e.remote_message(), "a file may not be read");
+        assert_eq!(err!(NotFound, "no version 3").remote_message(), "no version 3");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct VersionStatus {
     pub error: Option<ErrorKind>,
     /// That error's message; empty without one.
     pub message: String,
+    /// The message without paths of the host, for remote readers ([`Error::remote_message`]).
+    pub remote_message: String,
     /// When it came into this state.
     pub since: SystemTime,
     /// Whether it answers requests that name no version.

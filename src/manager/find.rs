@@ -69,6 +69,26 @@ impl Slot {
         })
     }
 
+    /// Whether `target` can be asked, as far as that is known without loading anything: not while
+    /// it is being loaded, nor when that failed.
+    ///
+    /// # Errors
+    /// `NotFound` for what is not there at all.
+    pub(super) fn can_answer(&self, target: &Target) -> Result<bool> {
+        match self.find(target) {
+            Ok(Found::Ready(_)) => Ok(true),
+            Ok(Found::Parked(number)) => Ok(!self.statuses.lock().awaited(Some(number))),
+            Err(e) => {
+                let awaited = match target {
+                    Target::Version(number) => self.statuses.lock().awaited(Some(*number)),
+                    Target::Serving => self.statuses.lock().awaited(None),
+                    Target::Label(_) => false,
+                };
+                if awaited { Ok(false) } else { Err(e) }
+            }
+        }
+    }
+
     /// The version that serves, to keep.
     pub(super) fn current(&self) -> Result<Arc<Version>> {
         self.version(&Target::Serving)

@@ -89,6 +89,15 @@ impl ModelManager {
         Ok(ModelHandle::pinned(slot, version))
     }
 
+    /// Whether `target` can be asked, without loading anything: not while it is being loaded, nor
+    /// when that failed.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name, version or label.
+    pub fn can_answer(&self, name: &str, target: &Target) -> Result<bool> {
+        self.slot(name)?.can_answer(target)
+    }
+
     /// One consistent set of versions over several models, held as long as the snapshot.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ impl Statuses {
             state,
             error: error.map(Error::kind),
             message: error.map_or_else(String::new, |e| e.message().to_string()),
+            remote_message: error.map_or_else(String::new, |e| e.remote_message().to_string()),
             since: SystemTime::now(),
             serving: false,
             labels: Vec::new(),
@@ -59,6 +60,16 @@ impl Statuses {
             }
             (VersionState::Available, _) => None,
         }
+    }
+
+    /// Whether a version (any one for `None`) is being loaded, or could not be.
+    pub(super) fn awaited(&self, version: Option<u64>) -> bool {
+        let of = |s: &&VersionStatus| version.is_none_or(|version| s.version == version);
+        self.0.values().filter(of).any(|status| match status.state {
+            VersionState::Start | VersionState::Loading => true,
+            VersionState::End => status.error.is_some(),
+            VersionState::Available | VersionState::Unloading => false,
+        })
     }
 
     pub(super) fn all(&self) -> Vec<VersionStatus> {

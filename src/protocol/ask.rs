@@ -2,7 +2,7 @@
 
 use super::fault::{Dialect, Outcome};
 use super::{Http, HttpRequest, HttpResponse};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::manager::ModelHandle;
 use crate::model::{Ctx, Done, Features, Reply, Request, Target, contain};
 
@@ -89,6 +89,10 @@ fn tell(reply: Result<Reply>, ctx: &Ctx, dialect: Dialect, finish: Finish) -> Ht
             .with("x-modelserve-version", ctx.receipt.version.to_string())
             .with("x-modelserve-route", ctx.receipt.route.name()),
         Ok(Err(fault)) => dialect.fault(&fault),
+        // It was there when it was asked: unloaded meanwhile, which another server may not be.
+        Err(e) if dialect == Dialect::Reference && e.kind() == ErrorKind::NotFound => {
+            dialect.fault(&e.with_kind(ErrorKind::NotReady).into())
+        }
         Err(e) => dialect.fault(&e.into()),
     }
 }
@@ -103,9 +107,21 @@ impl Http {
     /// The version that `target` means now. One that is known but cannot be asked is `NotReady`,
     /// whatever it failed with: a remote reader can do nothing about it but try elsewhere.
     pub(super) fn lease(&self, name: &str, target: &Target) -> Result<ModelHandle> {
-        self.manager.lease(name, target).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => e,
-            _ => Error::new(ErrorKind::NotReady, e.message()).with_model(name),
+        self.manager.lease(name, target).map_err(|e| {
+            let unknown =
+                e.kind() == ErrorKind::NotFound && self.manager.can_answer(name, target).is_err();
+            if unknown { e } else { e.with_kind(ErrorKind::NotReady).with_model(name) }
         })
+    }
+
+    /// The version that answered: `asked`, which was leased before, or another one that came to
+    /// serve meanwhile, or that policies turned to. `None` where it is gone again.
+    pub(super) fn answered(&self, asked: &ModelHandle, ctx: &Ctx) -> Option<ModelHandle> {
+        let receipt = &ctx.receipt;
+        let model = receipt.model.as_deref().unwrap_or(asked.name());
+        if model == asked.name() && asked.version().ok() == Some(receipt.version) {
+            return Some(asked.clone());
+        }
+        self.manager.lease(model, &Target::Version(receipt.version)).ok()
     }
 }

@@ -5,6 +5,9 @@ use crate::error::{Error, ErrorKind};
 use crate::tensor::ElementType;
 use std::borrow::Cow;
 
+/// Bytes of a message: some quote what a request named, at whatever length.
+const MAX_MESSAGE: usize = 4096;
+
 /// The protocols, each with its own way of saying what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -44,7 +47,12 @@ impl Fault {
     pub(super) fn message(&self) -> Cow<'_, str> {
         match self.own {
             true => Cow::Borrowed(self.error.message()),
-            false => Cow::Owned(remote_message(&self.error)),
+            false => match self.error.model() {
+                Some(model) => {
+                    Cow::Owned(format!("model '{model}': {}", self.error.remote_message()))
+                }
+                None => Cow::Borrowed(self.error.remote_message()),
+            },
         }
     }
 }
@@ -71,6 +79,7 @@ impl Dialect {
             Dialect::Reference => "detail",
             Dialect::TensorFlow | Dialect::V2 => "error",
         };
+        let message = message.get(..message.floor_char_boundary(MAX_MESSAGE)).unwrap_or_default();
         HttpResponse::json(status, &serde_json::json!({ key: message }))
     }
 
@@ -112,70 +121,5 @@ pub(super) fn tensorflow_name(dtype: ElementType) -> &'static str {
         ElementType::BF16 => "bfloat16",
         ElementType::String => "string",
         other => other.name(),
-    }
-}
-
-/// What a remote reader may know of an error: no path of the host. Messages about a request itself
-/// are passed on as they are, as are all that name no path.
-pub(super) fn remote_message(error: &Error) -> String {
-    let text = error.to_string();
-    if error.kind() == ErrorKind::InvalidInput || !names_a_path(&text) {
-        return text;
-    }
-    let of = error.model().map(|model| format!("model '{model}': ")).unwrap_or_default();
-    let what = match error.kind() {
-        ErrorKind::NotFound => "a file is not there",
-        ErrorKind::PermissionDenied => "a file may not be read",
-        ErrorKind::Io => "a file cannot be read",
-        _ => "a file was refused",
-    };
-    format!("{of}{what} ({}); the server's log has the details", error.kind())
-}
-
-/// Whether a text holds what looks like an absolute path or an address in memory.
-fn names_a_path(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.iter().enumerate().any(|(i, byte)| {
-        let before = i.checked_sub(1).and_then(|i| bytes.get(i));
-        let starts = before.is_none_or(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'_' | b'.'));
-        let after = bytes.get(i + 1);
-        let drive = |i: usize| {
-            bytes.get(i + 1) == Some(&b':') && matches!(bytes.get(i + 2), Some(b'\\' | b'/'))
-        };
-        match byte {
-            b'/' => starts && after.is_some_and(|b| !b.is_ascii_whitespace()),
-            b'\\' => starts && after == Some(&b'\\'),
-            b'0' => starts && after == Some(&b'x'),
-            letter => letter.is_ascii_alphabetic() && starts && drive(i),
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::err;
-
-    #[test]
-    fn paths_and_addresses_stay_here() {
-        for text in [
-            "/srv/models/iris.onnx: No such file or directory (os error 2)",
-            "cannot read '/srv/x'",
-            "in (/srv/x)",
-            "at /srv/my models/x.onnx",
-            "C:\\models\\x.onnx is not a regular file",
-            "\\\\host\\share\\x",
-            "at 0x7ffd1234",
-        ] {
-            let e = err!(Io, "{text}").with_model("iris");
-            let shown = remote_message(&e);
-            assert!(!shown.contains("srv") && !shown.contains("models\\"), "{shown}");
-            assert!(!shown.contains("0x") && !shown.contains("share"), "{shown}");
-            assert!(shown.starts_with("model 'iris': a file cannot be read"), "{shown}");
-        }
-        for text in ["rows and/or columns", "1 / 2", "m/s", "there is no version 3"] {
-            assert_eq!(remote_message(&err!(NotFound, "{text}")), text);
-        }
-        assert_eq!(remote_message(&err!(InvalidInput, "got '/etc'")), "got '/etc'");
     }
 }

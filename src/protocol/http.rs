@@ -1,6 +1,7 @@
 //! An HTTP request and its response as plain bytes: whoever owns the socket fills the one and
 //! sends the other.
 
+use crate::model::CancelToken;
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -21,6 +22,13 @@ impl<'a> HttpRequest<'a> {
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    /// Every header of that name, in any case.
+    pub(super) fn headers_of(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let of =
+            move |(n, value): &(&'a str, &'a str)| n.eq_ignore_ascii_case(name).then_some(*value);
+        self.headers.iter().filter_map(of)
     }
 
     /// The target up to its query.
@@ -45,6 +53,8 @@ pub struct HttpRequestBuf {
     pub headers: Vec<(String, String)>,
     /// See [`HttpRequest::body`].
     pub body: Bytes,
+    /// Cancels the request when nobody waits for its answer any more.
+    pub cancel: CancelToken,
 }
 
 impl HttpRequestBuf {

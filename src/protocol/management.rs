@@ -23,7 +23,16 @@ pub(super) fn allowed(
     if !http.options.management {
         return Err(dialect.refuse(403, "loading and unloading by request is turned off"));
     }
-    let Some(token) = &http.options.token else { return Ok(()) };
+    let Some(token) = http.options.token.as_deref().map(str::trim) else {
+        // Without a token a page that somebody reads on this host could send it from there.
+        return match request.header("Origin") {
+            Some(_) => Err(dialect.refuse(403, "requests of web pages need a token to be set up")),
+            None => Ok(()),
+        };
+    };
+    if token.is_empty() {
+        return Err(dialect.refuse(403, "the token that is set up is empty"));
+    }
     let shown = request.header("Authorization").and_then(bearer).unwrap_or_default();
     // Hashes compare in constant time, whatever the lengths.
     if blake3::hash(shown.as_bytes()) == blake3::hash(token.as_bytes()) {
@@ -88,28 +97,31 @@ pub(super) fn load(http: &Http, name: &str) -> Outcome<()> {
         }
     }
     let found = http.options.root.as_deref().and_then(|root| newest(root, name));
-    match (manager.lease(name, &Target::Serving), found) {
-        (Ok(serving), Some((_, Some(newest)))) if newest <= serving.version()? => Ok(()),
-        (Ok(_), Some((file, version))) => {
-            let load = LoadOptions { version, ..LoadOptions::default() };
+    let serving = manager.lease(name, &Target::Serving).and_then(|lease| lease.version());
+    if let (Ok(serving), Some((_, Some(newest)))) = (&serving, &found)
+        && newest <= serving
+    {
+        return Ok(());
+    }
+    // One that is known and cannot be asked at present is loaded over, too.
+    let known = manager.model(name).is_ok();
+    let (file, version) = found.map_or((None, None), |(file, version)| (Some(file), version));
+    let load = LoadOptions { version, ..LoadOptions::default() };
+    match (known, file) {
+        (true, file) => {
             let load = version.map(|_| load);
             let options = ReloadOptions { load, ..ReloadOptions::default() };
-            manager.reload(name, Some(&file), &options)?;
-            Ok(())
+            manager.reload(name, file.as_deref(), &options)?;
         }
-        (Ok(_), None) => {
-            manager.reload(name, None, &ReloadOptions::default())?;
-            Ok(())
+        (false, Some(file)) => {
+            manager.load(name, file, &load)?;
         }
-        (Err(_), Some((file, version))) => {
-            manager.load(name, file, &LoadOptions { version, ..LoadOptions::default() })?;
-            Ok(())
+        (false, None) => {
+            let message = "no file of such a model is known here";
+            return Err(Error::new(ErrorKind::NotFound, message).with_model(name).into());
         }
-        (Err(_), None) => Err(Fault::from(
-            Error::new(ErrorKind::NotFound, "no file of such a model is known here")
-                .with_model(name),
-        )),
     }
+    Ok(())
 }
 
 /// The file at `location`, or the model file in the folder there; `None` for what leaves the root

@@ -84,8 +84,9 @@ impl Http {
     }
 
     /// Answers a request on other threads: returns at once, and calls `done` exactly once.
-    /// Neither reading the request nor running a model is done on the calling thread. `done` must
-    /// not block for long.
+    /// Neither reading the request nor running a model is done on the calling thread, unless the
+    /// system has no thread to give. `done` must not block for long. A model that was unloaded to
+    /// make room is loaded again first, which keeps a thread of the library's for so long.
     pub fn submit(
         &self,
         request: HttpRequestBuf,
@@ -96,9 +97,13 @@ impl Http {
             let dialect = request.with(|request| dialect_of(request.path()));
             let step = contain(|| Ok(request.with(|request| http.route(request))));
             // What it was is known now: the body need not be kept while a model runs.
-            drop(request);
+            let cancel = request.cancel;
+            drop(request.body);
             match step {
-                Ok(Step::Ask(ask)) => ask.submit(move |response| done(http.complete(response))),
+                Ok(Step::Ask(mut ask)) => {
+                    ask.ctx.cancel = Some(cancel);
+                    ask.submit(move |response| done(http.complete(response)));
+                }
                 Ok(Step::Answered(response)) => done(http.complete(response)),
                 Err(e) => done(http.complete(dialect.fault(&e.into()))),
             }
@@ -131,13 +136,12 @@ impl Http {
             let message = format!("a body of {size} bytes (at most {most})");
             return Err(dialect.refuse(413, &message));
         }
-        match request.header("Content-Encoding") {
-            None | Some("" | "identity") => Ok(()),
-            Some(_) => {
-                let message = "Unsupported content-encoding, only 'identity' is supported.";
-                Err(dialect.refuse(415, message))
-            }
+        let plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+        if request.headers_of("Content-Encoding").all(plain) {
+            return Ok(());
         }
+        let message = "Unsupported content-encoding, only 'identity' is supported.";
+        Err(dialect.refuse(415, message))
     }
 
     fn metrics(&self, request: &HttpRequest<'_>) -> HttpResponse {

@@ -2,7 +2,7 @@
 //! link.
 
 use super::{location, snapshot};
-use crate::error::{Error, Result, ensure, err};
+use crate::error::{Error, Result, err};
 use bytes::Bytes;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -78,7 +78,10 @@ impl Directory {
             !full
         })
         .map_err(|e| Error::io(self.shown.display(), &e))?;
-        ensure!(!full, LimitExceeded, "{} has more than {most} entries", self.shown.display());
+        if full {
+            let shown = self.shown.display();
+            return Err(err!(LimitExceeded, "{shown} has more than {most} entries").of_host());
+        }
         Ok(entries)
     }
 
@@ -146,7 +149,9 @@ impl Directory {
             }
         }
         let after = system::stamp_of(&file).map_err(io)?;
-        ensure!(before == after, Io, "{} changes while being read", shown.display());
+        if before != after {
+            return Err(err!(Io, "{} changes while being read", shown.display()).of_host());
+        }
         Ok(hash.finalize().into())
     }
 
@@ -173,7 +178,7 @@ impl Directory {
     fn file(&self, location: &str, shown: &Path) -> Result<File> {
         let parts = location::parts(location)?;
         let Some((name, folders)) = parts.split_last() else {
-            return Err(err!(NotFound, "{} names no file", shown.display()));
+            return Err(err!(NotFound, "{} names no file", shown.display()).of_host());
         };
         let mut at: Option<Directory> = None;
         for folder in folders {
@@ -193,7 +198,7 @@ impl Directory {
 /// The same error again, which cannot be cloned.
 fn no_file_or(shown: &Path, error: &Error) -> Error {
     match error.kind() {
-        crate::ErrorKind::NotFound => err!(NotFound, "{} is not there", shown.display()),
+        crate::ErrorKind::NotFound => err!(NotFound, "{} is not there", shown.display()).of_host(),
         _ => super::forbidden(shown, "passes a link, or is neither a file nor a folder"),
     }
 }

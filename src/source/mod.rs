@@ -54,7 +54,7 @@ impl Source {
     /// `LimitExceeded` above [`LoadLimits::file_bytes`].
     pub fn open(path: &Path, limits: &LoadLimits) -> Result<Source> {
         let Some(name) = path.file_name() else {
-            bail!(InvalidArgument, "{} is not a file's path", path.display());
+            return Err(err!(InvalidArgument, "{} is not a file's path", path.display()).of_host());
         };
         let folder = open::Folder::of(path)?;
         let bytes =
@@ -117,8 +117,7 @@ impl Source {
         ensure!(
             seen.bytes <= limits.weight_bytes,
             LimitExceeded,
-            "the files beside {} pass {} bytes together",
-            origin.path.display(),
+            "the files beside the model pass {} bytes together",
             limits.weight_bytes
         );
         Ok(bytes)
@@ -148,7 +147,7 @@ fn hex_digest(bytes: &[u8]) -> String {
 
 /// An error about a companion that may not be read.
 fn forbidden(path: &Path, why: &str) -> crate::Error {
-    err!(PermissionDenied, "{} {why}", path.display())
+    err!(PermissionDenied, "{} {why}", path.display()).of_host()
 }
 
 #[cfg(all(test, unix))]

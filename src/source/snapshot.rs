@@ -51,6 +51,7 @@ pub(super) fn read(
         // One byte beyond the size shows a file that has grown.
         file.take(size.saturating_add(1)).read_to_end(into)
     })
+    .map_err(Error::of_host)
 }
 
 fn read_with(

@@ -71,6 +71,7 @@ impl Web {
             target: target.to_string(),
             headers: Vec::new(),
             body: body.as_bytes().to_vec().into(),
+            ..HttpRequestBuf::default()
         };
         self.http.submit(request, move |response| {
             assert_ne!(std::thread::current().id(), caller);

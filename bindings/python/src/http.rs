@@ -2,7 +2,7 @@
 
 use crate::aio::{Outcome, courier};
 use crate::gil::{LONG, enter};
-use modelserve::{HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};
+use modelserve::{CancelToken, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -84,9 +84,16 @@ impl Http {
         body: Cow<'_, [u8]>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let headers = headers.into_iter().map(|(name, value)| (name.0, value.0)).collect();
-        let request = HttpRequestBuf { method, target, headers, body: body.into_owned().into() };
-        let submission =
-            HttpSubmission { http: self.http.clone(), request: Mutex::new(Some(request)) };
+        let cancel = CancelToken::default();
+        let request = HttpRequestBuf {
+            method,
+            target,
+            headers,
+            body: body.into_owned().into(),
+            cancel: cancel.clone(),
+        };
+        let request = Mutex::new(Some(request));
+        let submission = HttpSubmission { http: self.http.clone(), request, cancel };
         py.import("modelserve.aio")?.call_method1("answer", (submission,))
     }
 
@@ -131,6 +138,7 @@ pub(crate) fn http_options(
 struct HttpSubmission {
     http: modelserve::Http,
     request: Mutex<Option<HttpRequestBuf>>,
+    cancel: CancelToken,
 }
 
 #[pymethods]
@@ -155,6 +163,8 @@ impl HttpSubmission {
     /// There is nothing to prepare: loading happens on the library's threads.
     fn prepare(&self) {}
 
-    /// A request that is under way ends by itself; nobody waits for its answer any more.
-    fn cancel(&self) {}
+    /// Cancels the request; of no effect once it is answered.
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
 }

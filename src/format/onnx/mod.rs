@@ -29,7 +29,7 @@ use prost::Message;
 /// `InvalidModel`, `Unsupported` or `LimitExceeded`, naming what and where.
 pub fn import(source: &Source, limits: &LoadLimits) -> Result<Graph> {
     read(source, limits).map_err(|e: Error| match source.path() {
-        Some(path) => e.context(path.display()),
+        Some(path) => e.context_of_host(path.display()),
         None => e,
     })
 }

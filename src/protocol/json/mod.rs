@@ -11,4 +11,4 @@ pub(super) use base64::decode as base64_decode;
 pub(super) use element::JsonElement;
 pub(super) use read::{Kind, Limits, Reader};
 pub(super) use tensor::{Nesting, new_data};
-pub(super) use write::{JsonWrite, Style, nested, string, values};
+pub(super) use write::{JsonWrite, Style, empty_lists, nested, string, values};

@@ -28,6 +28,15 @@ pub(in super::super) enum Kind {
     Object,
 }
 
+/// A key as `name` knows it, unless it is longer than a string may be.
+fn named<K>(key: &str, most: usize, name: impl FnOnce(&str) -> K) -> Outcome<K> {
+    if key.len() > most {
+        let message = format!("a key of {} bytes (at most {most})", key.len());
+        return Err(Fault::own(ErrorKind::LimitExceeded, message));
+    }
+    Ok(name(key))
+}
+
 /// What the value that begins so is; `None` where no value does.
 fn kind(peek: Peek) -> Option<Kind> {
     Some(match peek {
@@ -109,18 +118,16 @@ impl<'j> Reader<'j> {
         &mut self,
         name: impl FnOnce(&str) -> K,
     ) -> Outcome<Option<K>> {
-        match self.jiter.known_object() {
-            Ok(key) => Ok(key.map(name)),
-            Err(e) => Err(self.wrong(&e)),
-        }
+        let most = self.limits.string_bytes;
+        let key = self.jiter.known_object().map(|key| key.map(|key| named(key, most, name)));
+        key.map_err(|e| self.wrong(&e))?.transpose()
     }
 
     /// The next key of an object as `name` knows it; `None` at its end.
     pub(in super::super) fn key<K>(&mut self, name: impl FnOnce(&str) -> K) -> Outcome<Option<K>> {
-        match self.jiter.next_key() {
-            Ok(key) => Ok(key.map(name)),
-            Err(e) => Err(self.wrong(&e)),
-        }
+        let most = self.limits.string_bytes;
+        let key = self.jiter.next_key().map(|key| key.map(|key| named(key, most, name)));
+        key.map_err(|e| self.wrong(&e))?.transpose()
     }
 
     /// `null`, which the next value begins as.

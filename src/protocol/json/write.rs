@@ -130,6 +130,16 @@ pub(in super::super) fn nested<T: JsonWrite>(
     out.push(b']');
 }
 
+/// How many lists [`nested`] writes for a tensor without elements: as many as the sizes before its
+/// first 0 say, which cost the tensor nothing.
+pub(in super::super) fn empty_lists(dims: &[usize]) -> usize {
+    let before = dims.iter().take_while(|size| **size > 0);
+    match dims.contains(&0) {
+        true => before.fold(1, |all, size| all.saturating_mul(*size)),
+        false => 0,
+    }
+}
+
 /// Appends all elements of a tensor as one flat list.
 pub(in super::super) fn values(tensor: &Tensor, style: Style, out: &mut Vec<u8>) {
     for_each_type!(tensor.data(), v => nested(v, &[tensor.len()], style, out));
@@ -160,6 +170,13 @@ mod tests {
         let read: String = serde_json::from_str(&text(&t, Style::Plain)).unwrap();
         assert_eq!(read, "a\"\\\u{1}ä\n");
         assert_eq!(text(&t, Style::TensorFlowBytes), "{\"b64\": \"YSJcAcOkCg==\"}");
+    }
+
+    #[test]
+    fn lists_of_nothing_are_counted() {
+        assert_eq!(empty_lists(&[4_000_000_000, 0]), 4_000_000_000);
+        assert_eq!(empty_lists(&[3, 5, 0, 7]), 15);
+        assert_eq!((empty_lists(&[0, 9]), empty_lists(&[2, 2]), empty_lists(&[])), (1, 0, 0));
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Http {
 /// 503 without a model, so that a load balancer that looks here sends requests elsewhere.
 fn health(http: &Http) -> HttpResponse {
     let name = http.default_name().ok();
-    let handle = name.and_then(|name| http.manager.model(&name).ok());
+    let ready = |name: &String| matches!(http.manager.can_answer(name, &Target::Serving), Ok(true));
+    let handle = name.filter(ready).and_then(|name| http.manager.model(&name).ok());
     let stats = handle.and_then(|handle| handle.stats().ok());
     let predictions = stats.as_ref().map_or(0, |s| s.versions.iter().map(|v| v.rows).sum::<u64>());
     let body = json!({
@@ -149,18 +150,8 @@ fn predict_batch(http: &Http, request: &HttpRequest<'_>) -> Outcome<Step> {
 impl Http {
     /// The version that answered, as people know it.
     fn version_shown(&self, asked: &ModelHandle, ctx: &Ctx) -> String {
-        let receipt = &ctx.receipt;
-        let same = receipt.model.as_deref().is_none_or(|model| model == asked.name());
-        // The lease was taken before the model was asked, and may be another version's.
-        let shown = match (asked.version(), &receipt.model) {
-            (Ok(version), _) if same && version == receipt.version => asked.display_version(),
-            (_, Some(model)) => {
-                let answered = self.manager.lease(model, &Target::Version(receipt.version));
-                answered.and_then(|lease| lease.display_version())
-            }
-            _ => Ok(receipt.version.to_string()),
-        };
-        shown.unwrap_or_else(|_| receipt.version.to_string())
+        let shown = self.answered(asked, ctx).and_then(|lease| lease.display_version().ok());
+        shown.unwrap_or_else(|| ctx.receipt.version.to_string())
     }
 }
 

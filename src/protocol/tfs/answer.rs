@@ -1,8 +1,9 @@
 //! Named outputs as TensorFlow Serving writes them: four spaces a level, inner lists on a line.
 
 use super::super::fault::{Fault, Outcome};
-use super::super::json::{Style, nested, string};
+use super::super::json::{Style, empty_lists, nested, string};
 use super::super::{HttpResponse, outputs};
+use crate::error::ErrorKind;
 use crate::tensor::{Data, Tensor, Value, for_each_type};
 
 /// How a request gave its tensors, and how they are answered.
@@ -14,15 +15,28 @@ pub(super) enum Form {
     Column,
 }
 
+/// Most lists that a tensor without elements is written as: they cost memory only here.
+const MAX_EMPTY_LISTS: usize = 1 << 20;
+
 /// The outputs of a model in that form. One output is answered bare, several by name.
 ///
 /// # Errors
 /// `InvalidInput` in row form for an output that has not one entry a row; `Unsupported` for one
-/// that is no tensor.
+/// that is no tensor; `LimitExceeded` for one of more empty lists than are written.
 pub(super) fn outputs_json(form: Form, named: Vec<(String, Value)>) -> Outcome<HttpResponse> {
     let mut all = Vec::with_capacity(named.len());
     for (name, value) in named {
         let tensor = outputs::tensor(&name, value)?;
+        if empty_lists(tensor.dims()) > MAX_EMPTY_LISTS {
+            return Err(Fault::own(
+                ErrorKind::LimitExceeded,
+                format!(
+                    "Tensor name: {name} of shape {} would be more than {MAX_EMPTY_LISTS} empty \
+                     lists",
+                    tensor.shape()
+                ),
+            ));
+        }
         let bytes = name.ends_with("_bytes") && matches!(tensor.data(), Data::String(_));
         let style = if bytes { Style::TensorFlowBytes } else { Style::TensorFlow };
         all.push((name, tensor, style));
@@ -148,5 +162,8 @@ mod tests {
         let scalar = text(Form::Row, vec![("s", Tensor::scalar(1f32))]).unwrap_err();
         assert_eq!(scalar, "Tensor name: s has no shape information ");
         assert!(text(Form::Column, vec![]).is_err());
+        let nothing = Tensor::from_vec(&[4_000_000_000, 0], Vec::<f32>::new()).unwrap();
+        let far = text(Form::Column, vec![("n", nothing)]).unwrap_err();
+        assert!(far.contains("empty lists"), "{far}");
     }
 }

@@ -8,10 +8,12 @@ use super::predict::{Key, key, of_document, open, survey};
 use super::results::{classifications, regressions};
 use super::{Asked, DIALECT, check_signature};
 use crate::error::ErrorKind;
+use crate::graph::{Dim, ValueType};
 use crate::limits::RequestLimits;
 use crate::model::{Ctx, Features, Predictions, Reply, Request, Signature, Task};
 use crate::tensor::{Data, Shape, Tensor};
 use jiter::Peek;
+use std::collections::{BTreeMap, HashMap};
 
 pub(super) fn classify(asked: &Asked<'_>) -> Outcome<Step> {
     ask(asked, "classify", Task::Classifier, classifications)
@@ -33,8 +35,8 @@ fn ask(
         Err(missing)
     })?;
     let signature = lease.signature()?;
-    let names = known_features(&signature);
-    let examples = read(body, limits, &names).or_else(|fault| {
+    let known = Known::of(&signature);
+    let examples = read(body, limits, &known).or_else(|fault| {
         survey(body, limits)?;
         Err(fault)
     })?;
@@ -46,7 +48,7 @@ fn ask(
             signature.task
         )));
     }
-    let columns = examples.columns(&signature, &names)?;
+    let columns = examples.columns(&signature, &known)?;
     let finish =
         move |reply: Reply, _: &Ctx| Ok(HttpResponse::json_text(200, write(&reply.into_batch()?)?));
     Ok(Step::Ask(Box::new(Ask {
@@ -97,13 +99,37 @@ impl Feature {
 }
 
 /// The features of an example that the model knows, by their places among the known names.
-type Example = Vec<(usize, Feature)>;
+type Example = BTreeMap<usize, Feature>;
 
 /// What a feature may be called: an input, or a feature of the one wide input.
-fn known_features(signature: &Signature) -> Vec<String> {
-    let inputs = signature.inputs.iter().map(|input| input.name.clone());
-    let wide = signature.feature_names.iter().filter(|_| signature.inputs.len() == 1);
-    inputs.chain(wide.flatten().cloned()).collect()
+struct Known {
+    names: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Known {
+    fn of(signature: &Signature) -> Known {
+        let inputs = signature.inputs.iter().map(|input| input.name.clone());
+        let wide = signature.feature_names.iter().filter(|_| signature.inputs.len() == 1);
+        let names: Vec<String> = inputs.chain(wide.flatten().cloned()).collect();
+        let mut places = HashMap::with_capacity(names.len());
+        for (place, name) in names.iter().enumerate() {
+            places.entry(name.clone()).or_insert(place);
+        }
+        Known { names, places }
+    }
+
+    /// How many values an example has for a feature, where the signature says so.
+    fn width(&self, place: usize, signature: &Signature) -> Option<usize> {
+        let Some(input) = signature.inputs.get(place) else { return Some(1) };
+        let ValueType::Tensor { dims: Some(dims), .. } = input.ty.as_ref()? else { return None };
+        let mut width = 1usize;
+        for dim in dims.get(1..)? {
+            let Dim::Fixed(size) = dim else { return None };
+            width = width.saturating_mul(*size);
+        }
+        Some(width)
+    }
 }
 
 #[derive(Default)]
@@ -114,7 +140,7 @@ struct Examples {
     rows: Vec<Example>,
 }
 
-fn read(body: &[u8], limits: Limits, names: &[String]) -> Outcome<Examples> {
+fn read(body: &[u8], limits: Limits, known: &Known) -> Outcome<Examples> {
     let (mut reader, document) = open(body, limits)?;
     let mut all = Examples::default();
     let (mut context, mut given) = (false, false);
@@ -132,7 +158,7 @@ fn read(body: &[u8], limits: Limits, names: &[String]) -> Outcome<Examples> {
             }
             Key::Context if !context => {
                 context = true;
-                all.context = example(&mut reader, peek, names)?;
+                all.context = example(&mut reader, peek, known)?;
             }
             Key::Examples if !given => {
                 given = true;
@@ -142,7 +168,7 @@ fn read(body: &[u8], limits: Limits, names: &[String]) -> Outcome<Examples> {
                 let mut entry = reader.array()?;
                 while let Some(peek) = entry {
                     check_rows(all.rows.len() + 1, limits.rows)?;
-                    all.rows.push(example(&mut reader, peek, names)?);
+                    all.rows.push(example(&mut reader, peek, known)?);
                     entry = reader.step()?;
                 }
                 if all.rows.is_empty() {
@@ -161,7 +187,7 @@ fn read(body: &[u8], limits: Limits, names: &[String]) -> Outcome<Examples> {
 }
 
 /// Reads an example. Features that the model does not know are checked and forgotten.
-fn example(reader: &mut Reader<'_>, peek: Peek, names: &[String]) -> Outcome<Example> {
+fn example(reader: &mut Reader<'_>, peek: Peek, known: &Known) -> Outcome<Example> {
     if reader.kind(peek)? != Kind::Object {
         return Err(Fault::bad(format!(
             "Example must be JSON object but got JSON {}",
@@ -169,13 +195,13 @@ fn example(reader: &mut Reader<'_>, peek: Peek, names: &[String]) -> Outcome<Exa
         )));
     }
     let mut example = Example::new();
-    let known = |key: &str| names.iter().position(|name| name == key).ok_or(key.to_string());
-    let mut next = reader.object(known)?;
+    let place = |key: &str| known.places.get(key).copied().ok_or_else(|| key.to_string());
+    let mut next = reader.object(place)?;
     while let Some(key) = next {
         let peek = reader.peek()?;
         let mut feature = Feature::Nothing;
         let name = match &key {
-            Ok(place) => names.get(*place).map_or("", String::as_str),
+            Ok(place) => known.names.get(*place).map_or("", String::as_str),
             Err(name) => name,
         };
         if reader.kind(peek)? == Kind::Array {
@@ -189,17 +215,15 @@ fn example(reader: &mut Reader<'_>, peek: Peek, names: &[String]) -> Outcome<Exa
         }
         if let Ok(place) = key {
             // Of several equal names the last counts, as in protobuf's maps.
-            example.retain(|(other, _)| *other != place);
-            example.push((place, feature));
+            example.insert(place, feature);
         }
-        next = reader.key(known)?;
+        next = reader.key(place)?;
     }
     Ok(example)
 }
 
 fn find(example: &Example, place: usize) -> Option<&Feature> {
-    let found = example.iter().find(|(other, _)| *other == place)?;
-    (found.1.len() > 0).then_some(&found.1)
+    example.get(&place).filter(|feature| feature.len() > 0)
 }
 
 /// Adds one value to a feature, all of whose values are of one kind.
@@ -252,27 +276,43 @@ fn add(reader: &mut Reader<'_>, peek: Peek, name: &str, feature: &mut Feature) -
     Ok(())
 }
 
+fn uneven(name: &str, got: usize, expected: usize, of: &str) -> Fault {
+    Fault::bad(format!(
+        "Key: {name}. Number of values != expected. Values size: {got} but expected: {expected} \
+         ({of})"
+    ))
+}
+
 impl Examples {
     /// A column for each feature that the model wants: its inputs by name, or the features of its
     /// one wide input.
-    fn columns(self, signature: &Signature, names: &[String]) -> Outcome<Vec<(String, Tensor)>> {
+    fn columns(self, signature: &Signature, known: &Known) -> Outcome<Vec<(String, Tensor)>> {
         let inputs = signature.inputs.len();
         let mut examples = self.rows.iter().chain([&self.context]);
-        let by_input = examples.any(|row| row.iter().any(|(place, _)| *place < inputs));
-        let wide = names.len() > inputs && !by_input;
-        let wanted = names.iter().enumerate().filter(|(place, _)| (*place >= inputs) == wide);
-        self.check_size(wanted.clone().map(|(place, _)| place))?;
+        // The first place is the smallest.
+        let by_input = examples.any(|row| row.keys().next().is_some_and(|place| *place < inputs));
+        let wide = known.names.len() > inputs && !by_input;
+        let wanted = known.names.iter().enumerate();
+        let wanted = wanted.filter(|(place, _)| (*place >= inputs) == wide);
+        for (place, name) in wanted.clone() {
+            let width = known.width(place, signature);
+            match (width, find(&self.context, place)) {
+                (Some(width), Some(shared)) if shared.len() != width => {
+                    return Err(uneven(name, shared.len(), width, "context"));
+                }
+                _ => {}
+            }
+        }
+        self.check_size()?;
         wanted.map(|(place, name)| Ok((name.clone(), self.column(place, name)?))).collect()
     }
 
     /// A context counts once for every example: a short text could ask for much memory.
-    fn check_size(&self, places: impl Iterator<Item = usize> + Clone) -> Outcome<()> {
+    fn check_size(&self) -> Outcome<()> {
         let most = RequestLimits::default().request_bytes;
-        let of = |row: &Example, place| {
-            find(row, place).or_else(|| find(&self.context, place)).map_or(0, Feature::bytes)
-        };
-        let of_row = |row| places.clone().map(|place| of(row, place)).fold(0, u64::saturating_add);
-        let bytes = self.rows.iter().map(of_row).fold(0, u64::saturating_add);
+        let sum = |row: &Example| row.values().map(Feature::bytes).fold(0, u64::saturating_add);
+        let shared = sum(&self.context).saturating_mul(self.rows.len() as u64);
+        let bytes = self.rows.iter().map(sum).fold(shared, u64::saturating_add);
         if bytes <= most {
             return Ok(());
         }
@@ -283,7 +323,8 @@ impl Examples {
     fn column(&self, place: usize, name: &str) -> Outcome<Tensor> {
         let mut width = None;
         let (mut floats, mut ints, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut float = false;
+        let is_float = |row: &Example| matches!(row.get(&place), Some(Feature::Floats(_)));
+        let float = self.rows.iter().chain([&self.context]).any(is_float);
         for (i, row) in self.rows.iter().enumerate() {
             // An example's own features go before the context's.
             let Some(feature) = find(row, place).or_else(|| find(&self.context, place)) else {
@@ -294,27 +335,17 @@ impl Examples {
             };
             let expected = *width.get_or_insert(feature.len());
             if feature.len() != expected {
-                return Err(Fault::bad(format!(
-                    "Key: {name}. Number of values != expected. Values size: {} but expected: \
-                     {expected} (example {i})",
-                    feature.len()
-                )));
+                return Err(uneven(name, feature.len(), expected, &format!("example {i}")));
             }
             match feature {
                 Feature::Nothing => {}
-                Feature::Floats(v) => {
-                    float = true;
-                    floats.extend_from_slice(v);
-                }
-                // Both: whether a later example has floats is not known yet.
-                Feature::Ints(v) => {
-                    floats.extend(v.iter().map(|&x| x as f64));
-                    ints.extend_from_slice(v);
-                }
+                Feature::Floats(v) => floats.extend_from_slice(v),
+                Feature::Ints(v) if float => floats.extend(v.iter().map(|&x| x as f64)),
+                Feature::Ints(v) => ints.extend_from_slice(v),
                 Feature::Texts(v) => texts.extend_from_slice(v),
             }
         }
-        let mixed = !texts.is_empty() && !floats.is_empty();
+        let mixed = !texts.is_empty() && !(floats.is_empty() && ints.is_empty());
         if mixed {
             return Err(Fault::bad(format!(
                 "Key: {name}. Data types don't match: bytes and numbers"

@@ -1,8 +1,8 @@
 //! Where the versions of a model are in their lives.
 
-use super::super::fault::{Fault, Outcome, remote_message};
+use super::super::fault::{Fault, Outcome};
 use super::super::{Http, HttpResponse};
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::manager::VersionStatus;
 use crate::model::Target;
 use serde_json::{Value as Json, json};
@@ -29,17 +29,11 @@ pub(super) fn status(http: &Http, name: &str, target: &Target) -> Outcome<HttpRe
 }
 
 fn version(status: &VersionStatus) -> Json {
-    let (code, message) = match status.error {
-        Some(kind) => {
-            let error = Error::new(kind, status.message.as_str());
-            (kind.http().tensorflow_code, remote_message(&error))
-        }
-        None => ("OK", String::new()),
-    };
+    let code = status.error.map_or("OK", |kind| kind.http().tensorflow_code);
     json!({
         "version": status.version.to_string(),
         "state": status.state.name(),
-        "status": { "error_code": code, "error_message": message },
+        "status": { "error_code": code, "error_message": status.remote_message },
     })
 }
 

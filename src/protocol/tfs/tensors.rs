@@ -2,19 +2,25 @@
 
 use super::super::check_rows;
 use super::super::fault::{Fault, Outcome};
-use super::super::json::{Kind, Nesting, Reader, new_data};
+use super::super::json::{Kind, Limits, Nesting, Reader, new_data};
 use crate::error::ErrorKind;
 use crate::model::TensorSpec;
 use crate::tensor::{Data, Shape, Tensor, Value, for_each_type};
 use jiter::Peek;
 use smallvec::SmallVec;
+use std::collections::HashMap;
 
 /// Tensors by name.
 pub(super) type Named = Vec<(String, Value)>;
 
+/// The places of the inputs, by their names.
+type Places<'a> = HashMap<&'a str, usize>;
+
 /// One input being read.
 struct Column<'a> {
     name: &'a str,
+    /// Whether its first axis counts rows.
+    by_rows: bool,
     data: Data,
     /// The shape of the first row.
     row: Option<SmallVec<[usize; 6]>>,
@@ -31,7 +37,8 @@ impl<'a> Column<'a> {
                 format!("input '{}' is of a type that JSON has no form for here", spec.name),
             )
         })?;
-        Ok(Column { name: &spec.name, data: new_data(dtype), row: None, size: 0, seen: 0 })
+        let (name, by_rows) = (&spec.name, spec.batch_axis == Some(0));
+        Ok(Column { name, by_rows, data: new_data(dtype), row: None, size: 0, seen: 0 })
     }
 
     fn read(
@@ -64,6 +71,14 @@ impl<'a> Column<'a> {
             )));
         }
         Ok(())
+    }
+
+    /// The tensor of a value that was given whole.
+    fn whole(self, dims: &[usize], limits: Limits) -> Outcome<(String, Value)> {
+        if let Some(rows) = dims.first().filter(|_| self.by_rows) {
+            check_rows(*rows, limits.rows)?;
+        }
+        self.finish(dims)
     }
 
     fn finish(self, dims: &[usize]) -> Outcome<(String, Value)> {
@@ -105,13 +120,14 @@ pub(super) fn instances(
              required as per tensorinfo_map",
         ));
     }
-    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let places: Places<'_> =
+        specs.iter().enumerate().map(|(place, spec)| (spec.name.as_str(), place)).collect();
     let mut rows = 0usize;
     let mut next = Some(first);
     while let Some(peek) = next {
         check_rows(rows + 1, reader.limits.rows)?;
         match (objects, is_object(reader, peek)?) {
-            (true, true) => object_row(reader, peek, rows, &names, &mut columns)?,
+            (true, true) => object_row(reader, peek, rows, &places, &mut columns)?,
             (false, false) => {
                 for column in &mut columns {
                     column.add(reader, peek).map_err(|fault| {
@@ -155,11 +171,11 @@ fn object_row(
     reader: &mut Reader<'_>,
     peek: Peek,
     row: usize,
-    names: &[&str],
+    places: &Places<'_>,
     columns: &mut [Column<'_>],
 ) -> Outcome<()> {
     let start = reader.fork();
-    let known = |key: &str| names.iter().position(|name| *name == key).ok_or(key.to_string());
+    let known = |key: &str| places.get(key).copied().ok_or_else(|| key.to_string());
     let mut given = 0usize;
     let mut next = reader.object(known)?;
     while let Some(key) = next {
@@ -181,7 +197,7 @@ fn object_row(
         next = reader.key(known)?;
     }
     if given < columns.len() {
-        let mut sorted = names.to_vec();
+        let mut sorted: Vec<&str> = places.keys().copied().collect();
         sorted.sort_unstable();
         return Err(Fault::bad(format!(
             "Failed to process element: {row} of 'instances' list. JSON object: {} keys must be \
@@ -200,7 +216,7 @@ pub(super) fn columns(reader: &mut Reader<'_>, peek: Peek, specs: &[TensorSpec])
         return match (columns.pop(), columns.is_empty()) {
             (Some(mut only), true) => {
                 let (dims, _) = only.read(reader, peek)?;
-                Ok(vec![only.finish(&dims)?])
+                Ok(vec![only.whole(&dims, reader.limits)?])
             }
             _ => Err(Fault::bad(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors \
@@ -208,8 +224,9 @@ pub(super) fn columns(reader: &mut Reader<'_>, peek: Peek, specs: &[TensorSpec])
             )),
         };
     }
-    let names: Vec<&str> = columns.iter().map(|c| c.name).collect();
-    let known = |key: &str| names.iter().position(|name| *name == key);
+    let places: Places<'_> =
+        specs.iter().enumerate().map(|(place, spec)| (spec.name.as_str(), place)).collect();
+    let known = |key: &str| places.get(key).copied();
     let mut next = reader.object(known)?;
     while let Some(key) = next {
         let value = reader.peek()?;
@@ -219,8 +236,9 @@ pub(super) fn columns(reader: &mut Reader<'_>, peek: Peek, specs: &[TensorSpec])
         }
         next = reader.key(known)?;
     }
+    let limits = reader.limits;
     let finish = |mut column: Column<'_>| match column.row.take() {
-        Some(dims) => column.finish(&dims),
+        Some(dims) => column.whole(&dims, limits),
         None => {
             Err(Fault::bad(format!("Missing named input: {} in 'inputs' object.", column.name)))
         }

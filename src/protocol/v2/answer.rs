@@ -13,7 +13,7 @@ pub(super) fn answer(
     model: &str,
     version: u64,
     request: &InferRequest,
-    signature: &Signature,
+    signature: Option<&Signature>,
     named: Vec<(String, Value)>,
 ) -> Outcome<HttpResponse> {
     let mut json = Vec::with_capacity(256);

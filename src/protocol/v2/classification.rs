@@ -4,15 +4,17 @@ use super::super::fault::{Fault, Outcome};
 use super::super::outputs::class_label;
 use super::datatype;
 use crate::model::{Classes, Signature};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Tensor, for_each_type};
+use std::cmp::Ordering;
 
 /// The `classes` highest values of each row of an output with rows, else of all of it, highest
-/// first; of equal ones the first goes first.
+/// first; of equal ones the first goes first. `signature` is that of the version that answered, where
+/// it is still there.
 pub(super) fn highest(
     name: &str,
     tensor: &Tensor,
     classes: usize,
-    signature: &Signature,
+    signature: Option<&Signature>,
 ) -> Outcome<Tensor> {
     if matches!(tensor.data(), Data::String(_) | Data::Bool(_) | Data::F16(_) | Data::BF16(_)) {
         return Err(Fault::bad(format!(
@@ -20,25 +22,23 @@ pub(super) fn highest(
             datatype(tensor.dtype())
         )));
     }
-    let spec = signature.outputs.iter().find(|output| output.name == name);
+    let outputs = signature.map_or(&[][..], |signature| &signature.outputs);
+    let spec = outputs.iter().find(|output| output.name == name);
     let rows_first = spec.is_none_or(|output| output.batch_axis.is_none_or(|axis| axis == 0));
     let (rows, width) = match tensor.dims().len() {
         0 => (1, 1),
         _ if rows_first => tensor.row_layout(),
         _ => (1, tensor.len()),
     };
-    let labels = signature.classes.as_deref().filter(|classes| Classes::len(classes) == width);
-    let values = tensor.to_f64_vec()?;
+    let labels = signature.and_then(|signature| signature.classes.as_deref());
+    let labels = labels.filter(|classes| Classes::len(classes) == width);
+    let scores = Scores::of(tensor)?;
     let kept = classes.min(width);
     let mut out = Vec::with_capacity(rows * kept);
     for row in 0..rows {
         let row = row * width..(row + 1) * width;
-        let values = values.get(row.clone()).unwrap_or_default();
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        let value = |i: &usize| values.get(*i).copied().unwrap_or(f64::NAN);
-        // NaN is no class's score: last, whatever its sign.
-        let key = |i: &usize| if value(i).is_nan() { f64::NEG_INFINITY } else { value(i) };
-        order.sort_by(|a, b| key(b).total_cmp(&key(a)));
+        let mut order: Vec<usize> = (0..width).collect();
+        order.sort_by(|a, b| scores.descending(row.start + a, row.start + b));
         for i in order.into_iter().take(kept) {
             let mut text = format!("{}:{i}", shown(tensor, row.start + i));
             if let Some(label) = class_label(labels, i) {
@@ -53,13 +53,43 @@ pub(super) fn highest(
     Ok(Tensor::from_vec(dims, out)?)
 }
 
+/// What classes are ordered by: integers as they are, which doubles could not tell apart.
+enum Scores {
+    Floats(Vec<f64>),
+    Ints(Vec<i128>),
+}
+
+impl Scores {
+    fn of(tensor: &Tensor) -> Outcome<Scores> {
+        Ok(match tensor.data() {
+            Data::F32(_) | Data::F64(_) => Scores::Floats(tensor.to_f64_vec()?),
+            Data::U64(v) => Scores::Ints(v.iter().map(|x| i128::from(*x)).collect()),
+            _ => Scores::Ints(tensor.to_i64_vec()?.into_iter().map(i128::from).collect()),
+        })
+    }
+
+    /// How elements `a` and `b` stand, the higher one first. NaN is no class's score: last.
+    fn descending(&self, a: usize, b: usize) -> Ordering {
+        match self {
+            Scores::Ints(v) => v.get(b).cmp(&v.get(a)),
+            Scores::Floats(v) => {
+                let of = |i: usize| v.get(i).copied().unwrap_or(f64::NAN);
+                let (a, b) = (of(a), of(b));
+                a.is_nan()
+                    .cmp(&b.is_nan())
+                    .then_with(|| b.partial_cmp(&a).unwrap_or(Ordering::Equal))
+            }
+        }
+    }
+}
+
 /// A value as C++'s `to_string` writes it: floats with six digits after the point.
 fn shown(tensor: &Tensor, i: usize) -> String {
+    let float = |x: f64| if x.is_nan() { "nan".to_string() } else { format!("{x:.6}") };
     match tensor.data() {
-        Data::F32(v) => v.get(i).map(|x| format!("{x:.6}")),
-        Data::F64(v) => v.get(i).map(|x| format!("{x:.6}")),
-        Data::U64(v) => v.get(i).map(u64::to_string),
-        _ => tensor.to_i64_vec().ok().and_then(|v| v.get(i).map(i64::to_string)),
+        Data::F32(v) => v.get(i).map(|x| float(f64::from(*x))),
+        Data::F64(v) => v.get(i).map(|x| float(*x)),
+        data => for_each_type!(data, v => v.get(i).map(ToString::to_string)),
     }
     .unwrap_or_default()
 }
@@ -67,6 +97,7 @@ fn shown(tensor: &Tensor, i: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Shape;
     use std::sync::Arc;
 
     #[test]
@@ -74,16 +105,22 @@ mod tests {
         let classes = Classes::Str(vec!["a".into(), "b".into(), "c".into()]);
         let signature = Signature { classes: Some(Arc::new(classes)), ..Signature::default() };
         let t = Tensor::from_vec(&[2, 3], vec![0.1f32, 0.7, 0.2, f32::NAN, 0.5, 0.5]).unwrap();
-        let top = highest("p", &t, 2, &signature).unwrap();
+        let top = highest("p", &t, 2, Some(&signature)).unwrap();
         assert_eq!(top.dims(), [2, 2]);
         let text = top.as_slice::<String>().unwrap();
         assert_eq!(text, ["0.700000:1:b", "0.200000:2:c", "0.500000:1:b", "0.500000:2:c"]);
-        let all = highest("p", &t, 99, &signature).unwrap();
+        let all = highest("p", &t, 99, Some(&signature)).unwrap();
         assert_eq!(all.dims(), [2, 3]);
-        let ints = Tensor::from_vec(&[1, 2], vec![3i64, -4]).unwrap();
-        let top = highest("p", &ints, 1, &signature).unwrap();
-        assert_eq!(top.as_slice::<String>().unwrap(), ["3:0"]);
+        // Beyond what doubles tell apart.
+        let far = 1i64 << 53;
+        let ints = Tensor::from_vec(&[1, 3], vec![far, far + 1, far + 2]).unwrap();
+        let top = highest("p", &ints, 3, None).unwrap();
+        let order = [format!("{}:2", far + 2), format!("{}:1", far + 1), format!("{far}:0")];
+        assert_eq!(top.as_slice::<String>().unwrap(), order);
+        let odd = Tensor::from_vec(&[3], vec![f32::NAN, f32::NEG_INFINITY, 1.0]).unwrap();
+        let top = highest("p", &odd.reshaped(Shape::new(&[1, 3]).unwrap()).unwrap(), 3, None);
+        assert_eq!(top.unwrap().as_slice::<String>().unwrap(), ["1.000000:2", "-inf:1", "nan:0"]);
         let text = Tensor::from_vec(&[1], vec![String::new()]).unwrap();
-        assert!(highest("p", &text, 1, &signature).is_err());
+        assert!(highest("p", &text, 1, Some(&signature)).is_err());
     }
 }

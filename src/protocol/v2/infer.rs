@@ -19,8 +19,19 @@ pub(super) fn infer(asked: &Asked<'_>) -> Outcome<Step> {
     let outputs = given.outputs.iter().map(|output| output.name.clone()).collect();
     let inputs = std::mem::take(&mut given.inputs);
     let model = asked.name.to_string();
+    let http = asked.http.clone();
+    let classes = given.outputs.iter().any(|output| output.classes.is_some());
     let finish = move |reply: Reply, ctx: &Ctx| {
-        answer::answer(&model, ctx.receipt.version, &given, &signature, reply.into_tensors()?)
+        // Labels of classes are those of the version that answered.
+        let answered = if classes { http.answered(&lease, ctx) } else { None };
+        let signature = answered.and_then(|lease| lease.signature().ok());
+        answer::answer(
+            &model,
+            ctx.receipt.version,
+            &given,
+            signature.as_deref(),
+            reply.into_tensors()?,
+        )
     };
     Ok(Step::Ask(Box::new(Ask {
         handle: asked.handle()?,
@@ -36,7 +47,15 @@ fn json_bytes(asked: &Asked<'_>) -> Outcome<usize> {
     let Some(value) = asked.request.header("Inference-Header-Content-Length") else {
         return Ok(asked.request.body.len());
     };
+    let mut all = asked.request.headers_of("Inference-Header-Content-Length");
+    if all.any(|other| other != value) {
+        return Err(Fault::bad("Inference-Header-Content-Length is given twice"));
+    }
+    let digits = value.trim().bytes().all(|b| b.is_ascii_digit());
     match value.trim().parse::<usize>() {
+        _ if !digits => Err(Fault::bad(format!(
+            "Unable to parse Inference-Header-Content-Length, got: {value}"
+        ))),
         Ok(0) => Err(Fault::bad(
             "Inference-Header-Content-Length is 0: requests without JSON are not served here",
         )),

@@ -37,14 +37,21 @@ impl<'a> Inputs<'a> {
         let mut next = reader.object(key)?;
         while let Some(key) = next {
             let peek = reader.peek()?;
+            let again = match key {
+                Key::Name => name.is_some(),
+                Key::Shape => shape.is_some(),
+                Key::Datatype => dtype.is_some(),
+                Key::Data => tensor.is_some() || later.is_some(),
+                _ => false,
+            };
+            if again {
+                return Err(Fault::bad("an input has 'name', 'shape', 'datatype' or 'data' twice"));
+            }
             match key {
                 Key::Name => name = Some(text(reader, peek, "name")?),
                 Key::Shape => shape = Some(read_shape(reader, peek)?),
                 Key::Datatype => dtype = Some(read_datatype(reader, peek)?),
                 Key::Parameters => given = parameters::read(reader, peek)?,
-                Key::Data if tensor.is_some() || later.is_some() => {
-                    return Err(Fault::bad("an input has 'data' twice"));
-                }
                 Key::Data => match (&shape, dtype) {
                     (Some(shape), Some(dtype)) => {
                         tensor = Some(read_data(reader, peek, shape, dtype)?);
@@ -90,8 +97,10 @@ impl<'a> Inputs<'a> {
             }
             (None, None, None) => return Err(missing("data")),
         };
-        if tensor.dims().len() > 1 {
-            check_rows(tensor.shape().dim(0), reader.limits.rows)?;
+        let by_rows =
+            self.signature.inputs.iter().any(|i| i.name == name && i.batch_axis == Some(0));
+        if let Some(rows) = tensor.dims().first().filter(|_| by_rows) {
+            check_rows(*rows, reader.limits.rows)?;
         }
         self.tensors.push((name, tensor.into()));
         Ok(())

@@ -61,9 +61,10 @@ fn answer(http: &Http, request: &HttpRequest<'_>, path: &Path) -> Outcome<Step> 
 /// Ready to answer: the default model is loaded, or, where none is named, any model is.
 fn ready(http: &Http) -> HttpResponse {
     let manager = &http.manager;
+    let can = |name: &String| matches!(manager.can_answer(name, &Target::Serving), Ok(true));
     let ready = match &http.options.default_model {
-        Some(name) => manager.model(name).is_ok(),
-        None => !manager.models().is_empty(),
+        Some(name) => can(name),
+        None => manager.models().iter().any(can),
     };
     HttpResponse::json(if ready { 200 } else { 503 }, &json!({ "ready": ready }))
 }
@@ -110,15 +111,18 @@ impl Asked<'_> {
     }
 
     fn ready(&self) -> Outcome<HttpResponse> {
-        match self.lease() {
-            Ok(_) => Ok(HttpResponse::json(200, &json!({ "name": self.name, "ready": true }))),
-            Err(fault) if fault.kind() == ErrorKind::NotReady => {
-                let why = "Model version not ready";
-                let body = json!({ "name": self.name, "ready": false, "error": why });
-                Ok(HttpResponse::json(503, &body))
-            }
-            Err(fault) => Err(fault),
+        if self.known()? {
+            return Ok(HttpResponse::json(200, &json!({ "name": self.name, "ready": true })));
         }
+        let why = "Model version not ready";
+        let body = json!({ "name": self.name, "ready": false, "error": why });
+        Ok(HttpResponse::json(503, &body))
+    }
+
+    /// Whether what is meant can be asked. Loads nothing.
+    fn known(&self) -> Outcome<bool> {
+        let known = self.http.manager.can_answer(self.name, &self.target);
+        known.map_err(|e| self.not_found(e))
     }
 }
 

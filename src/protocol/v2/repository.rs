@@ -1,11 +1,11 @@
 //! The model repository extension: which models there are; loading and unloading them, where that
 //! is turned on.
 
-use super::super::fault::{Fault, Outcome, remote_message};
+use super::super::fault::{Fault, Outcome};
 use super::super::json::{Kind, Reader};
 use super::super::{Http, HttpRequest, HttpResponse, management};
 use super::{DIALECT, unknown};
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::manager::{VersionState, VersionStatus};
 use serde_json::{Value as Json, json};
 
@@ -30,7 +30,7 @@ fn entry(name: &str, status: &VersionStatus) -> Json {
         VersionState::End => "UNAVAILABLE",
     };
     let reason = match (status.error, status.state) {
-        (Some(kind), _) => remote_message(&Error::new(kind, status.message.as_str())),
+        (Some(_), _) => status.remote_message.clone(),
         (None, VersionState::End) => "unloaded".to_string(),
         _ => String::new(),
     };

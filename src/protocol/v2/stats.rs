@@ -18,7 +18,7 @@ pub(super) fn all(http: &Http) -> HttpResponse {
 
 /// The statistics of one model, or of one version of it.
 pub(super) fn model(asked: &Asked<'_>) -> Outcome<HttpResponse> {
-    asked.lease()?;
+    asked.known()?;
     let version = match asked.target {
         Target::Version(version) => Some(version),
         Target::Serving | Target::Label(_) => None,
