@@ -46,7 +46,8 @@ class _JoiningTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         parts, self._parts, self._size = self._parts, [], 0
-        if parts:
+        # The client may have gone meanwhile.
+        if parts and not self._transport.is_closing():
             self._transport.writelines(parts)
 
     def writelines(self, list_of_data: Any) -> None:

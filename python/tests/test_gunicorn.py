@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -26,6 +27,12 @@ if not Path("/proc/self/smaps_rollup").exists():
     pytest.skip("what processes share is read from Linux' /proc", allow_module_level=True)
 
 HANG = 60
+#: Where Uvicorn's worker class is: a package of its own; older releases had it themselves.
+UVICORN = (
+    "uvicorn_worker.UvicornWorker"
+    if importlib.util.find_spec("uvicorn_worker")
+    else "uvicorn.workers.UvicornWorker"
+)
 TOKEN = "s3cret"
 IN, OUT = 16, 3
 #: Widths of the hidden layers: a network of 51 MiB, and a small one.
@@ -238,7 +245,7 @@ class Gunicorn:
     params=[
         ("sync", "preloaded:wsgi", "large"),
         ("gthread", "preloaded:wsgi", "small"),
-        ("uvicorn.workers.UvicornWorker", "preloaded:asgi", "large"),
+        (UVICORN, "preloaded:asgi", "large"),
         ("asgi", "preloaded:asgi", "small"),
     ],
     ids=lambda given: given[0],

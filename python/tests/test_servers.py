@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from conftest import Case
 import modelserve as ms
 
 HANG = 60
+DEPLOYMENT = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
 
 APP = """
 from pathlib import Path
@@ -54,13 +56,11 @@ def server(
     (tmp_path / "served.py").write_text(APP)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path[1:]])
     log = tmp_path / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", name, *SERVERS[name](port)],
-            env=environment,
+            env=environment(tmp_path),
             cwd=tmp_path,
             stdout=out,
             stderr=out,
@@ -80,6 +80,13 @@ def server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of a process in `folder` that imports from there what the documentation's code imports."""
+    package = Path(ms.__file__).resolve().parents[1]
+    path = [str(folder), str(package), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 def _answers(url: str) -> bool:
@@ -146,15 +153,28 @@ def check_mounted(url: str, iris: Case) -> None:
     assert requests.get(f"{url}/v2/health/ready", timeout=HANG).status_code == 404
 
 
-def test_beside_a_flask_application(manager: ms.ModelManager, iris: Case) -> None:
-    flask = pytest.importorskip("flask", reason="Flask is not installed")
-    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+def documented(name: str) -> str:
+    """The code of docs/deployment.md that begins with the comment `# name`."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", DEPLOYMENT.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(f"# {name}\n")]
+    return str(block)
+
+
+@pytest.fixture
+def configured(iris: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder holds the configuration file that the documentation's code names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "modelserve.toml").write_text(f'[models.iris]\npath = "{iris.path}"\n')
+
+
+@pytest.mark.usefixtures("configured")
+def test_beside_a_flask_application(iris: Case) -> None:
+    pytest.importorskip("flask", reason="Flask is not installed")
     from werkzeug.serving import make_server as make_werkzeug_server
 
-    manager.load("iris", iris.path)
-    app = flask.Flask("beside")
-    app.add_url_rule("/hello", view_func=lambda: "hello")
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/models": ms.wsgi(manager)})
+    module: dict[str, Any] = {"__name__": "flask_app"}
+    exec(documented("flask_app.py"), module)
+    app = module["app"]
     with serving(app) as url:
         check_mounted(url, iris)
     # Flask's own server hands over what was sent, and takes chunks.
@@ -175,10 +195,10 @@ def test_beside_a_flask_application(manager: ms.ModelManager, iris: Case) -> Non
         server.server_close()
 
 
-def test_beside_a_django_application(manager: ms.ModelManager, iris: Case) -> None:
-    django = pytest.importorskip("django", reason="Django is not installed")
+@pytest.mark.usefixtures("configured")
+def test_beside_a_django_application(iris: Case) -> None:
+    pytest.importorskip("django", reason="Django is not installed")
     from django.conf import settings
-    from django.core.wsgi import get_wsgi_application
     from django.http import HttpResponse
     from django.urls import path
 
@@ -186,17 +206,56 @@ def test_beside_a_django_application(manager: ms.ModelManager, iris: Case) -> No
         urls = type(sys)("beside_django_urls")
         urls.urlpatterns = [path("hello", lambda request: HttpResponse("hello"))]  # type: ignore[attr-defined]
         settings.configure(ROOT_URLCONF=urls, ALLOWED_HOSTS=["127.0.0.1"], SECRET_KEY="of a test")
-    assert django.VERSION
-    manager.load("iris", iris.path)
-    site, models = get_wsgi_application(), ms.wsgi(manager)
-
-    # As in docs/deployment.md: what a project's wsgi.py holds.
-    def application(environ: dict[str, Any], start_response: Any) -> Any:
-        name, slash, rest = environ["PATH_INFO"].removeprefix("/").partition("/")
-        if name != "models":
-            return site(environ, start_response)
-        moved = {"SCRIPT_NAME": environ.get("SCRIPT_NAME", "") + "/models"}
-        return models({**environ, **moved, "PATH_INFO": slash + rest}, start_response)
-
-    with serving(application) as url:
+    module: dict[str, Any] = {"__name__": "wsgi"}
+    exec(documented("wsgi.py"), module)
+    with serving(module["application"]) as url:
         check_mounted(url, iris)
+
+
+def test_forked_workers_follow_a_repository(iris: Case, iris_v2: Case, tmp_path: Path) -> None:
+    """With the hook of the documentation, since no watcher survives a fork."""
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+    versions = tmp_path / "models" / "iris"
+    (versions / "1").mkdir(parents=True)
+    shutil.copy(iris.path, versions / "1")
+    (tmp_path / "modelserve.toml").write_text(
+        '[manager]\nmodel_repository = "models"\nwatch = true\nsettle = "10ms"\n'
+    )
+    for name in ("gunicorn_app.py", "gunicorn.conf.py"):
+        (tmp_path / name).write_text(documented(name))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    log = tmp_path / "gunicorn.log"
+    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "gunicorn_app:app"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, "--bind", f"127.0.0.1:{port}"],
+            env=environment(tmp_path),
+            cwd=tmp_path,
+            stdout=out,
+            stderr=out,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + HANG
+        while not _answers(f"{url}/v2/health/ready"):
+            assert process.poll() is None and time.monotonic() < end, log.read_text()[-3000:]
+            time.sleep(0.05)
+        (versions / "2.tmp").mkdir()
+        shutil.copy(iris_v2.path, versions / "2.tmp" / "model.onnx")
+        (versions / "2.tmp").rename(versions / "2")
+        # Whichever worker answers: forty times in a row it is the new version.
+        in_a_row = 0
+        while in_a_row < 40:
+            assert time.monotonic() < end, f"version 2 did not come: {log.read_text()[-3000:]}"
+            answer = requests.post(
+                f"{url}/v1/models/iris:predict", json={"instances": iris.rows.tolist()}
+            )
+            got = [row["label"] for row in answer.json()["predictions"]]
+            version = int(answer.headers["x-modelserve-version"])
+            assert got == (iris, iris_v2)[version - 1].expected["labels"]
+            in_a_row = in_a_row + 1 if version == 2 else 0
+            time.sleep(0.02)
+    finally:
+        process.terminate()
+        process.wait(HANG)
