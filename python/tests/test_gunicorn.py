@@ -201,15 +201,16 @@ class Gunicorn:
             return False
 
     def ask_all(self, workers: set[int], rows: np.ndarray) -> list[Answer]:
-        """Asks until every worker has answered: many at once, or one would answer them all."""
+        """One answer of each worker: who has answered is halted until all have."""
         answers: list[Answer] = []
-
-        def all_have() -> bool:
-            with ThreadPoolExecutor(6) as clients:
-                answers.extend(clients.map(self.predict, [rows] * 6))
-            return {answer.worker for answer in answers} == workers
-
-        wait_until("an answer of each worker", all_have)
+        try:
+            for _ in workers:
+                answers.append(self.predict(rows))
+                os.kill(answers[-1].worker, signal.SIGSTOP)
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+        assert {answer.worker for answer in answers} == workers
         return answers
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
@@ -312,7 +313,7 @@ def test_forked_workers_share_the_weights_answer_right_and_stop_in_order(
     # What has been begun when the server is told to stop is answered.
     begun = prepared.folder / "begun"
     before = len(list(begun.iterdir()))
-    many = np.random.default_rng(4).standard_normal((16, IN), np.float32)
+    many = np.random.default_rng(4).standard_normal((6, IN), np.float32)
     with ThreadPoolExecutor(3) as clients:
         asked = [clients.submit(gunicorn.predict, many) for _ in range(3)]
         wait_until("three requests under way", lambda: len(list(begun.iterdir())) == before + 3)

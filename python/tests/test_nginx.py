@@ -269,6 +269,37 @@ def test_what_no_worker_can_answer_says_so_and_harms_no_other_request(
     assert {entry["upstream_status"] for entry in entries} == {"404, 404, 404", "200"}
 
 
+def test_a_model_that_is_ready_nowhere_takes_no_worker_from_the_others(
+    fleet: Any, truth: Truth, tmp_path: Path
+) -> None:
+    config = (fleet.folder / "modelserve.toml").read_text()
+    config = config.replace('"models"', json.dumps(str(fleet.folder / "models")))
+    (tmp_path / "modelserve.toml").write_text(config.replace(MODEL, "nobody"))
+    try:
+        for index in range(3):
+            fleet.stop_worker(index)
+            fleet.start_worker(index, tmp_path / "modelserve.toml")
+        for index in range(3):
+            live = f"{fleet.worker_url(index)}/v2/health/live"
+            wait_until("the worker", lambda: example.answers(live))  # noqa: B023
+        start = len(log_of(fleet))
+        for _ in range(5):
+            body = {"features": truth.rows[0]}
+            answer = requests.post(f"{fleet.url}/predict", json=body, timeout=HANG)
+            assert answer.status_code == 503 and answer.json() == {"detail": "Model not loaded"}
+            other = f"{fleet.url}/v1/models/{MODEL}:predict"
+            answer = requests.post(other, json={"instances": [truth.rows[0]]}, timeout=HANG)
+            assert answer.status_code == 200, answer.text
+        entries = log_behind(fleet, start, 10)
+        assert {entry["upstream_status"] for entry in entries} == {"503, 503, 503", "200"}
+    finally:
+        for index in range(3):
+            fleet.stop_worker(index)
+            fleet.start_worker(index)
+        for index in range(3):
+            fleet.wait_for_worker(index)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
