@@ -7,14 +7,18 @@ module, without the interpreter lock. What is spoken stands in docs/http.md.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
-from urllib.parse import quote
 
 from ._native import Http, ModelManager
+from .errors import NotReadyError, UnsupportedError
+from .targets import asgi_target, wsgi_target
 
 if TYPE_CHECKING:
     from ._native import _HttpOptions
@@ -22,16 +26,21 @@ if TYPE_CHECKING:
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# Status, headers, body.
+_Response: TypeAlias = tuple[int, list[tuple[str, str]], bytes]
 
-#: What a target may hold as it is (RFC 3986, pchar and "/"); "%" is escaped.
-_SAFE = "/:@!$&'()*+,;=~-._"
+_LOG = logging.getLogger("modelserve")
+#: How much is read at once of what is not kept.
+_PIECE = 1 << 16
 
 
 class AsgiApplication:
     """An ASGI 3 application (Uvicorn, Hypercorn, Granian; or mounted in another application).
 
-    With a path it makes its manager from that file when the server starts, and drops it when the
-    server has stopped. At the end it waits for the requests that are under way.
+    With a path it makes its manager from that file when the server starts, or, where nobody says
+    that it starts (a mounted application, a server without the lifespan protocol), at the first
+    request. It drops that manager when the server has stopped. At the end it waits for the
+    requests that are under way.
     """
 
     def __init__(
@@ -39,14 +48,25 @@ class AsgiApplication:
     ) -> None:
         self._source = None if isinstance(manager, ModelManager) else Path(manager)
         self._options = options
+        self._manager: ModelManager | None = None
         self._http: Http | None = None
+        self._loading: asyncio.Future[ModelManager] | None = None
+        self._ended = False
         self._under_way = 0
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None
         if isinstance(manager, ModelManager):
             self._serve(manager)
 
+    @property
+    def manager(self) -> ModelManager:
+        """The manager whose models are served; `NotReadyError` before it is made from its file."""
+        if self._manager is None:
+            message = f"the manager of {self._source} is made when the server starts"
+            raise NotReadyError(message)
+        return self._manager
+
     def _serve(self, manager: ModelManager) -> None:
-        self.manager = manager
+        self._manager = manager
         self._http = manager.http(**self._options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,26 +77,42 @@ class AsgiApplication:
             await self._lifespan(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1003})
+        else:
+            raise UnsupportedError(f"a connection of type {scope['type']!r}; http is served")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self._ended = False
                 try:
-                    if self._source is not None:
-                        # Loading takes as long as it takes: not on the event loop.
-                        manager = await asyncio.to_thread(ModelManager.from_config, self._source)
-                        self._serve(manager)
+                    await self._load()
                 except Exception as e:
                     await send({"type": "lifespan.startup.failed", "message": str(e)})
                     return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 while self._under_way:
-                    self._idle.clear()
+                    self._idle = asyncio.Event()
                     await self._idle.wait()
+                if self._source is not None:
+                    self._manager = self._http = self._loading = None
+                    self._ended = True
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _load(self) -> None:
+        """Makes the manager from its file, once however many ask."""
+        if self._http is not None or self._source is None:
+            return
+        if self._loading is None:
+            # Loading takes as long as it takes: not on the event loop.
+            loading = asyncio.to_thread(ModelManager.from_config, self._source)
+            self._loading = asyncio.ensure_future(loading)
+        # A client that leaves does not stop what others wait for.
+        manager = await asyncio.shield(self._loading)
+        if self._http is None:
+            self._serve(manager)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._under_way += 1
@@ -84,25 +120,36 @@ class AsgiApplication:
             await self._answer(scope, receive, send)
         finally:
             self._under_way -= 1
-            if not self._under_way:
+            if not self._under_way and self._idle is not None:
                 self._idle.set()
 
+    async def _started(self) -> Http | None:
+        """What answers requests; None where there is nothing (any more) that could."""
+        if self._http is None and not self._ended:
+            try:
+                await self._load()
+            except Exception as e:
+                _LOG.error("cannot serve %s: %s", self._source, e)
+        return self._http
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._http is None:
-            # A server without the lifespan protocol, or one that asks before it has started.
-            status, headers, body = 503, [("Content-Type", "application/json")], b'{"error": "not started"}'
+        http = await self._started()
+        if http is None:
+            status, headers, body = _refusal(503, "not started")
         else:
-            received = await _body(receive, self._http.max_body_bytes)
+            received = await _body(receive, http.max_body_bytes)
             if received is None:
                 return
-            status, headers, body = await self._http.handle_async(
-                scope["method"], _target(scope), list(scope["headers"]), received
+            status, headers, body = await http.handle_async(
+                _as_get(scope["method"]), asgi_target(scope), list(scope["headers"]), received
             )
         fields = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
         fields.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": fields})
         sent = b"" if scope["method"] == "HEAD" else body
-        await send({"type": "http.response.body", "body": sent})
+        # What servers raise when the client has gone: there is nobody to tell.
+        with suppress(OSError):
+            await send({"type": "http.response.start", "status": status, "headers": fields})
+            await send({"type": "http.response.body", "body": sent})
 
 
 async def _body(receive: Receive, most: int) -> bytes | None:
@@ -110,10 +157,10 @@ async def _body(receive: Receive, most: int) -> bytes | None:
     first = await receive()
     if first["type"] != "http.request":
         return None
+    part: bytes = first.get("body", b"")
     if not first.get("more_body"):
-        whole: bytes = first.get("body", b"")
-        return whole
-    parts, size = [first.get("body", b"")], len(first.get("body", b""))
+        return part
+    parts, size = [part], len(part)
     more = True
     while more:
         message = await receive()
@@ -127,20 +174,15 @@ async def _body(receive: Receive, most: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _target(scope: Scope) -> str:
-    """The path and query as they were sent, below where the application is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    raw = scope.get("raw_path")
-    if root and path.startswith(root):
-        target = quote(path[len(root) :], safe=_SAFE)
-    elif raw:
-        # Some servers leave the query on it.
-        target = raw.partition(b"?")[0].decode("latin-1")
-    else:
-        target = quote(path, safe=_SAFE)
-    query: bytes = scope.get("query_string", b"")
-    return f"{target}?{query.decode('latin-1')}" if query else target
+def _as_get(method: str) -> str:
+    """HEAD is answered as GET; its answer is sent without the body."""
+    return "GET" if method == "HEAD" else method
+
+
+def _refusal(status: int, message: str) -> _Response:
+    """An answer of the host itself."""
+    body = json.dumps({"error": message}).encode()
+    return status, [("Content-Type", "application/json")], body
 
 
 StartResponse: TypeAlias = Callable[[str, list[tuple[str, str]]], Any]
@@ -155,21 +197,8 @@ class WsgiApplication:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request in the calling thread."""
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = environ["wsgi.input"].read(min(length, self._http.max_body_bytes + 1))
-        path = environ.get("PATH_INFO", "").encode("latin-1")
-        target = quote(path, safe=_SAFE)
-        if environ.get("QUERY_STRING"):
-            target += "?" + environ["QUERY_STRING"]
-        headers = [
-            (key[5:].replace("_", "-"), value)
-            for key, value in environ.items()
-            if key.startswith("HTTP_")
-        ]
-        if environ.get("CONTENT_TYPE"):
-            headers.append(("Content-Type", environ["CONTENT_TYPE"]))
-        method = environ["REQUEST_METHOD"]
-        status, fields, answer = self._http.handle(method, target, headers, body)
+        method: str = environ["REQUEST_METHOD"]
+        status, fields, answer = self._answer(method, environ)
         fields.append(("Content-Length", str(len(answer))))
         try:
             phrase = HTTPStatus(status).phrase
@@ -177,6 +206,50 @@ class WsgiApplication:
             phrase = "Unknown"
         start_response(f"{status} {phrase}", fields)
         return [b"" if method == "HEAD" else answer]
+
+    def _answer(self, method: str, environ: dict[str, Any]) -> _Response:
+        body = _input(environ, self._http.max_body_bytes)
+        if not isinstance(body, bytes):
+            return body
+        headers = [
+            (key[5:].replace("_", "-"), value)
+            for key, value in environ.items()
+            if key.startswith("HTTP_")
+        ]
+        if environ.get("CONTENT_TYPE"):
+            headers.append(("Content-Type", environ["CONTENT_TYPE"]))
+        return self._http.handle(_as_get(method), wsgi_target(environ), headers, body)
+
+
+def _input(environ: dict[str, Any], most: int) -> bytes | _Response:
+    """The whole body; cut behind `most` bytes, which is refused then. Or why it cannot be read."""
+    stated: str = environ.get("CONTENT_LENGTH") or ""
+    if stated and not (stated.isascii() and stated.isdigit()):
+        return _refusal(400, f"Content-Length: expected a number of bytes, got {stated[:32]!r}")
+    # Cut, since a number may be written with more digits than are read.
+    length = int(stated[:20]) if stated else None
+    # The server ends the input where the body ends, chunks or not.
+    terminated = bool(environ.get("wsgi.input_terminated"))
+    if length is None and not terminated:
+        if environ.get("HTTP_TRANSFER_ENCODING"):
+            # Nothing says where such a body ends, and to read on may wait for ever.
+            return _refusal(411, "a body without Content-Length, which this server does not take")
+        length = 0
+    parts: list[bytes] = []
+    size = 0
+    while terminated or length is None or size < length:
+        # Beyond the limit it is read to its end, or the client would not read why, but not kept.
+        room = most + 1 - size if size <= most else _PIECE
+        wanted = room if terminated or length is None else min(room, length - size)
+        part: bytes = environ["wsgi.input"].read(wanted)
+        if not part:
+            break
+        if size <= most:
+            parts.append(part)
+        size += len(part)
+    if length is not None and size < length:
+        return _refusal(400, f"a body of {size} bytes, where Content-Length says {length}")
+    return b"".join(parts)
 
 
 def asgi(
