@@ -24,7 +24,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: What a target may hold as it is (RFC 3986, pchar and "/"); "%" is escaped.
-_SAFE = "/:@!$&'()*+,;=~-._"
+SAFE_IN_PATH = "/:@!$&'()*+,;=~-._"
 
 
 class AsgiApplication:
@@ -132,12 +132,12 @@ def _target(scope: Scope) -> str:
     root: str = scope.get("root_path", "")
     raw = scope.get("raw_path")
     if root and path.startswith(root):
-        target = quote(path[len(root) :], safe=_SAFE)
+        target = quote(path[len(root) :], safe=SAFE_IN_PATH)
     elif raw:
         # Some servers leave the query on it.
         target = raw.partition(b"?")[0].decode("latin-1")
     else:
-        target = quote(path, safe=_SAFE)
+        target = quote(path, safe=SAFE_IN_PATH)
     query: bytes = scope.get("query_string", b"")
     return f"{target}?{query.decode('latin-1')}" if query else target
 
@@ -157,7 +157,7 @@ class WsgiApplication:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(min(length, self._http.max_body_bytes + 1))
         path = environ.get("PATH_INFO", "").encode("latin-1")
-        target = quote(path, safe=_SAFE)
+        target = quote(path, safe=SAFE_IN_PATH)
         if environ.get("QUERY_STRING"):
             target += "?" + environ["QUERY_STRING"]
         headers = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,26 @@ def iris_v2() -> Case:
 @pytest.fixture
 def manager() -> ms.ModelManager:
     return ms.ModelManager()
+
+
+@pytest.fixture
+def loaded(manager: ms.ModelManager, iris: Case) -> ms.ModelManager:
+    """A manager with the model "iris"."""
+    manager.load("iris", iris.path)
+    return manager
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serves an application with Uvicorn, and stops it at the end; answers where."""
+    from uvicorn_server import Server
+
+    servers: list[Server] = []
+
+    def start(app: Any, **options: Any) -> str:
+        servers.append(Server(app, **options))
+        return servers[-1].url
+
+    yield start
+    for server in servers:
+        server.stop()
