@@ -110,9 +110,10 @@ async def _body(receive: Receive, most: int) -> bytes | None:
     first = await receive()
     if first["type"] != "http.request":
         return None
+    begin: bytes = first.get("body", b"")
     if not first.get("more_body"):
-        return first.get("body", b"")
-    parts, size = [first.get("body", b"")], len(first.get("body", b""))
+        return begin
+    parts, size = [begin], len(begin)
     more = True
     while more:
         message = await receive()

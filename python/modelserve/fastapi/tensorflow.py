@@ -37,9 +37,9 @@ class TfExamplesRequest(BaseModel):
 
 
 class TfClassifyResponse(BaseModel):
-    """A list of label and score for each class, for each row."""
+    """For each row a list of pairs, a class's label and its score."""
 
-    results: list[list[tuple[str, float]]]
+    results: list[list[list[str | float]]]
 
 
 class TfRegressResponse(BaseModel):
