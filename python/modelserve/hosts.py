@@ -90,7 +90,8 @@ class AsgiApplication:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._http is None:
             # A server without the lifespan protocol, or one that asks before it has started.
-            status, headers, body = 503, [("Content-Type", "application/json")], b'{"error": "not started"}'
+            status, headers = 503, [("Content-Type", "application/json")]
+            body = b'{"error": "not started"}'
         else:
             received = await _body(receive, self._http.max_body_bytes)
             if received is None:

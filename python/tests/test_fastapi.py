@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,7 +18,7 @@ import requests
 from conftest import Case, case
 from event_loop import ticks_during
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
-from uvicorn_server import HANG
+from uvicorn_server import HANG, REPOSITORY
 
 import modelserve as ms
 from modelserve.fastapi import (
@@ -178,6 +181,27 @@ def test_the_page_and_its_files_come_from_here(loaded: ms.ModelManager, serve: S
         local_docs(FastAPI())
     with pytest.raises(ms.InvalidArgumentError, match="openapi_url"):
         local_docs(FastAPI(openapi_url=None))
+
+
+@pytest.mark.parametrize(
+    ("missing", "program"),
+    [
+        ("fastapi", "import modelserve.fastapi"),
+        (
+            "fastapi_offline",
+            "import modelserve, modelserve.fastapi as f; f.create_app(modelserve.ModelManager())",
+        ),
+    ],
+)
+def test_a_missing_package_is_told_with_what_to_install(missing: str, program: str) -> None:
+    hide = f"import sys; sys.modules[{missing!r}] = None; "
+    command = [sys.executable, "-c", hide + program]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python")}
+    ended = subprocess.run(
+        command, env=environment, timeout=HANG, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "pip install 'modelserve[fastapi]'" in ended.stderr.splitlines()[-1], ended.stderr
 
 
 def test_the_event_loop_goes_on_while_a_long_batch_is_predicted(

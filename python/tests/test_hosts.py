@@ -55,9 +55,7 @@ class TFServingClient:
         response.raise_for_status()
         return response.json()
 
-    def predict_with_signature(
-        self, input_data: np.ndarray, signature_name: str
-    ) -> dict[str, Any]:
+    def predict_with_signature(self, input_data: np.ndarray, signature_name: str) -> dict[str, Any]:
         payload = {"instances": input_data.tolist(), "signature_name": signature_name}
         response = requests.post(
             f"{self.base_url}/versions/{self.config.model_version}:predict", json=payload
@@ -147,9 +145,7 @@ def test_tritonclient(
     client.close()
 
 
-def test_triton_loads_and_unloads_where_that_is_enabled(
-    iris: Case, tmp_path: Path
-) -> None:
+def test_triton_loads_and_unloads_where_that_is_enabled(iris: Case, tmp_path: Path) -> None:
     root = tmp_path / "models"
     (root / "iris" / "1").mkdir(parents=True)
     (root / "iris" / "1" / "model.onnx").write_bytes(iris.path.read_bytes())
