@@ -3,8 +3,7 @@
 python benches/fastapi_routes.py
 
 Three ways answer the same requests: the bare ASGI application, `modelserve.fastapi.router`, and
-routes that read bodies into pydantic models and write answers from them. Printed are requests a
-second, and for how long at a time the event loop was held.
+routes that read bodies into pydantic models and write answers from them.
 """
 
 from __future__ import annotations
@@ -93,28 +92,6 @@ async def measure(app: Any, path: str, body: bytes, count: int, callers: int) ->
     return count / (time.perf_counter() - begin)
 
 
-async def held(app: Any, path: str, body: bytes) -> float:
-    """The longest time in which the loop came not round, of a few requests: its median, in ms."""
-    longest = []
-    for _ in range(21):
-        gaps = [0.0]
-
-        async def tick(gaps: list[float] = gaps) -> None:
-            last = time.perf_counter()
-            while True:
-                await asyncio.sleep(0)
-                now = time.perf_counter()
-                gaps.append(now - last)
-                last = now
-
-        ticking = asyncio.create_task(tick())
-        await asyncio.sleep(0)
-        await ask(app, path, body)
-        ticking.cancel()
-        longest.append(max(gaps) * 1e3)
-    return sorted(longest)[len(longest) // 2]
-
-
 async def main() -> None:
     manager = ms.ModelManager()
     manager.load("iris", MODEL)
@@ -131,10 +108,6 @@ async def main() -> None:
                 runs = [await measure(app, path, body, count, callers) for _ in range(REPEATS)]
                 rates.append(f"{max(runs):,.0f}")
             print(f"| `{path}` | {callers} | " + " | ".join(rates) + " |")
-    print("\nThe event loop is held for (ms)")
-    for path, body, _ in ASKED:
-        times = [f"{way} {await held(app, path, body):.2f}" for way, app in ways.items()]
-        print(f"  {path}: " + ", ".join(times))
 
 
 if __name__ == "__main__":
