@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 #: What a target may hold as it is (RFC 3986, pchar and "/"); "%" is escaped.
-_SAFE = "/:@!$&'()*+,;=~-._"
+SAFE_IN_PATH = "/:@!$&'()*+,;=~-._"
 
 
 def asgi_target(scope: MutableMapping[str, Any]) -> str:
@@ -24,10 +24,10 @@ def asgi_target(scope: MutableMapping[str, Any]) -> str:
     # A server that took the prefix off the path says so by what was sent.
     if unquote(raw) != root + path and (path == root or path.startswith(root + "/")):
         local = path[len(root) :]
-    target = quote(local, safe=_SAFE)
+    target = quote(local, safe=SAFE_IN_PATH)
     for sent in (_below(raw, root, "utf-8"), raw):
         if sent and unquote(sent) == local:
-            target = quote(sent, safe=_SAFE + "%", encoding="latin-1")
+            target = quote(sent, safe=SAFE_IN_PATH + "%", encoding="latin-1")
             break
     query: bytes = scope.get("query_string", b"")
     return _with_query(target, query.decode("latin-1"))
@@ -41,9 +41,9 @@ def wsgi_target(environ: Mapping[str, Any]) -> str:
     raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     sent = _below(raw.partition("?")[0], environ.get("SCRIPT_NAME", "").rstrip("/"), "latin-1")
     if sent and unquote(sent, encoding="latin-1") == local:
-        target = quote(sent, safe=_SAFE + "%", encoding="latin-1")
+        target = quote(sent, safe=SAFE_IN_PATH + "%", encoding="latin-1")
     else:
-        target = quote(local, safe=_SAFE, encoding="latin-1")
+        target = quote(local, safe=SAFE_IN_PATH, encoding="latin-1")
     return _with_query(target, environ.get("QUERY_STRING", ""))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if missing:
         reporter.write_line(f"skipped although CI=true: {', '.join(missing)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def loaded(manager: ms.ModelManager, iris: Case) -> ms.ModelManager:
+    """A manager with the model "iris"."""
+    manager.load("iris", iris.path)
+    return manager
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serves an application with Uvicorn, and stops it at the end; answers where."""
+    from uvicorn_server import Server
+
+    servers: list[Server] = []
+
+    def start(app: Any, **options: Any) -> str:
+        servers.append(Server(app, **options))
+        return servers[-1].url
+
+    yield start
+    for server in servers:
+        server.stop()

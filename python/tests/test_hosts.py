@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,39 +13,12 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import numpy as np
 import pytest
 import requests
-import uvicorn
 from conftest import Case
 from tf_serving_client import TFServerConfig, TFServingClient
 from tritonclient import http as triton
+from uvicorn_server import HANG, Server
 
 import modelserve as ms
-
-HANG = 60
-
-
-class Server:
-    """Uvicorn on a port of its own, in a thread."""
-
-    def __init__(self, app: Any) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.socket.getsockname()[1]
-        config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_keep_alive=1)
-        self.uvicorn = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.uvicorn.run, args=([self.socket],))
-        self.thread.start()
-        end = time.monotonic() + HANG
-        while not self.uvicorn.started:
-            assert self.thread.is_alive() and time.monotonic() < end, "the server does not start"
-            time.sleep(0.01)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        self.uvicorn.should_exit = True
-        self.thread.join(HANG)
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture
@@ -129,9 +100,7 @@ def test_tritonclient(
     client.close()
 
 
-def test_triton_loads_and_unloads_where_that_is_enabled(
-    iris: Case, tmp_path: Path
-) -> None:
+def test_triton_loads_and_unloads_where_that_is_enabled(iris: Case, tmp_path: Path) -> None:
     root = tmp_path / "models"
     (root / "iris" / "1").mkdir(parents=True)
     (root / "iris" / "1" / "model.onnx").write_bytes(iris.path.read_bytes())
