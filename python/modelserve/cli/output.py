@@ -167,3 +167,8 @@ def duration(seconds: float) -> str:
         if seconds * scale >= 1:
             return f"{seconds * scale:.3g} {unit}" if seconds < 1000 else f"{seconds:,.0f} s"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def counted(count: int, what: str) -> str:
+    """`count` of something, in the plural where it is not one."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
