@@ -137,8 +137,9 @@ def _xgboost(path: Path) -> Any:
         estimator = xgboost.XGBClassifier() if classifies else xgboost.XGBRegressor()
         estimator.load_model(path)
     except xgboost.core.XGBoostError as error:
-        first = str(error).strip().splitlines()[-1]
-        raise CommandError(f"{path} is no model of XGBoost: {first}") from error
+        # "[time] source.cc:line: reason", then a trace of its own.
+        reason = str(error).strip().splitlines()[0].rpartition(": ")[2]
+        raise CommandError(f"{path} is no model of XGBoost: {reason}") from error
     return estimator
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Calls of one runner before the next one's turn.
+#: Calls of one runner before the next one's turn; fewer where they take longer than `_BLOCK_NS`.
 _BLOCK = 50
+_BLOCK_NS = 20_000_000
 #: Turns of each runner in a measurement of throughput.
 _TURNS = 3
 
@@ -37,20 +38,23 @@ class Throughput:
 def latency(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, Latency]:
     """Times single calls from one thread, `seconds` of each."""
     times: dict[str, list[int]] = {name: [] for name in calls}
+    clock = time.perf_counter_ns
     for call in calls.values():
+        began = clock()
         for _ in range(_BLOCK):
             call()
-    clock = time.perf_counter_ns
+            if clock() - began > _BLOCK_NS:
+                break
     end = clock() + int(seconds * len(calls) * 1e9)
     while clock() < end:
         for name, call in calls.items():
-            kept = times[name]
+            kept, turn = times[name], clock()
             for _ in range(_BLOCK):
                 began = clock()
                 call()
-                kept.append(clock() - began)
-                # A slow model is not asked fifty times after the end.
-                if clock() > end:
+                done = clock()
+                kept.append(done - began)
+                if done - turn > _BLOCK_NS:
                     break
     return {name: _percentiles(kept) for name, kept in times.items() if kept}
 
