@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     rows = feed_of(model, most, args.data)
     agreement = None
     if len(found) > 1:
-        agreement = compare(*found, {name: a[:_COMPARED] for name, a in rows.items()})
+        agreement = compare(found[0], found[1], {name: a[:_COMPARED] for name, a in rows.items()})
         if not agreement.same:
             _tell(args, out, found, agreement, {}, [])
             return ExitCode.NO
@@ -143,7 +143,9 @@ def _tell(
             f"on {agreement.rows} rows: {agreement.different_labels} labels differ, largest "
             f"difference {agreement.max_difference:.2g}"
         )
-        out.verdict(agreement.same, f"{'the same' if agreement.same else 'different'} answers {what}")
+        out.verdict(
+            agreement.same, f"{'the same' if agreement.same else 'different'} answers {what}"
+        )
     if not latencies:
         return
     out.table(
@@ -159,9 +161,9 @@ def _tell(
     lines: list[tuple[object, ...]] = []
     for one in grid:
         rates = [one.rows_per_second[name] for name in names]
-        ratio = (f"{rates[0] / rates[1]:.1f}×",) if len(rates) > 1 else ()
+        ratio = (f"{rates[0] / rates[1]:.1f}",) if len(rates) > 1 else ()
         lines.append((one.threads, one.batch_size, *(f"{rate:,.0f}" for rate in rates), *ratio))
-    ratios = ("ratio",) if len(names) > 1 else ()
+    ratios = ("times as many",) if len(names) > 1 else ()
     out.table(heads + ratios, lines, right=range(len(heads) + 1))
     if args.plot:
         out.console.print(f"  drawn: {args.plot}")

@@ -208,6 +208,6 @@ def _convert(args: argparse.Namespace, estimator: Any, sample: Any) -> Model:
         except Exception as error:
             # Three converter packages, each with exceptions of its own for what it cannot do.
             lines = str(error).strip().splitlines() or [""]
-            raise CommandError(
-                f"{type(estimator).__name__} cannot be converted: {type(error).__name__}: {lines[0]}"
-            ) from error
+            what = f"{type(error).__name__}: {lines[0]}"
+            message = f"{type(estimator).__name__} cannot be converted: {what}"
+            raise CommandError(message) from error

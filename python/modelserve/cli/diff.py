@@ -73,15 +73,16 @@ class _Comparison:
         for row in np.argsort(-badness, kind="stable")[: self.worst_kept]:
             if not changed[row] and difference[row] == 0:
                 break
+            number = batch.first + int(row) + 1
             entry = {
-                "row": batch.first + int(row) + 1,
+                "row": number,
                 "where": batch.where(int(row)),
                 "label_changed": bool(changed[row]),
                 "difference": float(difference[row]),
                 "a": {name: _python(column[row]) for name, column in a.items()},
                 "b": {name: _python(column[row]) for name, column in b.items()},
             }
-            heapq.heappush(self.worst, (float(badness[row]), -entry["row"], entry))
+            heapq.heappush(self.worst, (float(badness[row]), -number, entry))
             if len(self.worst) > self.worst_kept:
                 heapq.heappop(self.worst)
 
@@ -90,7 +91,9 @@ class _Comparison:
         return not self.label_changes and not self.beyond
 
     def worst_rows(self) -> list[dict[str, Any]]:
-        return [entry for _, _, entry in sorted(self.worst, key=lambda kept: kept[:2], reverse=True)]
+        return [
+            entry for _, _, entry in sorted(self.worst, key=lambda kept: kept[:2], reverse=True)
+        ]
 
 
 def _python(value: Any) -> Any:
@@ -104,7 +107,8 @@ def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
         found = np.abs(a - b) / np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
     found[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
     # One is no number and the other is.
-    return np.nan_to_num(found, nan=np.inf, posinf=np.inf)
+    gaps: NDArray[Any] = np.nan_to_num(found, nan=np.inf, posinf=np.inf)
+    return gaps
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

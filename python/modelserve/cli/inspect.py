@@ -47,7 +47,7 @@ def _graph(info: Info) -> dict[str, Any] | None:
         return None
     model = onnx.load(info.path, load_external_data=False)
     graphs, operators, parameters = [model.graph], Counter[str](), 0
-    graphs += [function for function in model.functions]
+    graphs += list(model.functions)
     while graphs:
         graph = graphs.pop()
         for tensor in getattr(graph, "initializer", ()):
@@ -152,5 +152,5 @@ def _opsets(graph: dict[str, Any] | None) -> str | None:
 def _operators(graph: dict[str, Any] | None, most: int | None) -> str | None:
     if graph is None:
         return None
-    names = [f"{name} ×{n}" if n > 1 else name for name, n in graph["operators"].items()]
+    names = [f"{name} ({n})" if n > 1 else name for name, n in graph["operators"].items()]
     return _list(names, most)

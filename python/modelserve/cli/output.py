@@ -68,7 +68,7 @@ def plain(value: Any) -> Any:
 
 
 class Output:
-    """Where a command prints to. Answers go to standard output, everything else to standard error."""
+    """Where a command prints to: answers to standard output, all else to standard error."""
 
     def __init__(self, *, json_wanted: bool) -> None:
         #: Whether programs read this: JSON on standard output, and nothing else.

@@ -38,9 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     """Replays; the answer is no when an answer differs, fails, or nothing was replayed."""
     model = load_model(args.model)
-    report = replay(
-        args.recording, model, tolerance=args.tolerance, recorded_as=args.recorded_as
-    )
+    report = replay(args.recording, model, tolerance=args.tolerance, recorded_as=args.recorded_as)
     same = report["requests"] > 0 and report["disagreements"] == 0
     if out.json:
         out.emit({"recording": args.recording, "model": args.model, "same": same} | report)

@@ -30,9 +30,7 @@ def answer_columns(answers: Predictions) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _spread(
-    columns: dict[str, NDArray[Any]], name: str, array: NDArray[Any], classes: Any
-) -> None:
+def _spread(columns: dict[str, NDArray[Any]], name: str, array: NDArray[Any], classes: Any) -> None:
     if array.ndim < 2 or (array.shape[1:] == (1,) and classes is None):
         columns[name] = array.reshape(-1)
         return

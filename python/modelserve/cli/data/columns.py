@@ -109,9 +109,10 @@ class Columns:
         # Booleans and unknown types go as float32, which the library turns into what it needs.
         target = np.dtype(dtype if dtype and dtype.startswith(("float", "int", "uint")) else "f4")
         wide: Any = np.float64 if target.kind == "f" else target
-        if isinstance(cells, np.ndarray) and (target.kind == "f" or cells.dtype.kind in "iu"):
-            if cells.dtype.kind in "fiub":
-                return cells.astype(target)
+        if isinstance(cells, np.ndarray) and cells.dtype.kind in (
+            "fiub" if target.kind == "f" else "iu"
+        ):
+            return cells.astype(target)
         try:
             # NumPy's own loop: many times faster than one over the cells.
             array = np.array(cells, dtype=wide)

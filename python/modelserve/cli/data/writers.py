@@ -36,21 +36,21 @@ class CsvWriter:
     """A header, then a row a line."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text, lineterminator="\n")
+        self._file = file
         self._begun = False
 
     def write(self, table: Table) -> None:
         """Writes some rows."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
         if not self._begun:
-            self._csv.writerow(table)
+            rows.writerow(table)
             self._begun = True
-        self._csv.writerows(zip(*(_blanked(shortest(c)) for c in table.values()), strict=True))
-        self._text.flush()
+        rows.writerows(zip(*(_blanked(shortest(c)) for c in table.values()), strict=True))
+        self._file.write(text.getvalue().encode())
 
     def close(self) -> None:
-        """Leaves the file open for its owner."""
-        self._text.detach()
+        """Has nothing left to write."""
 
 
 class JsonWriter:
@@ -86,8 +86,9 @@ class ParquetWriter:
 
     def write(self, table: Table) -> None:
         """Writes some rows."""
-        arrays = {n: self._arrow.array(c.tolist() if c.dtype == object else c) for n, c in
-                  table.items()}
+        arrays = {
+            n: self._arrow.array(c.tolist() if c.dtype == object else c) for n, c in table.items()
+        }
         part = self._arrow.table(arrays)
         if self._writer is None:
             self._writer = self._parquet.ParquetWriter(self._file, part.schema)
@@ -111,7 +112,7 @@ class NpyWriter:
         for name, column in table.items():
             if column.dtype == object:
                 raise CommandError(
-                    f"a NumPy file holds numbers, and column '{name}' is text; choose another format"
+                    f"a NumPy file holds numbers, and '{name}' is text; choose another format"
                 )
         self._parts.append(np.column_stack(list(table.values())))
 

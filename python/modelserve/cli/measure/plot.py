@@ -8,9 +8,7 @@ from ..output import CommandError, need
 from .timing import Latency, Throughput
 
 
-def draw(
-    path: str, title: str, latencies: dict[str, Latency], found: Sequence[Throughput]
-) -> None:
+def draw(path: str, title: str, latencies: dict[str, Latency], found: Sequence[Throughput]) -> None:
     """Writes a picture (.svg, .png, .pdf): percentiles of latency, and rows a second."""
     matplotlib = need("matplotlib", "cli", "--plot")
     # No window system is asked for.
@@ -43,6 +41,8 @@ def draw(
                 label=f"{name}, {threads} thread{'s' if threads > 1 else ''}",
             )
     right.set_xscale("log", base=2)
+    sizes = sorted({one.batch_size for one in found})
+    right.set_xticks(sizes, [f"{size:,}" for size in sizes])
     right.set_yscale("log")
     right.set_xlabel("rows of a call")
     right.set_ylabel("rows a second")

@@ -54,13 +54,17 @@ def _folder(path: Path, settings: Settings) -> Source:
         path, watch=settings.watch, version_policy=settings.version_policy
     )
     if manager.models():
-        notes = [f"{name} version {version} failed: {why}" for name, version, why in
-                 map(_failure, report["failed"])]
+        notes = [
+            f"{name} version {version} failed: {why}"
+            for name, version, why in map(_failure, report["failed"])
+        ]
         notes += [f"{what} is ignored: {why}" for what, why in report["ignored"]]
         return Source(manager, "repository", notes)
     if report["failed"]:
-        lines = "; ".join(f"{name} version {version}: {why}" for name, version, why in
-                          map(_failure, report["failed"]))
+        lines = "; ".join(
+            f"{name} version {version}: {why}"
+            for name, version, why in map(_failure, report["failed"])
+        )
         raise CommandError(f"{path}: no version can be loaded: {lines}")
     plain = sorted(file for file in path.iterdir() if _is_plain(file))
     if plain:
@@ -103,10 +107,9 @@ def _no_model(path: Path) -> str:
     flat = [e for e in entries if e.is_dir() and any(map(_is_plain, e.iterdir()))]
     if not flat:
         return f"{path} has no model: found {found + more if entries else 'nothing'}; {expected}"
+    names = ", ".join(folder.name for folder in flat[:3]) + (", …" if len(flat) > 3 else "")
     one = flat[0]
-    where = counted(len(flat), "folder")
     return (
-        f"{path} has no model: {where} ({', '.join(e.name for e in flat[:3])}"
-        f"{', …' if len(flat) > 3 else ''}) with model files and no folder of a version; {expected}: "
-        f"mkdir {one}/1 && mv {one}/*.* {one}/1/"
+        f"{path} has no model: {counted(len(flat), 'folder')} ({names}) with model files and no "
+        f"folder of a version; {expected}: mkdir {one}/1 && mv {one}/*.* {one}/1/"
     )
