@@ -174,6 +174,7 @@ def test_diff(iris: Case, iris_v2: Case, rows: Path) -> None:
     changed = sum(a != b for a, b in labels)
     assert ended.code == 1 and f"label changes         {changed} " in ended.out
     data = run("diff", iris.path, iris_v2.path, rows, "--json", "--worst", 3).data
+    assert data["different_rows"] >= data["label_changes"]
     assert data["label_changes"] == changed == sum(change["rows"] for change in data["changes"])
     a, b = (np.array(c.expected["probabilities"]) for c in (iris, iris_v2))
     gaps = np.abs(a - b).max(axis=1)

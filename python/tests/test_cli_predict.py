@@ -45,7 +45,7 @@ def test_csv_in_and_out(iris: Case, tmp_path: Path) -> None:
     assert kept == [f"n{k}" for k in range(len(rows))]
     # In batches, with a summary for programs; the same bytes.
     out = tmp_path / "out.csv"
-    arguments = ("--columns", "2,3,4,5", "--keep", "id", "--batch-size", 7, "-o", out, "--json")
+    arguments = ("--columns", "2-5", "--keep", "id", "--batch-size", 7, "-o", out, "--json")
     summary = run("predict", iris.path, path, *arguments).data
     assert summary["rows"] == len(rows) and summary["output"] == str(out)
     assert out.read_text() == ended.out
@@ -150,7 +150,7 @@ def test_convert_asks_for_trust_and_proves_the_result(tmp_path: Path) -> None:
     packages = ("sklearn.linear_model", "skl2onnx", "onnxmltools")
     run(*arguments, packages=packages).refuses("a pickle is a program", "--trust-pickle")
     run(*arguments, "--trust-pickle").refuses("expected 4 columns, got 5", "--columns")
-    trusted = (*arguments, "--trust-pickle", "--columns", "1,2,3,4")
+    trusted = (*arguments, "--trust-pickle", "--columns", "1-4")
     ended = run(*trusted, "--tolerance", "0", "--json")
     assert ended.code == 1 and ended.data["converted"] is False and not out.exists()
     ended = run(*trusted)

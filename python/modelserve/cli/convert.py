@@ -16,7 +16,7 @@ import numpy as np
 from .._native import Model
 from ..convert import convert
 from ..errors import ConversionError, ModelServeError
-from .data import FORMATS, Batch, open_rows
+from .data import FORMATS, Batch, open_rows, places
 from .output import CommandError, ExitCode, Output, need, size
 
 EXAMPLES = (
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=FORMATS, help="the sample's format")
     parser.add_argument(
-        "--columns", metavar="A,B,…", help="the features, by name or number from 1, in order"
+        "--columns", metavar="LIST", help="the features: names, or numbers from 1 as 1-4,7"
     )
     parser.add_argument(
         "--tolerance", type=float, default=1e-5, metavar="X", help="default: 1e-5, relative above 1"
@@ -146,26 +146,26 @@ def _xgboost(path: Path) -> Any:
 def _sample(args: argparse.Namespace, estimator: Any) -> tuple[Any, int]:
     """The sample as the estimator takes it: by its own column names where it has them."""
     rows = open_rows(args.sample, args.format)
-    names = rows.names or [str(k + 1) for k in range(rows.width)]
     features = _feature_names(estimator)
-    wanted: list[str] | None = args.columns.split(",") if args.columns else None
-    if wanted is None and features is not None and rows.names is not None:
-        wanted = features
-    if wanted is None:
-        wanted = names
-    missing = [n for n in wanted if n not in names and not _is_place(n, len(names))]
-    if missing:
-        shown = ", ".join(f"'{name}'" for name in missing[:5])
-        raise CommandError(f"{args.sample}: missing {shown}; the file has {', '.join(names[:12])}")
-    places = [names.index(n) if n in names else int(n) - 1 for n in wanted]
+    if args.columns is not None:
+        taken = places(rows, args.columns)
+    elif features is not None and rows.names is not None:
+        missing = [name for name in features if name not in rows.names]
+        if missing:
+            shown = ", ".join(f"'{name}'" for name in missing[:5])
+            got = ", ".join(rows.names[:12])
+            raise CommandError(f"{args.sample}: missing {shown}; the file has {got}")
+        taken = [rows.names.index(name) for name in features]
+    else:
+        taken = list(range(rows.width))
     expected = getattr(estimator, "n_features_in_", None)
-    if isinstance(expected, int | np.integer) and expected != len(places):
+    if isinstance(expected, int | np.integer) and expected != len(taken):
         raise CommandError(
-            f"{args.sample}: expected {expected} columns, got {len(places)}; --columns chooses"
+            f"{args.sample}: expected {expected} columns, got {len(taken)}; --columns chooses"
         )
     # A sample is small: it is compared row by row.
     batches = list(rows.batches(65536))
-    columns = [_column(batches, place) for place in places]
+    columns = [_column(batches, place) for place in taken]
     count = sum(batch.rows for batch in batches)
     if features is not None:
         pandas = need("pandas", "pandas", "an estimator with feature names")
@@ -180,10 +180,6 @@ def _feature_names(estimator: Any) -> list[str] | None:
     except (AttributeError, ValueError):
         return None
     return None if names is None else [str(name) for name in names]
-
-
-def _is_place(name: str, width: int) -> bool:
-    return name.isdecimal() and 1 <= int(name) <= width
 
 
 def _column(batches: list[Batch], place: int) -> Any:

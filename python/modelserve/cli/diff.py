@@ -34,6 +34,8 @@ class _Comparison:
     rows: int = 0
     label_changes: int = 0
     beyond: int = 0
+    #: Rows with a changed label or a number beyond the tolerance.
+    different: int = 0
     max_difference: float = 0.0
     changes: Counter[tuple[Any, Any]] = field(default_factory=Counter)
     #: A heap of the worst rows: badness, a number against ties, the row.
@@ -53,6 +55,7 @@ class _Comparison:
         self.rows += batch.rows
         self.label_changes += int(changed.sum())
         self.beyond += int((difference > self.tolerance).sum())
+        self.different += int((changed | (difference > self.tolerance)).sum())
         self.max_difference = max(self.max_difference, float(difference.max()))
         if labelled and "prediction" in a:
             pairs = zip(a["prediction"][changed], b["prediction"][changed], strict=True)
@@ -88,7 +91,7 @@ class _Comparison:
 
     @property
     def same(self) -> bool:
-        return not self.label_changes and not self.beyond
+        return not self.different
 
     def worst_rows(self) -> list[dict[str, Any]]:
         return [
@@ -118,7 +121,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="rows, as `modelserve predict` reads them")
     parser.add_argument("--format", choices=FORMATS, help="the data's format; default: its name's")
     parser.add_argument(
-        "--columns", metavar="A,B,…", help="columns for the models, by name or number from 1"
+        "--columns",
+        metavar="LIST",
+        help="columns for the models: names, or numbers from 1 as 1-4,7",
     )
     parser.add_argument(
         "--tolerance",
@@ -137,8 +142,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     """Compares; the answer is no when a label changes or a number is beyond the tolerance."""
     a, b = load_model(args.a), load_model(args.b)
     rows = open_rows(args.data, args.format)
-    chosen = args.columns.split(",") if args.columns else None
-    left, right = (Columns(rows, model.signature, chosen) for model in (a, b))
+    left, right = (Columns(rows, model.signature, args.columns) for model in (a, b))
     labelled = a.signature.task in _LABELLED
     found = _Comparison(worst_kept=max(args.worst, 0), tolerance=args.tolerance)
     with out.progress("comparing", rows.total) as show:
@@ -165,6 +169,7 @@ def _tell(args: argparse.Namespace, out: Output, found: _Comparison) -> None:
                 "b": args.b,
                 "same": found.same,
                 "rows": found.rows,
+                "different_rows": found.different,
                 "label_changes": found.label_changes,
                 "changes": changes,
                 "beyond_tolerance": found.beyond,
@@ -177,7 +182,7 @@ def _tell(args: argparse.Namespace, out: Output, found: _Comparison) -> None:
     if found.same:
         out.verdict(True, f"{found.rows:,} rows answered alike")
     else:
-        out.verdict(False, f"the models differ on {found.rows:,} rows")
+        out.verdict(False, f"the models differ on {found.different:,} of {found.rows:,} rows")
     share = f" ({found.label_changes / found.rows:.2%})" if found.rows else ""
     out.facts(
         [

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import FORMATS, Batch, Columns, open_rows
+from ..errors import InvalidInputError
+from .data import FORMATS, Batch, Columns, open_rows, places
 from .data.answers import answer_columns
 from .data.formats import format_of
 from .data.writers import writing
@@ -35,9 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output-format", choices=FORMATS, help="default: the output's name's; CSV on stdout"
     )
     parser.add_argument(
-        "--columns", metavar="A,B,…", help="columns for the model, by name or number from 1"
+        "--columns", metavar="LIST", help="columns for the model: names, or numbers from 1 as 1-4,7"
     )
-    parser.add_argument("--keep", metavar="A,B,…", help="columns to write beside the answers")
+    parser.add_argument("--keep", metavar="LIST", help="columns to write beside the answers")
     parser.add_argument(
         "--batch-size", type=int, default=4096, metavar="N", help="rows at once (default 4096)"
     )
@@ -56,15 +57,20 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise CommandError(f"--json prints JSON lines; {kind} goes into a file (-o)")
     model = load_model(args.model, threads=args.threads)
     rows = open_rows(args.input, args.format)
-    columns = Columns(rows, model.signature, args.columns.split(",") if args.columns else None)
-    kept = [columns.number(name) for name in args.keep.split(",")] if args.keep else []
+    columns = Columns(rows, model.signature, args.columns)
+    kept = places(rows, args.keep) if args.keep else []
     began, asked = time.perf_counter(), 0
     with (
         writing(args.output, kind) as writer,
         out.progress("predicting", rows.total) as show,
     ):
         for batch in rows.batches(args.batch_size):
-            answers = model.predict_batch(columns.take(batch))
+            try:
+                answers = model.predict_batch(columns.take(batch))
+            except InvalidInputError as error:
+                last = batch.first + batch.rows
+                place = f"{rows.source}, rows {batch.first + 1} to {last}"
+                raise CommandError(f"{place}: {error}") from error
             table = {columns.label(k): _kept(batch, k) for k in kept}
             writer.write(table | answer_columns(answers))
             asked += batch.rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+import re
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,33 @@ from ..._native import Signature, TensorSpec
 from ..output import CommandError
 from .rows import Batch, Rows
 
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+def places(rows: Rows, chosen: str) -> list[int]:
+    """The columns that a list like `age,city` or `1-4,7` means: names, or numbers from 1."""
+    found: list[int] = []
+    for part in (part.strip() for part in chosen.split(",")):
+        span = _RANGE.fullmatch(part)
+        if rows.names is not None and part in rows.names:
+            found.append(rows.names.index(part))
+        elif part.isdecimal() and 1 <= int(part) <= rows.width:
+            found.append(int(part) - 1)
+        elif span and 1 <= int(span[1]) <= int(span[2]) <= rows.width:
+            found += range(int(span[1]) - 1, int(span[2]))
+        else:
+            names = f"there are {', '.join(rows.names[:12])}; " if rows.names else ""
+            raise CommandError(
+                f"{rows.source}: no column '{part}'; {names}numbers are 1 to {rows.width}"
+            )
+    return found
+
 
 class Columns:
     """How the columns of a file feed a model: by name where both have names, else by position."""
 
-    def __init__(self, rows: Rows, signature: Signature, chosen: Sequence[str] | None) -> None:
-        """`chosen` are the columns to use, by name or by number from 1; None finds them.
+    def __init__(self, rows: Rows, signature: Signature, chosen: str | None) -> None:
+        """`chosen` are the columns to use, as `places` takes them; None finds them.
 
         `CommandError` says which columns are missing, or too many.
         """
@@ -42,9 +63,9 @@ class Columns:
         #: The columns that the model does not use.
         self.unused = [k for k in range(rows.width) if k not in set(self._taken)]
 
-    def _choose(self, chosen: Sequence[str] | None, wanted: list[str] | None) -> list[int]:
+    def _choose(self, chosen: str | None, wanted: list[str] | None) -> list[int]:
         if chosen is not None:
-            taken = [self.number(name) for name in chosen]
+            taken = places(self._rows, chosen)
         elif wanted is not None and self._rows.names is not None:
             missing = [name for name in wanted if name not in self._rows.names]
             if missing:
@@ -69,16 +90,6 @@ class Columns:
         got = f"nearest is '{near[0]}'" if near else f"the file has {', '.join(names[:8])}"
         plural = "s" if len(missing) > 1 else ""
         return f"{self._rows.source}: column{plural} {shown} missing, which the model needs; {got}"
-
-    def number(self, name: str) -> int:
-        """The place of a column, given by its name or by its number from 1."""
-        names = self._rows.names
-        if names is not None and name in names:
-            return names.index(name)
-        if name.isdecimal() and 1 <= int(name) <= self._rows.width:
-            return int(name) - 1
-        known = ", ".join(names[:12]) if names else f"numbers 1 to {self._rows.width}"
-        raise CommandError(f"{self._rows.source}: no column '{name}'; there are {known}")
 
     def label(self, column: int) -> str:
         """A column's name, or its number from 1."""

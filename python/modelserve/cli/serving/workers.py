@@ -61,7 +61,8 @@ def supervise(
             process.terminate()
         for process, _ in started:
             process.join(settings.drain + settings.grace + 5)
-            if process.exitcode != 0:
+            # A worker that had not begun to serve may have ended by the signal itself.
+            if process.exitcode not in (0, -signal.SIGTERM):
                 process.kill()
                 code = ExitCode.NO
     return code
