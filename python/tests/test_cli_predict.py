@@ -136,6 +136,30 @@ def test_what_is_wrong_in_a_file_is_named(iris: Case, tmp_path: Path) -> None:
     run("predict", iris.path, tmp_path / "rows.xls").refuses("'.xls' is unknown", ".csv")
 
 
+def test_whole_numbers_stay_exact(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs modelserve[convert]")
+    from onnx import TensorProto, helper
+
+    shape = ["n", 1]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, shape)],
+    )
+    opset = helper.make_opsetid("", 18)
+    model, given = tmp_path / "m.onnx", tmp_path / "rows.jsonl"
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), model)
+    big = 2**62 + 1
+    for cell in (str(big), f'"{big}"'):
+        given.write_text(f"[{cell}]\n[3.0]\n")
+        ended = run("predict", model, given)
+        assert ended.code == 0 and ended.out.splitlines()[1:] == [str(big), "3"]
+    for cell in ("2.5", "null", "1e30", "[1]"):
+        given.write_text(f"[1]\n[{cell}]\n")
+        run("predict", model, given).refuses("line 2, column '1'", "a whole number (int64)")
+
+
 def test_convert_asks_for_trust_and_proves_the_result(tmp_path: Path) -> None:
     pytest.importorskip("skl2onnx", reason="needs modelserve[convert]")
     datasets = pytest.importorskip("sklearn.datasets", reason="needs modelserve[convert]")

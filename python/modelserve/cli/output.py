@@ -136,9 +136,14 @@ class Output:
         print(f"modelserve: {printable(text)}", file=sys.stderr)
 
     @contextmanager
-    def progress(self, what: str, total: float | None) -> Iterator[Callable[[float], None]]:
-        """A progress bar on standard error where that is a terminal; takes how far it is."""
-        if self.json or not sys.stderr.isatty():
+    def progress(
+        self, what: str, total: float | None, *, amid: bool = False
+    ) -> Iterator[Callable[[float], None]]:
+        """A progress bar on standard error where that is a terminal; takes how far it is.
+
+        `amid`: answers are printed meanwhile, which a bar on the same terminal would disturb.
+        """
+        if self.json or not sys.stderr.isatty() or (amid and sys.stdout.isatty()):
             yield lambda _: None
             return
         try:

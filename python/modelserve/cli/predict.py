@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     began, asked = time.perf_counter(), 0
     with (
         writing(args.output, kind) as writer,
-        out.progress("predicting", rows.total) as show,
+        out.progress("predicting", rows.total, amid=not args.output) as show,
     ):
         for batch in rows.batches(args.batch_size):
             try:

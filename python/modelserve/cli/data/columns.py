@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,22 +121,23 @@ class Columns:
             return np.array(["" if cell is None else str(cell) for cell in cells], dtype=object)
         # Booleans and unknown types go as float32, which the library turns into what it needs.
         target = np.dtype(dtype if dtype and dtype.startswith(("float", "int", "uint")) else "f4")
-        wide: Any = np.float64 if target.kind == "f" else target
-        if isinstance(cells, np.ndarray) and cells.dtype.kind in (
-            "fiub" if target.kind == "f" else "iu"
-        ):
-            return cells.astype(target)
+        floats = target.kind == "f"
+        wide: Any = np.float64 if floats else target
+        if isinstance(cells, np.ndarray) and cells.dtype.kind in ("fiub" if floats else "iu"):
+            array = cells.astype(target)
+            # A number that an integer type cannot hold would come out as another one.
+            if floats or bool((array == cells).all()):
+                return array
         try:
             # NumPy's own loop: many times faster than one over the cells.
-            array = np.array(cells, dtype=wide)
-            if array.ndim == 1:
-                return array.astype(target)
+            if not isinstance(cells, np.ndarray):
+                array = np.array(cells, dtype=wide)
+                if array.ndim == 1 and not _cut(cells, floats):
+                    return array.astype(target)
         except (ValueError, TypeError, OverflowError):
             pass
-        return np.array(
-            [self._number(batch, row, column, cell, target) for row, cell in enumerate(cells)],
-            dtype=wide,
-        ).astype(target)
+        numbers = [self._number(batch, row, column, cell, target) for row, cell in enumerate(cells)]
+        return np.array(numbers, dtype=wide).astype(target)
 
     def _number(
         self, batch: Batch, row: int, column: int, cell: Any, target: np.dtype[Any]
@@ -146,15 +149,26 @@ class Columns:
             number = float(cell)
             if target.kind == "f":
                 return number
-            if number.is_integer():
-                return int(cell) if isinstance(cell, str) and cell.isdecimal() else int(number)
-        except (ValueError, TypeError):
+            whole = int(number) if number.is_integer() else None
+            if not isinstance(cell, float | np.floating) and whole is not None:
+                with contextlib.suppress(ValueError):
+                    # Exact beyond what a float holds; "3.0" is whole, and no text of an integer.
+                    whole = int(cell)
+            bounds = np.iinfo(target)
+            if whole is not None and bounds.min <= whole <= bounds.max:
+                return whole
+        except (ValueError, TypeError, OverflowError):
             pass
-        kind = "a number" if target.kind == "f" else "a whole number"
+        kind = "a number" if target.kind == "f" else f"a whole number ({target})"
         raise CommandError(
             f"{self._rows.source}, {batch.where(row)}, column '{self.label(column)}': expected "
             f"{kind}, got {'nothing' if blank else repr(cell)}"
         )
+
+
+def _cut(cells: Sequence[Any], floats: bool) -> bool:
+    """Whether making integers of the cells cuts off decimals: 2.5 of JSON would become 2."""
+    return not floats and any(isinstance(cell, float) for cell in cells)
 
 
 def _width(spec: TensorSpec) -> int | None:

@@ -43,13 +43,13 @@ class JsonRows:
             if line.strip():
                 try:
                     yield json.loads(line), number
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise self._wrong(number, f"not sound JSON: {error}") from None
 
     def _whole(self, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
         try:
             rows = json.loads(file.read())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CommandError(f"{self.source}: not sound JSON: {error}") from None
         if isinstance(rows, dict):
             rows = rows.get("instances", rows.get("rows"))

@@ -1,4 +1,4 @@
-"""Parquet files, read a few row groups' pages at a time."""
+"""Parquet files, read a batch at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .rows import Batch
 
 
 class ParquetRows:
-    """Rows of a Parquet file; only the columns that are asked for are read."""
+    """Rows of a Parquet file."""
 
     def __init__(self, path: str) -> None:
         parquet = need("pyarrow.parquet", "cli", "reading Parquet")

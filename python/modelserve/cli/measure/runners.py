@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..._native import Model, TensorSpec
 from ..data import Columns, open_rows
+from ..output import CommandError
 
 Feed = dict[str, NDArray[Any]]
 
@@ -43,9 +44,16 @@ def runners(model: Model, path: Path, *, against: bool, threads: int) -> list[Ru
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            # Its exceptions have no common base but this.
+            reason = str(error).splitlines()[0]
+            raise CommandError(
+                f"onnxruntime cannot load {path}: {reason}; --alone measures without it"
+            ) from error
         names = [output.name for output in session.get_outputs()]
 
         def run(feed: Feed) -> dict[str, Any]:
