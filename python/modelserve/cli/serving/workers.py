@@ -57,9 +57,11 @@ def supervise(
     finally:
         # From here on the workers alone accept, and they leave one request at a time.
         listener.close()
-        for process, _ in started:
+        # One that had died before has nothing to answer any more.
+        ending = [process for process, _ in started if process.is_alive()]
+        for process in ending:
             process.terminate()
-        for process, _ in started:
+        for process in ending:
             process.join(settings.drain + settings.grace + 5)
             # A worker that had not begun to serve may have ended by the signal itself.
             if process.exitcode not in (0, -signal.SIGTERM):
