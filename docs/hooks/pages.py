@@ -22,6 +22,8 @@ from mkdocs.structure.pages import Page
 LOG = logging.getLogger("mkdocs.hooks.pages")
 #: A link or image with a relative target, and its anchor.
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)(#[^)\s]*)?(?=\))")
+#: What Rust's documentation is told of a block; Markdown knows the language alone.
+ATTRIBUTES = re.compile(r"^( *```rust)(?:,\w+)+$", re.MULTILINE)
 #: What is written by a script at this place of a page.
 GENERATED = re.compile(r"^<!-- generated: (?P<what>[a-z ]+) -->$", re.MULTILINE)
 WRITERS = {
@@ -52,6 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Writes what is generated, and leads links out of the documents to the repository."""
     root = Path(config.config_file_path).parent
     markdown = GENERATED.sub(lambda m: WRITERS[m["what"]](root), markdown)
+    markdown = ATTRIBUTES.sub(r"\1", markdown)
     folder = posixpath.dirname(f"docs/{page.file.src_uri}")
 
     def lead(link: re.Match[str]) -> str:

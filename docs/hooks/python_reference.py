@@ -66,7 +66,11 @@ def functions(root: Path) -> str:
     for name in modelserve.__all__:
         node = sources[name].nodes[name] if name in sources else None
         if isinstance(node, Function):
-            parts += [f"### {name} {{#{name}}}", _code(name, node), _said(getattr(modelserve, name))]
+            parts += [
+                f"### {name} {{#{name}}}",
+                _code(name, node),
+                _said(getattr(modelserve, name)),
+            ]
     return "\n\n".join(parts)
 
 

@@ -3,8 +3,8 @@
     python doc_runner.py PAGE
 
 All Python blocks share one namespace; a block with a title is that file. A block marked `server` is
-started and left running to the end of the page. Ports 8000 and 8501 are one that is free. A block marked
-`output` is what the block before it printed, `…` standing for anything.
+started and left running to the end of the page. Ports 8000 and 8501 are one that is free. A block
+marked `output` is what the block before it printed, `…` standing for anything.
 """
 
 from __future__ import annotations
