@@ -18,6 +18,7 @@ from collections import Counter
 import numpy as np
 
 import modelserve as ms
+from modelserve.policies import Promote
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ROOT / "examples" / "data"
@@ -37,8 +38,8 @@ def rollout(version: int, asked: np.ndarray, seed: int) -> tuple[str, int, int]:
     folder = DATA / "models" / "breast_cancer" / str(version)
     manager.load_version("tumour", folder / "model.onnx")
     stable = manager.predict_batch("tumour", asked, version=1).predictions
-    promote = {"min_duration": "0s", "max_disagreement": 0.01}
-    manager.configure("tumour", canary={"version": 2, "promote": promote})  # type: ignore[typeddict-item]
+    promote: Promote = {"min_duration": "0s", "max_disagreement": 0.01}
+    manager.configure("tumour", canary={"version": 2, "promote": promote})
     answers = differing = 0
     for n in range(1, MOST):
         which = int(rng.integers(len(asked)))
@@ -66,10 +67,8 @@ def main() -> None:
     for what, version in (("answers 5.8 % otherwise", 2), ("equal", 1)):
         runs = [rollout(version, asked, seed) for seed in range(arguments.runs)]
         ended = ", ".join(f"{how} {n}" for how, n in Counter(run[0] for run in runs).items())
-        cells = (
-            f"{statistics.median(run[k] for run in runs):,.0f} ({max(run[k] for run in runs):,})"
-            for k in (1, 2)
-        )
+        counted = ([run[1] for run in runs], [run[2] for run in runs])
+        cells = (f"{statistics.median(n):,.0f} ({max(n):,})" for n in counted)
         lines.append(f"| {what} | {ended} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     print(text)

@@ -32,7 +32,8 @@ WRITERS = {
     "python options": python_reference.options,
     "python policies": python_reference.policies,
     "c functions": c_reference.functions,
-    "errors": errors_reference.table,
+    "error kinds": errors_reference.kinds,
+    "error codes": errors_reference.codes,
 }
 
 

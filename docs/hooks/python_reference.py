@@ -89,9 +89,9 @@ def options(root: Path) -> str:
     """The keyword arguments that many functions have in common."""
     source = Source(root / PACKAGE / "_native.pyi")
     titles = {
-        "_Asked": "Of a request",
-        "_LoadOptions": "Of loading",
-        "_HttpOptions": "Of HTTP",
+        "_Asked": "Of a request (`_Asked`)",
+        "_LoadOptions": "Of loading (`_LoadOptions`)",
+        "_HttpOptions": "Of HTTP (`_HttpOptions`)",
     }
     parts = []
     for name, title in titles.items():

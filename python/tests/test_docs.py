@@ -60,7 +60,7 @@ def started(
 ) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
     """The chosen pages, each in a process and a folder of its own, as many at once as CPUs."""
     chosen = [
-        item.callspec.params["page"]
+        str(item.callspec.params["page"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_the_page_runs"
     ]
