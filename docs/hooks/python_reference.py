@@ -15,6 +15,8 @@ from modelserve import errors
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 PACKAGE = Path("python") / "modelserve"
 COMMENT = re.compile(r"^\s*#: ?(.*)$")
+#: The documents, as the sources name them.
+DOCUMENT = re.compile(r"\bdocs/([a-z-]+\.md)")
 ROLE = re.compile(r":\w+:`([^`]+)`")
 
 
@@ -166,8 +168,9 @@ def _fields(source: Source, node: ast.ClassDef) -> str:
 def _table(rows: list[tuple[str, str, str]]) -> str:
     lines = ["| name | type | meaning |", "|---|---|---|"]
     for name, kind, said in rows:
+        # A bar within backticks is none of the table's.
         cells = (f"`{name}`", f"`{kind}`" if kind else "", said.replace("\n", " "))
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -175,6 +178,7 @@ def _said(value: Any) -> str:
     """A docstring as Markdown."""
     text = inspect.cleandoc(value.__doc__ or "") if value.__doc__ else ""
     text = ROLE.sub(r"`\1`", text).replace("``", "`")
+    text = DOCUMENT.sub(r"[\1](../\1)", text)
     parts = []
     for paragraph in text.split("\n\n"):
         parts.append(f"```pycon\n{paragraph}\n```" if paragraph.startswith(">>>") else paragraph)
