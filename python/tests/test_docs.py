@@ -144,3 +144,9 @@ def test_c_and_cpp_compile(page: str, tmp_path: Path) -> None:
         command = [compiler, *flags, f"-I{ROOT / 'include'}", str(file)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
         assert ended.returncode == 0, f"{page}:{block.line}: {ended.stderr}"
+
+
+def test_rust_is_compiled_by_the_crate() -> None:
+    library = (ROOT / "src" / "lib.rs").read_text()
+    missing = [page for page in with_blocks("rust") if f'include_str!("../{page}")' not in library]
+    assert not missing, "add them to the module `documents`"
