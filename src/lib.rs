@@ -68,3 +68,20 @@ pub use model::{ReplyFuture, call_async};
 pub use plan::{PlanKind, PlanStep};
 pub use process::after_fork;
 pub use protocol::{Http, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};
+
+/// The Rust of the documents, compiled as doctests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/caching.md")]
+    struct Caching;
+    #[doc = include_str!("../docs/http.md")]
+    struct Http;
+    #[doc = include_str!("../docs/reference/rust.md")]
+    struct Reference;
+    #[doc = include_str!("../docs/resilience.md")]
+    struct Resilience;
+    #[doc = include_str!("../docs/traffic.md")]
+    struct Traffic;
+}

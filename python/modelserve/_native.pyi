@@ -21,28 +21,49 @@ _Source: TypeAlias = str | PathLike[str] | bytes | bytearray | memoryview
 _Rows: TypeAlias = Any
 
 class _LoadOptions(TypedDict, total=False):
+    #: `onnx` or `safetensors`; by default told from the file.
     format: str | None
+    #: The layer description of a safetensors model; by default `config.json` beside the file.
     config: str | Mapping[str, Any] | None
+    #: What the answer means, for instance `classifier`; by default told from the file.
     task: str | None
+    #: The class labels in the order of the scores.
     classes: Iterable[int] | Iterable[str] | None
+    #: What the scores output holds: `probabilities`, `logits`, `scores` or `values`.
     output_kind: str | None
+    #: The name of the output that holds labels.
     label_output: str | None
+    #: The name of the output that holds scores, probabilities or values.
     scores_output: str | None
+    #: Names of the features of a single wide input.
     feature_names: Iterable[str] | None
+    #: The version's number; by default the next one.
     version: int | None
+    #: A free text to show beside the version.
     display_version: str | None
+    #: `optimised`, or `plain` to compare with.
     plan: str | None
+    #: Worker threads for large predictions; 0 is the process's CPU quota.
     threads: int | None
 
 class _HttpOptions(TypedDict, total=False):
+    #: The model that `/predict` and `/health` mean; by default the only one there is.
     default_model: str | None
+    #: Whether a request may load, reload and unload models; by default it may not.
     management: bool | None
+    #: What such a request has to show as a bearer token.
     token: str | None
+    #: The folder beneath which such a request may name models; by default the repository.
     root: str | PathLike[str] | None
+    #: Whether browsers on other sites may ask; by default they may not.
     cors: bool | None
+    #: Most bytes of a body; by default 64 MiB.
     max_body_bytes: int | None
+    #: How deep JSON may nest; by default 64, 256 at most.
     max_depth: int | None
+    #: Most rows of one request; by default 65,536.
     max_rows: int | None
+    #: Most bytes of one string; by default 1 MiB.
     max_string_bytes: int | None
 
 # Both of text, or both as they came from the network.
@@ -51,11 +72,17 @@ _Header: TypeAlias = tuple[str, str] | tuple[bytes, bytes]
 _HttpResponse: TypeAlias = tuple[int, list[tuple[str, str]], bytes]
 
 class _Asked(TypedDict, total=False):
+    #: The version meant; by default the one that serves. Not together with `label`.
     version: int | None
+    #: The version meant, by its label.
     label: str | None
+    #: A user's or session's id: a canary treats the same key the same way always.
     key: str | None
+    #: Seconds from now in which the answer has to be there.
     timeout: float | None
+    #: Higher ones are run first where requests wait: -128 to 127, by default 0.
     priority: int
+    #: Neither asks the response cache nor adds to it.
     no_cache: bool
 
 def load(source: _Source, **options: Unpack[_LoadOptions]) -> Model: ...
