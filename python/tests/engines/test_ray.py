@@ -81,9 +81,10 @@ def _await(what: str, holds: Any) -> None:
 
 
 def test_serve_reconfigures_under_load_without_a_failed_request(port: int) -> None:
-    url = f"http://127.0.0.1:{port}/flowers/v1/models/iris:predict"
+    model = f"http://127.0.0.1:{port}/flowers/v1/models/iris"
+    url = f"{model}:predict"
     _deploy(MODELS[0])
-    _await("start", lambda: httpx.get(url[: -len(":predict")]).status_code == 200)
+    _await("start", lambda: httpx.get(model, timeout=HANG).status_code == 200)
     truth = [one["labels"] for one in EXPECTED]
     stop, wrong, seen, asked = threading.Event(), [], set(), [0]
 
@@ -126,7 +127,7 @@ def test_serve_reconfigures_under_load_without_a_failed_request(port: int) -> No
     _deploy(MODELS[0], digest="0" * 64)
     _await("refusal", lambda: handle.status.remote().result(timeout_s=HANG)["error"])
     assert "SHA-256" in handle.status.remote().result(timeout_s=HANG)["error"]
-    assert serving() == 7 and httpx.get(url[: -len(":predict")]).status_code == 200
+    assert serving() == 7 and httpx.get(model, timeout=HANG).status_code == 200
 
 
 def test_handles_predict_and_errors_keep_their_types(port: int, tmp_path: Path) -> None:
