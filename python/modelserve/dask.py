@@ -107,7 +107,7 @@ def _meta(collection: Any, ask: _Ask, wanted: _Wanted) -> Any:
     row = empty.reindex([0])
     for name, kind in empty.dtypes.items():
         row[name] = np.zeros(1, kind) if getattr(kind, "kind", "O") in "biuf" else ""
-    return _score_frame(row, *ask, *wanted).iloc[:0]
+    return _score_frame(row, *(ask + wanted)).iloc[:0]
 
 
 def _map_rows(

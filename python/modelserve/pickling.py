@@ -75,6 +75,8 @@ class Recipe:
     options: Options
     #: The root and the rules of a repository that was served in code.
     repository: tuple[str, Options] | None
+    #: The digests of the files that the configuration file names for models, as (model, SHA-256).
+    contents: tuple[tuple[str, str], ...]
     #: The versions that neither the configuration file nor the repository brings, by name and
     #: number.
     versions: tuple[VersionRecipe, ...]
@@ -91,14 +93,17 @@ def recipe(manager: ModelManager) -> Recipe:
     """
     made: Made = manager._made
     brought = _Brought(made)
-    versions, labels = [], []
+    versions, labels, contents = [], [], []
     for name in manager.models():
         for status in manager.versions(name):
             if status.state != "AVAILABLE":
                 continue
             info = manager.info(name, status.version)
             path = _path(info, f"model '{name}' version {status.version}")
-            if not brought.has(name, path):
+            if brought.paths.get(name) == path:
+                if status.serving:
+                    contents.append((name, info.digest))
+            elif not brought.holds(name, path):
                 options = frozen(info.options)
                 versions.append(
                     VersionRecipe(name, info.version, path, info.digest, options, status.serving)
@@ -108,6 +113,7 @@ def recipe(manager: ModelManager) -> Recipe:
         config=made.config,
         options=made.options,
         repository=made.repository,
+        contents=tuple(sorted(contents)),
         # A version's number has to be above those before it.
         versions=tuple(sorted(versions, key=lambda v: (v.name, v.version))),
         labels=tuple(sorted(labels)),
@@ -139,9 +145,9 @@ class _Brought:
             if root := config.get("manager", {}).get("model_repository"):
                 self.roots.append(os.path.abspath(os.path.join(folder, root)))
 
-    def has(self, name: str, path: str) -> bool:
-        beneath = (os.path.join(root, name, "") for root in self.roots)
-        return self.paths.get(name) == path or any(map(path.startswith, beneath))
+    def holds(self, name: str, path: str) -> bool:
+        """Whether a file is a version of the repository."""
+        return any(path.startswith(os.path.join(root, name, "")) for root in self.roots)
 
 
 _MANAGERS: Once[Recipe, ModelManager] = Once()
@@ -155,7 +161,7 @@ def process_manager(source: Recipe | str | os.PathLike[str]) -> ModelManager:
     """
     if not isinstance(source, Recipe):
         config = (os.path.abspath(source), _sha256(source))
-        source = Recipe(config, (), None, (), (), ())
+        source = Recipe(config, (), None, (), (), (), ())
     return _MANAGERS.get(source, lambda: _make(source))
 
 
@@ -167,6 +173,10 @@ def _make(recipe: Recipe) -> ModelManager:
         if (got := _sha256(path)) != digest:
             raise DigestMismatchError(path, digest, got)
         manager = ModelManager.from_config(path)
+    for name, digest in recipe.contents:
+        info = manager.info(name)
+        if info.digest != digest:
+            raise DigestMismatchError(str(info.path), digest, info.digest)
     if recipe.repository is not None:
         root, rules = recipe.repository
         manager.serve_repository(root, **dict(rules))

@@ -13,7 +13,7 @@ import pytest
 from conftest import Case
 
 import modelserve as ms
-from modelserve.pickling import process_manager, recipe
+from modelserve.pickling import recipe
 from modelserve.process import DigestMismatchError
 
 ASK = """
@@ -86,14 +86,20 @@ def test_a_manager_of_a_configuration_file_is_sent_as_the_file(
     config.write_text('[models.iris]\npath = "model.onnx"\n[models.iris.cache]\n')
     manager = ms.ModelManager.from_config(config)
     assert recipe(manager).versions == ()
-    assert pickle.loads(pickle.dumps(manager)) is process_manager(config)
+    sent = pickle.dumps(manager)
+    again = pickle.loads(sent)
+    assert again is not manager and again is pickle.loads(sent)
     # What was loaded beside it goes along.
     manager.load("other", iris_v2.path)
     assert elsewhere(manager, _tables) == (["miss", "hit"], ["iris", "other"])
-    sent = pickle.dumps(manager)
+    # The model's file, and then the configuration file, are not what they were.
+    shutil.copy(iris_v2.path, tmp_path / "model.onnx")
+    later = pickle.dumps(manager)
+    with pytest.raises(DigestMismatchError, match=r"model\.onnx"):
+        pickle.loads(later)
     config.write_text(config.read_text() + "# changed\n")
     with pytest.raises(DigestMismatchError, match=r"modelserve\.toml"):
-        pickle.loads(sent)
+        pickle.loads(later)
 
 
 def test_a_manager_of_a_repository_is_sent_as_the_folder(iris: Case, tmp_path: Path) -> None:
