@@ -1,7 +1,7 @@
-# make demo | test | soak | lint | bench | wheel | fuzz-smoke
+# make demo | test | test-engines | soak | lint | docs | bench | wheel | fuzz-smoke
 #
 # Each target installs what it lacks: Python packages into .venv, and, as root on a machine with
-# apt, a C compiler, valgrind and Python's venv. Rust itself (1.95 or newer) must be there.
+# apt, a C compiler, Python's venv, and the programs that tests start (valgrind, nginx, a browser). Rust itself (1.95 or newer) must be there.
 
 SHELL := /bin/sh
 VENV ?= .venv
@@ -20,15 +20,17 @@ export PIP_ROOT_USER_ACTION := ignore
 PYO3_ENV = PYO3_PYTHON="$(PYTHON)"
 DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(BIN)/maturin" develop --locked
 
-RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests
+RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
-.PHONY: help demo test soak lint bench wheel loom fuzz-smoke toolchain valgrind clean
+.PHONY: help demo test test-engines soak lint docs bench wheel loom fuzz-smoke toolchain programs clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
 	@echo "make test        Rust, Python and C/C++ tests"
+	@echo "make test-engines  the tests that start a Ray cluster"
 	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
+	@echo "make docs        the documentation as a site, in build/site"
 	@echo "make bench       criterion, then from Python: onnxruntime side by side, and each policy"
 	@echo "make wheel       a release wheel in dist/"
 	@echo "make loom        model checking of the concurrent protocols"
@@ -42,7 +44,7 @@ demo: $(VENV)/.demo
 # `cargo run` or `-p` would build again for itself is run from where the tests' build left it.
 DEBUG = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug
 
-test: $(VENV)/.dev valgrind
+test: $(VENV)/.dev programs
 	$(PYO3_ENV) $(CARGO) test --locked --workspace
 	$(PYO3_ENV) $(CARGO) build --locked --workspace
 	"$(DEBUG)/examples/serving"
@@ -54,6 +56,12 @@ test: $(VENV)/.dev valgrind
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests
 	bash tests/ffi/run.sh "$(DEBUG)"
+
+# Ray is large, and its cluster slow to start on a small machine.
+test-engines: $(VENV)/.dev
+	"$(PYTHON)" -m pip install --quiet -r python/requirements-engines.txt
+	$(DEVELOP)
+	"$(PYTHON)" -m pytest -q python/tests/engines
 
 # Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 soak: toolchain
@@ -70,7 +78,13 @@ lint: $(VENV)/.dev
 	"$(BIN)/ruff" check $(RUFF_PATHS)
 	"$(BIN)/ruff" format --check $(RUFF_PATHS)
 	MYPYPATH=python "$(BIN)/mypy" --ignore-missing-imports python/modelserve examples/demo.py \
-		benches/compare_onnxruntime.py benches/policies.py
+		examples/nginx examples/fastapi_model_server/model_server.py benches/*.py
+	MYPYPATH=python:benches/http "$(BIN)/mypy" --ignore-missing-imports benches/http
+	MYPYPATH=python:docs/hooks "$(BIN)/mypy" --ignore-missing-imports docs/hooks
+
+docs: $(VENV)/.dev
+	$(DEVELOP)
+	NO_MKDOCS_2_WARNING=1 "$(PYTHON)" -m mkdocs build --strict --site-dir build/site
 
 bench: $(VENV)/.dev
 	$(CARGO) bench --locked -p modelserve --bench predict --bench policies
@@ -78,6 +92,7 @@ bench: $(VENV)/.dev
 	@mkdir -p build
 	"$(PYTHON)" benches/compare_onnxruntime.py --output build/compare_onnxruntime.md
 	"$(PYTHON)" benches/policies.py --output build/policies.md
+	"$(PYTHON)" benches/http/run.py --output build/http.md
 
 wheel: $(VENV)/.demo
 	PATH="$(BIN):$$PATH" "$(BIN)/maturin" build --locked --release --interpreter "$(PYTHON)" --out dist
@@ -131,13 +146,21 @@ toolchain:
 		fi; \
 	fi
 
-valgrind:
-	@command -v valgrind >/dev/null || { \
+# Programs that tests start. Where one cannot be had its tests are skipped, and say so.
+programs:
+	@missing=; \
+	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$$missing nginx-light"; \
+	command -v chromedriver >/dev/null || missing="$$missing chromium chromium-driver fonts-dejavu-core"; \
+	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y valgrind; \
+			apt-get -qq update \
+				&& DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; \
 		else \
-			echo "note: valgrind is not installed: the C tests run without it" >&2; \
-		fi; }
+			echo "note: not installed, and not tested with:$$missing" >&2; \
+		fi; \
+	fi
 
 # pip is the last thing that a new environment gets: without it the environment is made again.
 $(BIN)/pip: | toolchain

@@ -60,6 +60,9 @@ def manager() -> ms.ModelManager:
     return ms.ModelManager()
 
 
+#: Ray's tests need an environment and minutes of their own: `make test-engines` names them.
+collect_ignore = ["engines"]
+
 #: Tests that may be skipped where everything has to be there (CI), each with its reason.
 MAY_SKIP: dict[str, str] = {}
 
