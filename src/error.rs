@@ -249,6 +249,14 @@ impl Error {
         self
     }
 
+    /// What [`fmt::Display`] writes, with [`Error::remote_message`] for the message.
+    pub fn remote_text(&self) -> String {
+        match &self.0.model {
+            Some(model) => format!("model '{model}': {}", self.remote_message()),
+            None => self.remote_message().to_string(),
+        }
+    }
+
     /// The message for a reader who is not the host's own, without the model's name: paths of the
     /// host that the library knows of are left out.
     pub fn remote_message(&self) -> &str {

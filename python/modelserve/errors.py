@@ -10,6 +10,9 @@ class ModelServeError(Exception):
     kind: str = "Internal"
     #: The name of the model concerned, where one is known.
     model: str | None = None
+    #: The message for a reader who is not the host's own, without paths of the host; None where
+    #: the message has none.
+    remote_message: str | None = None
 
     def __str__(self) -> str:
         # KeyError would show the message's repr.

@@ -39,6 +39,7 @@ class DigestMismatchError(InvalidModelError):
     def __init__(self, path: str, expected: str, got: str) -> None:
         super().__init__(path, expected, got)
         self.path, self.expected, self.got = path, expected, got
+        self.remote_message = "a file on this machine has other content than the one that was meant"
 
     def __str__(self) -> str:
         return (

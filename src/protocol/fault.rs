@@ -47,12 +47,7 @@ impl Fault {
     pub(super) fn message(&self) -> Cow<'_, str> {
         match self.own {
             true => Cow::Borrowed(self.error.message()),
-            false => match self.error.model() {
-                Some(model) => {
-                    Cow::Owned(format!("model '{model}': {}", self.error.remote_message()))
-                }
-                None => Cow::Borrowed(self.error.remote_message()),
-            },
+            false => Cow::Owned(self.error.remote_text()),
         }
     }
 }

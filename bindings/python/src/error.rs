@@ -22,9 +22,18 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         let class = classes(py)?.as_any().get_item(error.kind().name())?;
         let value = class.call1((error.to_string(),))?;
         value.setattr("model", error.model())?;
+        value.setattr("remote_message", error.remote_text())?;
         Ok(PyErr::from_value(value))
     };
     raised().unwrap_or_else(|failed| failed)
+}
+
+/// The status of a kind of error in HTTP, as the reference server has it (docs/http.md); 500 for a
+/// kind of no such name.
+#[pyfunction]
+pub(crate) fn http_status(kind: &str) -> u16 {
+    let known = ErrorKind::ALL.into_iter().find(|known| known.name() == kind);
+    known.map_or(500, |kind| kind.http().reference)
 }
 
 /// The exception of a kind with a message.

@@ -107,7 +107,7 @@ impl Info {
 }
 
 fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    duration.as_nanos() as f64 / 1e6
 }
 
 /// Counts and latencies of a model, by version.

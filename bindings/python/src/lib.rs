@@ -34,6 +34,8 @@ mod _native {
     #[pymodule_export]
     use crate::attach::{after_fork, before_exit};
     #[pymodule_export]
+    use crate::error::http_status;
+    #[pymodule_export]
     use crate::events::Events;
     #[pymodule_export]
     use crate::gil::detach_above;

@@ -70,7 +70,7 @@ impl Prediction {
     /// How long the call took inside the library, in milliseconds.
     #[getter]
     fn latency_ms(&self) -> f64 {
-        self.0.latency.as_secs_f64() * 1e3
+        self.0.latency.as_nanos() as f64 / 1e6
     }
 
     /// How the answer came about.
@@ -158,7 +158,7 @@ impl Predictions {
     /// How long the call took inside the library, in milliseconds.
     #[getter]
     fn latency_ms(&self) -> f64 {
-        self.rust.latency.as_secs_f64() * 1e3
+        self.rust.latency.as_nanos() as f64 / 1e6
     }
 
     /// How the answers came about.

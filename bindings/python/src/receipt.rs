@@ -48,13 +48,13 @@ impl Receipt {
     /// Time spent waiting for a turn, in milliseconds.
     #[getter]
     fn queue_ms(&self) -> f64 {
-        self.0.queue.as_secs_f64() * 1e3
+        self.0.queue.as_nanos() as f64 / 1e6
     }
 
     /// Time the model ran (the whole batch's), in milliseconds.
     #[getter]
     fn run_ms(&self) -> f64 {
-        self.0.run.as_secs_f64() * 1e3
+        self.0.run.as_nanos() as f64 / 1e6
     }
 
     /// Why a fallback answered; None where none did.

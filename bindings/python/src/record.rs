@@ -51,7 +51,7 @@ fn replay_out(py: Python<'_>, report: &ReplayReport) -> PyResult<Py<PyAny>> {
     let latencies = |l: &Latencies| -> PyResult<_> {
         let figures = PyDict::new(py);
         for (name, took) in [("p50", l.p50), ("p90", l.p90), ("p99", l.p99), ("max", l.max)] {
-            figures.set_item(format!("{name}_ms"), took.as_secs_f64() * 1e3)?;
+            figures.set_item(format!("{name}_ms"), took.as_nanos() as f64 / 1e6)?;
         }
         Ok(figures)
     };

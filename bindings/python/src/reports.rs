@@ -100,7 +100,7 @@ pub(crate) fn memory_out<'py>(py: Python<'py>, held: MemoryUse) -> PyResult<Boun
 }
 
 fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    duration.as_nanos() as f64 / 1e6
 }
 
 pub(crate) fn gate_out<'py>(py: Python<'py>, gate: &GateReport) -> PyResult<Bound<'py, PyAny>> {

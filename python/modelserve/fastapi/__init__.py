@@ -18,13 +18,12 @@ except ImportError as e:
 
 from .application import create_app
 from .dependencies import ManagerDep, get_manager, model_dependency
-from .error_handlers import STATUS_OF_KIND, install_error_handlers, status_of
+from .error_handlers import install_error_handlers, status_of
 from .lifespan import lifespan
 from .page import local_docs
 from .routing import ProtocolName, router
 
 __all__ = [
-    "STATUS_OF_KIND",
     "ManagerDep",
     "ProtocolName",
     "create_app",

@@ -110,7 +110,7 @@ fn predict(http: &Http, request: &HttpRequest<'_>) -> Outcome<Step> {
         one(&prediction, &mut out)?;
         out.extend_from_slice(b",\"model_version\":");
         string(&http_of_answer.version_shown(&serving, ctx), &mut out);
-        let _ = write!(out, ",\"latency_ms\":{:?}", prediction.latency.as_secs_f64() * 1e3);
+        let _ = write!(out, ",\"latency_ms\":{:?}", prediction.latency.as_nanos() as f64 / 1e6);
         echo(id.as_deref(), &mut out);
         Ok(HttpResponse::json_text(200, out))
     };

@@ -13,6 +13,7 @@ import uvicorn
 
 from ...hosts import Receive, Scope, Send, asgi
 from ...logs import enable_logging
+from ...uvicorn_http import WholeAnswers
 from .settings import Settings
 from .source import Source
 
@@ -99,6 +100,8 @@ def serve(
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(settings.grace)),
         server_header=False,
+        # A worker that is killed leaves no half of an answer to a proxy in front of it.
+        http=WholeAnswers,
     )
     # Uvicorn raises the signal again when it has drained; that must not end the process by it.
     for number in (signal.SIGTERM, signal.SIGINT):
