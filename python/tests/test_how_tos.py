@@ -41,8 +41,3 @@ def test_clients(tmp_path: Path) -> None:
 @pytest.mark.parametrize("section", ["One model a process", "Pickling"])
 def test_processes(tmp_path: Path, section: str) -> None:
     run(code("engines.md", section), tmp_path)
-
-
-def test_dask(tmp_path: Path) -> None:
-    pytest.importorskip("dask.distributed", reason="needs dask and distributed")
-    assert "probability" in run(code("engines.md", "Dask"), tmp_path)

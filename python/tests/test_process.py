@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,21 +31,29 @@ def copied(iris: Case, tmp_path: Path) -> Path:
     return Path(shutil.copy(iris.path, tmp_path / "model.onnx"))
 
 
-def test_threads_that_ask_at_once_share_one_model(copied: Path, iris: Case) -> None:
+def at_once(ask: Callable[[], object]) -> list[object]:
+    """What eight threads that ask at the same time find."""
     barrier, found = threading.Barrier(8), []
 
-    def ask() -> None:
+    def wait_and_ask() -> None:
         barrier.wait(HANG)
-        found.append(process_model(copied, version=3))
+        found.append(ask())
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=wait_and_ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(HANG)
-    assert len(found) == 8 and len(set(map(id, found))) == 1
-    assert found[0].version == 3
-    assert found[0].predict_batch(iris.rows).predictions.tolist() == iris.expected["labels"]
+    assert len(found) == 8
+    return found
+
+
+def test_threads_that_ask_at_once_share_one_model(copied: Path, iris: Case) -> None:
+    found = at_once(lambda: process_model(copied, version=3))
+    assert len(set(map(id, found))) == 1
+    model = process_model(copied, version=3)
+    assert model is found[0] and model.version == 3
+    assert model.predict_batch(iris.rows).predictions.tolist() == iris.expected["labels"]
 
 
 def test_a_model_is_told_by_path_digest_and_options(
@@ -112,8 +121,10 @@ def test_a_forked_child_loads_for_itself(copied: Path, iris: Case) -> None:
 def test_one_manager_for_each_configuration_file(copied: Path, tmp_path: Path) -> None:
     config = tmp_path / "modelserve.toml"
     config.write_text('[models.iris]\npath = "model.onnx"\n')
-    manager = process_manager(config)
-    assert manager.models() == ["iris"] and process_manager(str(config)) is manager
+    manager = process_manager(str(config))
+    assert manager.models() == ["iris"] and process_manager(config) is manager
+    config.write_text(config.read_text() + "# for threads\n")
+    assert len(set(map(id, at_once(lambda: process_manager(config))))) == 1
     config.write_text('[models.flower]\npath = "model.onnx"\n')
     assert process_manager(config).models() == ["flower"]
     with pytest.raises(ms.NotFoundError, match=r"none\.toml"):

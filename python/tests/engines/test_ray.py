@@ -116,12 +116,14 @@ def test_serve_reconfigures_under_load_without_a_failed_request(port: int) -> No
             # Versions count on: the replica was not started anew.
             _await(f"version {version}", lambda version=version: version in seen)
             assert serving() == version
+            enough = asked[0] + 40
+            _await("answers", lambda enough=enough: asked[0] >= enough)
     finally:
         stop.set()
         for thread in threads:
             thread.join(HANG)
     assert not wrong, wrong[:3]
-    assert seen == set(range(1, 8)) and asked[0] > 50
+    assert seen == set(range(1, 8)) and asked[0] >= 260
     # What cannot be right is refused, and what serves goes on serving.
     handle = serve.get_app_handle("flowers")
     _deploy(MODELS[0], digest="0" * 64)
