@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-import numpy as np
 import pytest
 import requests
 from conftest import Case

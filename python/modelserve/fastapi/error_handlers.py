@@ -12,6 +12,7 @@ from modelserve._native import http_status
 
 logger = logging.getLogger(__name__)
 
+
 def status_of(error: ModelServeError) -> int:
     """The HTTP status of an error: the column "reference" of the table in docs/http.md."""
     return http_status(error.kind)

@@ -345,7 +345,7 @@ impl Examples {
                 Feature::Texts(v) => texts.extend_from_slice(v),
             }
         }
-        let mixed = !texts.is_empty() && !(floats.is_empty() && ints.is_empty());
+        let mixed = !texts.is_empty() && floats.len() + ints.len() > 0;
         if mixed {
             return Err(Fault::bad(format!(
                 "Key: {name}. Data types don't match: bytes and numbers"
