@@ -213,7 +213,7 @@ def test_beside_a_django_application(iris: Case) -> None:
 
 
 def test_forked_workers_follow_a_repository(iris: Case, iris_v2: Case, tmp_path: Path) -> None:
-    """With the hook of the documentation, since no watcher survives a fork."""
+    """Each from its first request on: no watcher survives a fork."""
     pytest.importorskip("gunicorn", reason="gunicorn is not installed")
     versions = tmp_path / "models" / "iris"
     (versions / "1").mkdir(parents=True)
@@ -221,8 +221,7 @@ def test_forked_workers_follow_a_repository(iris: Case, iris_v2: Case, tmp_path:
     (tmp_path / "modelserve.toml").write_text(
         '[manager]\nmodel_repository = "models"\nwatch = true\nsettle = "10ms"\n'
     )
-    for name in ("gunicorn_app.py", "gunicorn.conf.py"):
-        (tmp_path / name).write_text(documented(name))
+    (tmp_path / "gunicorn_app.py").write_text(documented("gunicorn_app.py"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     log = tmp_path / "gunicorn.log"

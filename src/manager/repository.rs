@@ -14,7 +14,7 @@ use crate::model::{Classes, LoadOptions, Target};
 use crate::process::OwnLock;
 use crate::repo::{
     self, Action, Backoff, Failure, FoundVersion, Labels, Repository, RepositoryOptions, States,
-    VersionPolicy, WatchOptions, Watcher,
+    VersionPolicy, WatchMode, WatchOptions, Watcher,
 };
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -88,6 +88,7 @@ pub(super) struct Driver {
 /// A driver with its watcher; dropped together with the manager.
 pub(super) struct Served {
     pub(super) driver: Arc<Driver>,
+    root: PathBuf,
     /// Ends the watching thread when dropped.
     watcher: Option<Watcher>,
 }
@@ -117,7 +118,6 @@ impl Served {
                 return Err(e.with_model(name));
             }
         }
-        let watch = rules.watch.clone();
         let driver = Arc::new(Driver {
             repository: Repository::open(root, rules.files.clone())?,
             policies,
@@ -127,15 +127,19 @@ impl Served {
             registry: Arc::downgrade(registry),
         });
         let report = driver.refresh_until_settled();
-        let watcher = match watch {
-            Some(options) => {
-                let watched: Weak<Driver> = Arc::downgrade(&driver);
-                let on_change = move || watched.upgrade()?.refresh_if_idle();
-                Some(Watcher::start(vec![root.to_path_buf()], options, Box::new(on_change))?)
-            }
-            None => None,
-        };
-        Ok((Served { driver, watcher }, report))
+        let watcher = driver.watch(root)?;
+        Ok((Served { driver, root: root.to_path_buf(), watcher }, report))
+    }
+
+    /// Watches in a forked child, where its parent did: the thread that did is not there.
+    pub(super) fn watch_as_child(&mut self) {
+        if self.watcher.as_ref().map(Watcher::mode) != Some(WatchMode::Forked) {
+            return;
+        }
+        match self.driver.watch(&self.root) {
+            Ok(watcher) => self.watcher = watcher,
+            Err(e) => trace::repository_problem("", &e),
+        }
     }
 
     /// Lets the watcher look soon: it then knows when to look again.
@@ -147,6 +151,13 @@ impl Served {
 }
 
 impl Driver {
+    fn watch(self: &Arc<Self>, root: &Path) -> Result<Option<Watcher>> {
+        let Some(options) = self.rules.watch.clone() else { return Ok(None) };
+        let watched: Weak<Driver> = Arc::downgrade(self);
+        let on_change = move || watched.upgrade()?.refresh_if_idle();
+        Watcher::start(vec![root.to_path_buf()], options, Box::new(on_change)).map(Some)
+    }
+
     /// Looks once; a version whose files have not settled yet is left for the next look. Answers
     /// when that is due, too.
     pub(super) fn refresh(&self) -> (RefreshReport, Option<Instant>) {

@@ -76,6 +76,14 @@ impl Slot {
             let top_generation = process::generation();
             (Some(State { live, top_generation, ..state.clone() }), ())
         });
+        drop(loading);
+        // A lock that a thread of the parent held at the fork is never released here.
+        if let Some(registry) = self.registry.upgrade()
+            && let Some(mut repository) = registry.repository.try_lock()
+            && let Some(served) = &mut *repository
+        {
+            served.watch_as_child();
+        }
     }
 
     /// Makes the policies of the versions anew; a version whose policies cannot be made goes on
