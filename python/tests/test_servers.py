@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 import requests
 from conftest import Case
+from doc_blocks import blocks
 
 import modelserve as ms
 
@@ -154,10 +154,9 @@ def check_mounted(url: str, iris: Case) -> None:
 
 
 def documented(name: str) -> str:
-    """The code of docs/deployment.md that begins with the comment `# name`."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", DEPLOYMENT.read_text(), re.MULTILINE | re.DOTALL)
-    (block,) = [block for block in blocks if block.startswith(f"# {name}\n")]
-    return str(block)
+    """The file of that name in docs/deployment.md."""
+    (block,) = [block for block in blocks(DEPLOYMENT) if block.title == name]
+    return block.text
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 use super::load::ModelSource;
 use super::policies::{Another, CanaryRule, FallbackRule, FallbackTo, Policies, ShadowRule};
-use super::repository::{RepositoryModel, RepositoryRules};
+use super::rules::{RepositoryModel, RepositoryRules};
 use super::{Gate, ManagerOptions, MemoryPolicy, ModelManager, ReloadOptions};
 use crate::config::{
     self, BatchingConfig, BreakerConfig, CanaryConfig, ClassList, Config, ConstantConfig,

@@ -24,6 +24,7 @@ mod recent;
 mod recording;
 mod registry;
 mod repository;
+mod rules;
 mod settle;
 mod slot;
 mod snapshot;
@@ -42,7 +43,7 @@ pub use handle::ModelHandle;
 pub use load::ModelSource;
 pub use memory::{MemoryPolicy, MemoryUse};
 pub use policies::{Another, CanaryRule, FallbackRule, FallbackTo, Policies, ShadowRule};
-pub use repository::{RefreshReport, RepositoryModel, RepositoryRules};
+pub use rules::{RefreshReport, RepositoryModel, RepositoryRules};
 pub use snapshot::Snapshot;
 pub use stats::{ModelStats, VersionStats};
 

@@ -4,74 +4,21 @@
 
 use super::find::Found;
 use super::load::{Activation, Add, ModelSource};
-use super::policies::Policies;
 use super::registry::Name;
+use super::rules::{RefreshReport, RepositoryRules};
 use super::slot::{MAX_LABELS, Slot};
-use super::{ModelManager, Registry, ReloadOptions, check_name};
+use super::{ModelManager, Registry, check_name};
 use crate::error::{Error, Result, ensure, err};
 use crate::metrics::trace;
 use crate::model::{Classes, LoadOptions, Target};
 use crate::process::OwnLock;
 use crate::repo::{
-    self, Action, Backoff, Failure, FoundVersion, Labels, Repository, RepositoryOptions, States,
-    VersionPolicy, WatchMode, WatchOptions, Watcher,
+    self, Action, Failure, FoundVersion, Labels, Repository, States, WatchMode, Watcher,
 };
 use arc_swap::ArcSwap;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-/// How the models of a repository are served.
-#[derive(Debug, Clone, Default)]
-pub struct RepositoryRules {
-    /// When the files of a version count as complete, and which links are followed.
-    pub files: RepositoryOptions,
-    /// Which versions of a model without rules of its own are served; the newest by default.
-    pub version_policy: VersionPolicy,
-    /// What is special about single models, by name.
-    pub models: BTreeMap<String, RepositoryModel>,
-    /// Whether a model whose folder is gone is unloaded. Off by default: an emptied folder must
-    /// not take down what serves.
-    pub unload_missing: bool,
-    /// When a version that could not be loaded is tried again.
-    pub backoff: Backoff,
-    /// Follow changes of the folder; `None` looks only when [`crate::ModelManager::refresh`] is
-    /// called.
-    pub watch: Option<WatchOptions>,
-}
-
-/// What is special about one model of a repository.
-#[derive(Debug, Clone, Default)]
-pub struct RepositoryModel {
-    /// Which of its versions are served; `None` as [`RepositoryRules::version_policy`] says.
-    pub version_policy: Option<VersionPolicy>,
-    /// How its versions are loaded.
-    pub reload: ReloadOptions,
-    /// Its policies, from the first version on.
-    pub policies: Option<Policies>,
-    /// Labels to point to these versions as soon as they are there.
-    pub labels: BTreeMap<String, u64>,
-}
-
-/// What a look at a repository did.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RefreshReport {
-    /// Versions loaded, as `(model, version)`.
-    pub loaded: Vec<(String, u64)>,
-    /// Versions taken out of service.
-    pub unloaded: Vec<(String, u64)>,
-    /// Versions that could not be loaded, with the reason.
-    pub failed: Vec<(String, u64, String)>,
-    /// Names in the folder that are no models or versions, with the reason.
-    pub ignored: Vec<(String, String)>,
-    /// Versions that serve and whose files have changed since: a changed model wants a new
-    /// number.
-    pub changed: Vec<(String, u64)>,
-    /// Why the folder could not be read, where it could not.
-    pub error: Option<String>,
-}
 
 /// A repository being served.
 pub(super) struct Driver {
