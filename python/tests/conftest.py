@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import modelserve as ms
+
+if TYPE_CHECKING:
+    from http_front import Front
 
 DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
 
@@ -100,3 +103,20 @@ def serve() -> Iterator[Callable[..., str]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def front(served: tuple[Front, str]) -> Iterator[Front]:
+    """What stands before the application of the module's `served`, without earlier notes."""
+    front = served[0]
+    front.bodies.clear()
+    front.peers.clear()
+    front.headers.clear()
+    yield front
+    front.instead.clear()
+
+
+@pytest.fixture
+def url(served: tuple[Front, str], front: Front) -> str:
+    """Where it listens."""
+    return served[1]

@@ -9,15 +9,14 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
 from cli_program import HANG, run, serving
 from conftest import Case
+from tf_serving_client import TFServerConfig, TFServingClient
 
 pytest.importorskip("uvicorn", reason="needs modelserve[server]")
 
@@ -26,31 +25,6 @@ def publish(root: Path, name: str, version: int, model: Case) -> None:
     folder = root / name / str(version)
     folder.mkdir(parents=True)
     shutil.copy(model.path, folder / "model.onnx")
-
-
-# The client of the reference, as it stands there.
-@dataclass
-class TFServerConfig:
-    host: str
-    port: int
-    model_name: str
-    model_version: int
-
-
-class TFServingClient:
-    def __init__(self, config: TFServerConfig):
-        self.config = config
-        self.base_url = f"http://{config.host}:{config.port}/v1/models/{config.model_name}"
-
-    def predict(self, input_data: np.ndarray) -> dict[str, Any]:
-        payload = {"instances": input_data.tolist()}
-        response = requests.post(
-            f"{self.base_url}/versions/{self.config.model_version}:predict",
-            json=payload,
-            headers={"Content-Type": "application/json"},
-        )
-        response.raise_for_status()
-        return response.json()
 
 
 def test_a_repository_is_served_watched_and_drained(

@@ -50,21 +50,6 @@ def served(manager: ms.ModelManager) -> Iterator[tuple[Front, str]]:
         yield front, url
 
 
-@pytest.fixture
-def front(served: tuple[Front, str]) -> Iterator[Front]:
-    front = served[0]
-    front.bodies.clear()
-    front.peers.clear()
-    front.headers.clear()
-    yield front
-    front.instead.clear()
-
-
-@pytest.fixture
-def url(served: tuple[Front, str], front: Front) -> str:
-    return served[1]
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_remote_answers_are_the_local_ones(
     manager: ms.ModelManager, url: str, protocol: Any

@@ -38,21 +38,6 @@ def served() -> Iterator[tuple[Front, str]]:
         yield front, url
 
 
-@pytest.fixture
-def front(served: tuple[Front, str]) -> Iterator[Front]:
-    front = served[0]
-    front.bodies.clear()
-    front.peers.clear()
-    front.headers.clear()
-    yield front
-    front.instead.clear()
-
-
-@pytest.fixture
-def url(served: tuple[Front, str], front: Front) -> str:
-    return served[1]
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_errors_have_the_classes_of_the_library(url: str, front: Front, protocol: Any) -> None:
     with Client(url, protocol=protocol, retry=Retry(attempts=1)) as client:

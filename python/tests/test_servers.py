@@ -54,14 +54,23 @@ def server(
     shutil.copy(iris.path, folder)
     (tmp_path / "modelserve.toml").write_text('[manager]\nmodel_repository = "models"\n')
     (tmp_path / "served.py").write_text(APP)
+    with started(tmp_path, name, SERVERS[name]) as of:
+        yield of
+
+
+@contextmanager
+def started(
+    folder: Path, module: str, arguments: Callable[[int], list[str]]
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server's program in `folder`, from when it is ready: where it listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    log = tmp_path / "server.log"
+    log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", name, *SERVERS[name](port)],
-            env=environment(tmp_path),
-            cwd=tmp_path,
+            [sys.executable, "-m", module, *arguments(port)],
+            env=environment(folder),
+            cwd=folder,
             stdout=out,
             stderr=out,
         )
@@ -221,31 +230,16 @@ def test_forked_workers_follow_a_repository(iris: Case, iris_v2: Case, tmp_path:
         '[manager]\nmodel_repository = "models"\nwatch = true\nsettle = "10ms"\n'
     )
     (tmp_path / "gunicorn_app.py").write_text(documented("gunicorn_app.py"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    log = tmp_path / "gunicorn.log"
-    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "gunicorn_app:app"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--bind", f"127.0.0.1:{port}"],
-            env=environment(tmp_path),
-            cwd=tmp_path,
-            stdout=out,
-            stderr=out,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
+    gunicorn = ["--preload", "-w", "2", "gunicorn_app:app", "--bind"]
+    with started(tmp_path, "gunicorn", lambda port: [*gunicorn, f"127.0.0.1:{port}"]) as (url, _):
         end = time.monotonic() + HANG
-        while not _answers(f"{url}/v2/health/ready"):
-            assert process.poll() is None and time.monotonic() < end, log.read_text()[-3000:]
-            time.sleep(0.05)
         (versions / "2.tmp").mkdir()
         shutil.copy(iris_v2.path, versions / "2.tmp" / "model.onnx")
         (versions / "2.tmp").rename(versions / "2")
         # Whichever worker answers: forty times in a row it is the new version.
         in_a_row = 0
         while in_a_row < 40:
-            assert time.monotonic() < end, f"version 2 did not come: {log.read_text()[-3000:]}"
+            assert time.monotonic() < end, "version 2 does not come"
             answer = requests.post(
                 f"{url}/v1/models/iris:predict", json={"instances": iris.rows.tolist()}
             )
@@ -254,6 +248,3 @@ def test_forked_workers_follow_a_repository(iris: Case, iris_v2: Case, tmp_path:
             assert got == (iris, iris_v2)[version - 1].expected["labels"]
             in_a_row = in_a_row + 1 if version == 2 else 0
             time.sleep(0.02)
-    finally:
-        process.terminate()
-        process.wait(HANG)
