@@ -377,6 +377,7 @@ pub(super) fn none() -> Error {
 mod tests {
     use super::super::{Event, EventKind, ManagerOptions, ModelManager};
     use super::*;
+    use crate::repo::WatchOptions;
     use crate::repo::tests::Folder;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -1,6 +1,6 @@
 //! Asking a model on behalf of a request: in the calling thread, or on others.
 
-use super::fault::{Dialect, Outcome};
+use super::fault::{Dialect, Fault, Outcome};
 use super::{Http, HttpRequest, HttpResponse};
 use crate::error::{ErrorKind, Result};
 use crate::manager::ModelHandle;
@@ -94,6 +94,40 @@ fn tell(reply: Result<Reply>, ctx: &Ctx, dialect: Dialect, finish: Finish) -> Ht
             dialect.fault(&e.with_kind(ErrorKind::NotReady).into())
         }
         Err(e) => dialect.fault(&e.into()),
+    }
+}
+
+/// A request to one model.
+pub(super) struct Asked<'a> {
+    pub http: &'a Http,
+    pub request: &'a HttpRequest<'a>,
+    pub name: &'a str,
+    pub target: Target,
+    /// What the protocol says of a name, version or label that is not there.
+    pub missing: fn(&str, &Target) -> Fault,
+}
+
+impl Asked<'_> {
+    /// The version that is meant, now.
+    pub(super) fn lease(&self) -> Outcome<ModelHandle> {
+        self.told(self.http.lease(self.name, &self.target))
+    }
+
+    /// The model, with its policies.
+    pub(super) fn handle(&self) -> Outcome<ModelHandle> {
+        self.told(self.http.manager.model(self.name))
+    }
+
+    /// Whether what is meant can be asked. Loads nothing.
+    pub(super) fn known(&self) -> Outcome<bool> {
+        self.told(self.http.manager.can_answer(self.name, &self.target))
+    }
+
+    fn told<T>(&self, found: Result<T>) -> Outcome<T> {
+        found.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => (self.missing)(self.name, &self.target),
+            _ => e.into(),
+        })
     }
 }
 

@@ -1,12 +1,13 @@
 //! `:classify` and `:regress`: rows as lists of named features.
 
+use super::super::ask::Asked;
 use super::super::ask::{Ask, Question, Step};
 use super::super::fault::{Fault, Outcome};
 use super::super::json::{Kind, Limits, Reader, base64_decode};
 use super::super::{HttpResponse, check_rows};
 use super::predict::{Key, key, of_document, open, survey};
 use super::results::{classifications, regressions};
-use super::{Asked, DIALECT, check_signature};
+use super::{DIALECT, check_signature};
 use crate::error::ErrorKind;
 use crate::graph::{Dim, ValueType};
 use crate::limits::RequestLimits;

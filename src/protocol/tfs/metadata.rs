@@ -1,10 +1,11 @@
 //! What a model takes and answers, as a signature of TensorFlow.
 
 use super::super::HttpResponse;
+use super::super::ask::Asked;
 use super::super::fault::Outcome;
 use super::super::outputs::{Described, describe};
+use super::SIGNATURE;
 use super::status::pretty;
-use super::{Asked, SIGNATURE};
 use crate::model::{Signature, TensorSpec};
 use crate::tensor::ElementType;
 use serde_json::{Map, Value as Json, json};

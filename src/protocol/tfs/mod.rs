@@ -9,11 +9,10 @@ mod results;
 mod status;
 mod tensors;
 
-use super::ask::Step;
+use super::ask::{Asked, Step};
 use super::fault::{Dialect, Fault, Outcome};
 use super::{Http, HttpRequest, HttpResponse};
-use crate::error::{Error, ErrorKind};
-use crate::manager::ModelHandle;
+use crate::error::ErrorKind;
 use crate::model::Target;
 use path::{Choose, Get, Post};
 
@@ -60,7 +59,7 @@ fn post(http: &Http, request: &HttpRequest<'_>) -> Result<Step, Refusal> {
         return Err(Refusal::Malformed);
     };
     let target = target(&choose)?;
-    let asked = Asked { http, request, name: &name, target };
+    let asked = Asked { http, request, name: &name, target, missing };
     // Captured in any case, compared as it stands.
     Ok(match method {
         "predict" => predict::predict(&asked)?,
@@ -79,7 +78,7 @@ fn get(http: &Http, request: &HttpRequest<'_>) -> Result<HttpResponse, Refusal> 
         return Err(Fault::bad("Missing model name in request.").into());
     };
     if metadata {
-        let asked = Asked { http, request, name: &name, target };
+        let asked = Asked { http, request, name: &name, target, missing };
         return Ok(metadata::metadata(&asked)?);
     }
     Ok(status::status(http, &name, &target)?)
@@ -96,40 +95,16 @@ fn target(choose: &Choose) -> Result<Target, Refusal> {
     })
 }
 
-/// A request to a model.
-struct Asked<'a> {
-    http: &'a Http,
-    request: &'a HttpRequest<'a>,
-    name: &'a str,
-    target: Target,
-}
-
-impl Asked<'_> {
-    /// The version that is meant, now.
-    fn lease(&self) -> Outcome<ModelHandle> {
-        self.http.lease(self.name, &self.target).map_err(|e| self.not_found(e))
-    }
-
-    /// The model, with its policies.
-    fn handle(&self) -> Outcome<ModelHandle> {
-        self.http.manager.model(self.name).map_err(|e| self.not_found(e))
-    }
-
-    fn not_found(&self, error: Error) -> Fault {
-        if error.kind() != ErrorKind::NotFound {
-            return error.into();
+/// What is said of a model, version or label that is not there.
+fn missing(name: &str, target: &Target) -> Fault {
+    let what = match target {
+        Target::Serving => format!("Latest({name})"),
+        Target::Version(version) => format!("Specific({name}, {version})"),
+        Target::Label(label) => {
+            return Fault::bad(format!("Unrecognized servable version label: {label}"));
         }
-        let name = self.name;
-        let what = match &self.target {
-            Target::Serving => format!("Latest({name})"),
-            Target::Version(version) => format!("Specific({name}, {version})"),
-            Target::Label(label) => {
-                return Fault::bad(format!("Unrecognized servable version label: {label}"));
-            }
-        };
-        let message = format!("Servable not found for request: {what}");
-        Fault::own(ErrorKind::NotFound, message)
-    }
+    };
+    Fault::own(ErrorKind::NotFound, format!("Servable not found for request: {what}"))
 }
 
 /// Refuses a signature that there is not.

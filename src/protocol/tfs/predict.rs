@@ -4,12 +4,13 @@
 //! document before it looks at values (syntax, a signature that is no string, both forms at once)
 //! is looked for afterwards, and only where something was wrong: its errors go first.
 
+use super::super::ask::Asked;
 use super::super::ask::{Ask, Question, Step};
 use super::super::fault::{Fault, Outcome};
 use super::super::json::{Kind, Limits, Reader};
 use super::answer::{Form, outputs_json};
 use super::tensors::{Named, columns, instances};
-use super::{Asked, DIALECT, check_signature};
+use super::{DIALECT, check_signature};
 use crate::model::{Ctx, Reply, Request, TensorSpec};
 use jiter::Peek;
 

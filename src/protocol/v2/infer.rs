@@ -1,8 +1,9 @@
 //! `/infer`.
 
+use super::super::ask::Asked;
 use super::super::ask::{Ask, Question, Step};
 use super::super::fault::{Fault, Outcome};
-use super::{Asked, DIALECT, answer, request};
+use super::{DIALECT, answer, request};
 use crate::model::{Ctx, Reply, Request};
 use std::time::Instant;
 

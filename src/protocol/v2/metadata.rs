@@ -1,9 +1,10 @@
 //! What the server and its models are.
 
 use super::super::HttpResponse;
+use super::super::ask::Asked;
 use super::super::fault::Outcome;
 use super::super::outputs::describe;
-use super::{Asked, datatype};
+use super::datatype;
 use crate::manager::VersionState;
 use crate::model::{Signature, Target, TensorSpec};
 use crate::tensor::ElementType;

@@ -13,11 +13,10 @@ mod repository;
 mod request;
 mod stats;
 
-use super::ask::Step;
+use super::ask::{Asked, Step};
 use super::fault::{Dialect, Fault, Outcome};
 use super::{Http, HttpRequest, HttpResponse};
-use crate::error::{Error, ErrorKind};
-use crate::manager::ModelHandle;
+use crate::error::ErrorKind;
 use crate::model::Target;
 use crate::tensor::ElementType;
 use path::{Path, What};
@@ -46,12 +45,13 @@ fn answer(http: &Http, request: &HttpRequest<'_>, path: &Path) -> Outcome<Step> 
         Path::Load(name) => repository::load(http, request, name)?,
         Path::Unload(name) => repository::unload(http, request, name)?,
         Path::Model { name, version, what } => {
-            let asked = Asked { http, request, name, target: target(version.as_deref())? };
+            let target = target(version.as_deref())?;
+            let asked = Asked { http, request, name, target, missing };
             match what {
                 What::Infer => return infer::infer(&asked),
                 What::Metadata => metadata::model(&asked)?,
                 What::Config => metadata::config(&asked)?,
-                What::Ready => asked.ready()?,
+                What::Ready => model_ready(&asked)?,
                 What::Stats => stats::model(&asked)?,
             }
         }
@@ -80,55 +80,23 @@ fn target(version: Option<&str>) -> Outcome<Target> {
     }
 }
 
-/// A request to a model.
-struct Asked<'a> {
-    http: &'a Http,
-    request: &'a HttpRequest<'a>,
-    name: &'a str,
-    target: Target,
-}
-
-impl Asked<'_> {
-    /// The version that is meant, now.
-    fn lease(&self) -> Outcome<ModelHandle> {
-        self.http.lease(self.name, &self.target).map_err(|e| self.not_found(e))
-    }
-
-    /// The model, with its policies.
-    fn handle(&self) -> Outcome<ModelHandle> {
-        self.http.manager.model(self.name).map_err(|e| self.not_found(e))
-    }
-
-    fn not_found(&self, error: Error) -> Fault {
-        if error.kind() != ErrorKind::NotFound {
-            return error.into();
-        }
-        let version = match &self.target {
-            Target::Version(version) => format!(" version {version}"),
-            Target::Serving | Target::Label(_) => String::new(),
-        };
-        unknown(self.name, &version)
-    }
-
-    fn ready(&self) -> Outcome<HttpResponse> {
-        if self.known()? {
-            return Ok(HttpResponse::json(200, &json!({ "name": self.name, "ready": true })));
-        }
-        let why = "Model version not ready";
-        let body = json!({ "name": self.name, "ready": false, "error": why });
-        Ok(HttpResponse::json(503, &body))
-    }
-
-    /// Whether what is meant can be asked. Loads nothing.
-    fn known(&self) -> Outcome<bool> {
-        let known = self.http.manager.can_answer(self.name, &self.target);
-        known.map_err(|e| self.not_found(e))
-    }
-}
-
-fn unknown(name: &str, version: &str) -> Fault {
+/// What is said of a model or version that is not there.
+fn missing(name: &str, target: &Target) -> Fault {
+    let version = match target {
+        Target::Version(version) => format!(" version {version}"),
+        Target::Serving | Target::Label(_) => String::new(),
+    };
     let message = format!("Request for unknown model: '{name}'{version} is not found");
     Fault::own(ErrorKind::NotFound, message)
+}
+
+fn model_ready(asked: &Asked<'_>) -> Outcome<HttpResponse> {
+    if asked.known()? {
+        return Ok(HttpResponse::json(200, &json!({ "name": asked.name, "ready": true })));
+    }
+    let why = "Model version not ready";
+    let body = json!({ "name": asked.name, "ready": false, "error": why });
+    Ok(HttpResponse::json(503, &body))
 }
 
 /// The protocol's name of an element type.

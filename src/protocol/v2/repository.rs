@@ -4,9 +4,10 @@
 use super::super::fault::{Fault, Outcome};
 use super::super::json::{Kind, Reader};
 use super::super::{Http, HttpRequest, HttpResponse, management};
-use super::{DIALECT, unknown};
+use super::{DIALECT, missing};
 use crate::error::ErrorKind;
 use crate::manager::{VersionState, VersionStatus};
+use crate::model::Target;
 use serde_json::{Value as Json, json};
 
 /// Each version of each model with its state, failed ones with their reason.
@@ -120,7 +121,7 @@ pub(super) fn unload(http: &Http, request: &HttpRequest<'_>, name: &str) -> Outc
     })?;
     match http.manager.unload(name) {
         Ok(()) => Ok(HttpResponse::json_text(200, "")),
-        Err(e) if e.kind() == ErrorKind::NotFound => Err(unknown(name, "")),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(missing(name, &Target::Serving)),
         Err(e) => Err(e.into()),
     }
 }

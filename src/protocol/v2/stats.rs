@@ -1,9 +1,9 @@
 //! The statistics extension. What is not measured apart is counted under `compute_infer`, with
 //! `compute_input` and `compute_output` left at 0.
 
+use super::super::ask::Asked;
 use super::super::fault::Outcome;
 use super::super::{Http, HttpResponse};
-use super::Asked;
 use crate::manager::VersionStats;
 use crate::model::Target;
 use serde_json::{Value as Json, json};
