@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Case
-from layer_network import IN, Network
+from layer_network import IN, LARGE, SMALL, Network
 from wire_client import HANG, Wire
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ before = resident()
 model = manager.load("m", large)
 answer = model.predict(row).prediction
 weights = model.info().weight_bytes
-assert weights > 60e6
+assert weights > 50e6
 most, left = before + 0.9 * weights, before + weights / 8
 assert resident() > most, (resident(), most)
 snapshot, handle = manager.pin("m"), model.pin()
@@ -88,8 +88,8 @@ assert settled(left) <= left, (resident(), before, weights)
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux' /proc")
 def test_12_unload_while_pinned_returns_memory_after_the_last_pin(tmp_path: Path) -> None:
-    Network.random(1, 4000).save(tmp_path / "large")
-    Network.random(2, 64).save(tmp_path / "small")
+    Network.random(1, LARGE).save(tmp_path / "large")
+    Network.random(2, SMALL).save(tmp_path / "small")
     files = [tmp_path / name / "model.safetensors" for name in ("large", "small")]
     run(UNLOAD.format(width=IN), *files)
 

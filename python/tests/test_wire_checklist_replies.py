@@ -209,7 +209,7 @@ def test_07_error_table_codes_and_messages(wire: Wire, manager: ms.ModelManager)
     row = case("iris_v1").expected["rows"][0]
     assert code(wire.predict("iris/versions/4", {"instances": [row]})) == 503
     # RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED.
-    manager.configure("busy", admission={"max_in_flight": 1}, deadline={"default": "3s"})
+    manager.configure("busy", admission={"max_in_flight": 1}, deadline={"default": "1s"})
     other = Wire(wire.url)
     long: list[int] = []
 
