@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layer_network import IN, LARGE, SMALL, Network
 
 pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
@@ -34,9 +34,6 @@ UVICORN = (
     else "uvicorn.workers.UvicornWorker"
 )
 TOKEN = "s3cret"
-IN, OUT = 16, 3
-#: Widths of the hidden layers: a network of 51 MiB, and a small one.
-LARGE, SMALL = 3650, 64
 
 #: The two applications. Each tells which process answers, and notes what it has begun to answer.
 APP = """
@@ -78,59 +75,6 @@ async def asgi(scope, receive, send):
 
     await inner_asgi(scope, receive, told)
 """
-
-
-@dataclass
-class Network:
-    """Weights of a network of two layers, written as safetensors and computed by numpy."""
-
-    first: np.ndarray
-    second: np.ndarray
-    third: np.ndarray
-
-    @classmethod
-    def random(cls, seed: int, width: int) -> Network:
-        def matrix(rows: int, columns: int) -> np.ndarray:
-            noise = np.random.default_rng(seed).standard_normal((rows, columns), np.float32)
-            return noise / np.float32(np.sqrt(columns))
-
-        return cls(matrix(width, IN), matrix(width, width), matrix(OUT, width))
-
-    @property
-    def bytes(self) -> int:
-        return self.first.nbytes + self.second.nbytes + self.third.nbytes
-
-    def save(self, folder: Path) -> None:
-        folder.mkdir()
-        tensors = {"a.weight": self.first, "b.weight": self.second, "c.weight": self.third}
-        header: dict[str, Any] = {}
-        end = 0
-        for name, tensor in tensors.items():
-            offsets = [end, end + tensor.nbytes]
-            header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": offsets}
-            end = offsets[1]
-        text = json.dumps(header).encode()
-        with (folder / "model.safetensors").open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for tensor in tensors.values():
-                file.write(tensor.tobytes())
-        width = len(self.first)
-        sizes = {"a": (IN, width), "b": (width, width), "c": (width, OUT)}
-        layers: list[dict[str, Any]] = []
-        for name, (into, out) in sizes.items():
-            layers.append({"type": "linear", "name": name, "in": into, "out": out, "bias": False})
-            layers.append({"type": "relu"})
-        config = {
-            "format": "modelserve-layers",
-            "version": 1,
-            "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", IN]}],
-            "layers": layers[:-1],
-        }
-        (folder / "config.json").write_text(json.dumps(config))
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        hidden = np.maximum(np.maximum(rows @ self.first.T, 0) @ self.second.T, 0)
-        return hidden @ self.third.T
 
 
 @dataclass

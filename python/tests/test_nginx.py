@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import http.client
-import importlib.util
 import json
 import os
 import re
@@ -13,87 +11,43 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
+from nginx_fleet import (
+    EXAMPLES,
+    HANG,
+    MISSING,
+    MODEL,
+    Truth,
+    example,
+    first_worker_empty,
+    log_behind,
+    log_of,
+    running,
+    wait_until,
+)
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-MODEL = "breast_cancer"
-HANG = 60
 #: Most requests of one client: what bounds a test whose scenario goes wrong.
 MOST = 4000
 
-if shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
-    pytest.skip("nginx is not installed (apt-get install nginx-light)", allow_module_level=True)
-
-
-def _example() -> Any:
-    spec = importlib.util.spec_from_file_location("nginx_run", EXAMPLES / "nginx" / "run.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-example = _example()
-
-
-@dataclass
-class Truth:
-    """The test set, and what scikit-learn answered for each of the two models."""
-
-    rows: list[list[float]]
-    malignant: list[np.ndarray]
-
-    def is_right(self, version: int, first: int, probabilities: list[list[float]]) -> bool:
-        """Odd versions are published from the first model, even ones from the second."""
-        expected = self.malignant[(version + 1) % 2][first : first + len(probabilities)]
-        return np.allclose(np.array(probabilities)[:, 1], expected, atol=1e-5)
+if MISSING:
+    pytest.skip(MISSING, allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
 def truth() -> Truth:
-    with (EXAMPLES / "data" / f"{MODEL}_test.csv").open() as file:
-        table = list(csv.DictReader(file))
-    features = list(table[0])[:30]
-    malignant = [
-        np.array([float(row[f"v{v} probability malignant"]) for row in table]) for v in (1, 2)
-    ]
-    assert not np.allclose(malignant[0], malignant[1], atol=0.01)
-    return Truth([[float(row[name]) for name in features] for row in table], malignant)
+    return Truth.read()
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("nginx")
-    example.prepare(folder)
-    with example.Fleet(folder) as running:
-        yield running
-
-
-def wait_until(what: str, met: Callable[[], bool]) -> None:
-    end = time.monotonic() + HANG
-    while not met():
-        assert time.monotonic() < end, f"it never came: {what}"
-        time.sleep(0.02)
-
-
-def log_of(fleet: Any) -> list[dict[str, Any]]:
-    lines = (fleet.folder / "access.log").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def log_behind(fleet: Any, start: int, count: int) -> list[dict[str, Any]]:
-    """The entries of `count` requests; nginx writes one when its answer has been sent."""
-    wait_until("the access log", lambda: len(log_of(fleet)) >= start + count)
-    return log_of(fleet)[start:]
+    with running(tmp_path_factory.mktemp("nginx")) as fleet:
+        yield fleet
 
 
 def answered(url: str) -> int:
@@ -220,13 +174,7 @@ def test_killed_stopped_and_reloaded_workers_fail_no_request(fleet: Any, truth: 
 def test_what_one_worker_has_not_loaded_another_answers(
     fleet: Any, truth: Truth, tmp_path: Path
 ) -> None:
-    (tmp_path / "models").mkdir()
-    shutil.copy(fleet.folder / "modelserve.toml", tmp_path)
-    fleet.stop_worker(0)
-    fleet.start_worker(0, tmp_path / "modelserve.toml")
-    try:
-        empty = fleet.worker_url(0)
-        wait_until("the empty worker", lambda: example.answers(f"{empty}/v2/health/live"))
+    with first_worker_empty(fleet, tmp_path) as empty:
         row = truth.rows[0]
         asked: list[tuple[str, Any, int]] = [
             ("/predict", {"features": row}, 503),
@@ -250,10 +198,6 @@ def test_what_one_worker_has_not_loaded_another_answers(
         # Nor does the worker count as broken for what it cannot answer.
         assert answered(f"{fleet.url}/metrics/1") == 0
         assert requests.get(f"{fleet.url}/health", timeout=HANG).status_code == 200
-    finally:
-        fleet.stop_worker(0)
-        fleet.start_worker(0)
-        fleet.wait_for_worker(0)
 
 
 def test_what_no_worker_can_answer_says_so_and_harms_no_other_request(

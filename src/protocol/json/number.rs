@@ -9,20 +9,22 @@ use std::io::Write as _;
 
 /// Digits that TensorFlow Serving tries first.
 const FEW: usize = 6;
+/// All floats of smaller decimal exponents may be subnormal: those of `f32` are.
+const LEAST_EXPONENT: i32 = -37;
 
 /// Appends a finite float. `enough` is how many digits always read back to it: 9 or 17.
 pub(super) fn general(value: impl LowerExp, enough: usize, out: &mut Vec<u8>) {
     // Rust's own form has the fewest digits that read back. Where those are six or fewer they are
-    // also what rounding to six gives.
+    // also what rounding to six gives, but for floats so small that they have less precision.
     let mut text = Text::default();
     let _ = write!(text, "{value:e}");
-    if text.split().is_none_or(|(_, digits, _)| digits.len() > FEW) {
+    let few = text.split().filter(|(_, digits, _)| digits.len() <= FEW);
+    let precision = if few.is_some() { FEW } else { enough };
+    if few.is_none_or(|(_, _, exponent)| exponent < LEAST_EXPONENT) {
         text = Text::default();
-        let _ = write!(text, "{value:.*e}", enough - 1);
-        layout(&text, enough, out);
-    } else {
-        layout(&text, FEW, out);
+        let _ = write!(text, "{value:.*e}", precision - 1);
     }
+    layout(&text, precision, out);
 }
 
 /// A short text on the stack.
@@ -168,6 +170,8 @@ mod tests {
             (f32::MAX, "3.40282347e+38"),
             (f32::MIN_POSITIVE, "1.17549435e-38"),
             (1e10, "1e+10"),
+            (1e-45, "1.4013e-45"),
+            (-1e-40, "-9.99995e-41"),
         ] {
             assert_eq!(float(x), text);
         }
@@ -180,6 +184,8 @@ mod tests {
             (1e-5, "1e-05"),
             (f64::MAX, "1.7976931348623157e+308"),
             (-1e100, "-1e+100"),
+            (1e-100, "1e-100"),
+            (5e-324, "4.94066e-324"),
         ] {
             assert_eq!(double(x), text);
         }
