@@ -1,4 +1,4 @@
-"""Four servers of one random forest, under wrk, in turns: requests a second, p50 and p99.
+"""Servers of one random forest, under wrk, in turns: requests a second, p50 and p99.
 
     python benches/http/run.py [--seconds 5] [--rounds 5] [--output FILE]
 
@@ -34,6 +34,8 @@ SERVERS = {
     "FastAPI, pickled scikit-learn": "pickle_server",
     "FastAPI, onnxruntime": "onnxruntime_server",
     "FastAPI, modelserve router": "router_server",
+    "FastAPI, onnxruntime, gc.freeze()": "frozen onnxruntime_server",
+    "FastAPI, modelserve router, gc.freeze()": "frozen router_server",
     "modelserve asgi": "asgi_server",
 }
 BATCH = 100
@@ -51,9 +53,12 @@ class Server:
     def __init__(self, module: str, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
+        frozen = module.removeprefix("frozen ")
+        module = "frozen_server" if frozen != module else module
         command = [*pinned(0), sys.executable, "-m", "uvicorn", f"{module}:app"]
         command += ["--port", str(self.port), "--log-level", "warning", "--no-access-log"]
-        environment = {**os.environ, "MODEL_DIR": str(folder), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "MODEL_DIR": str(folder), "FROZEN": frozen}
+        environment["OMP_NUM_THREADS"] = "1"
         self.process = subprocess.Popen(command, cwd=HERE, env=environment)
 
     def post(self, path: str, body: bytes) -> dict[str, Any]:
@@ -78,7 +83,16 @@ class Server:
 
 def wrk(port: int, path: str, body: Path, seconds: int, connections: int) -> tuple[float, ...]:
     """Requests a second, p50 and p99 in milliseconds; raises when a request failed."""
-    command = [*pinned(1), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = [
+        *pinned(1),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        "--timeout",
+        "30s",
+    ]
     command += ["-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}{path}"]
     environment = {**os.environ, "BODY": str(body)}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
