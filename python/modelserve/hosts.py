@@ -109,8 +109,15 @@ class AsgiApplication:
             # Loading takes as long as it takes: not on the event loop.
             loading = asyncio.to_thread(ModelManager.from_config, self._source)
             self._loading = asyncio.ensure_future(loading)
-        # A client that leaves does not stop what others wait for.
-        manager = await asyncio.shield(self._loading)
+        loading = self._loading
+        try:
+            # A client that leaves does not stop what others wait for.
+            manager = await asyncio.shield(loading)
+        except Exception:
+            # What is mended is found by the next request.
+            if self._loading is loading:
+                self._loading = None
+            raise
         if self._http is None:
             self._serve(manager)
 
@@ -141,7 +148,7 @@ class AsgiApplication:
             if received is None:
                 return
             status, headers, body = await http.handle_async(
-                _as_get(scope["method"]), asgi_target(scope), list(scope["headers"]), received
+                as_get(scope["method"]), asgi_target(scope), list(scope["headers"]), received
             )
         fields = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
         fields.append((b"content-length", str(len(body)).encode()))
@@ -174,7 +181,7 @@ async def _body(receive: Receive, most: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _as_get(method: str) -> str:
+def as_get(method: str) -> str:
     """HEAD is answered as GET; its answer is sent without the body."""
     return "GET" if method == "HEAD" else method
 
@@ -218,7 +225,7 @@ class WsgiApplication:
         ]
         if environ.get("CONTENT_TYPE"):
             headers.append(("Content-Type", environ["CONTENT_TYPE"]))
-        return self._http.handle(_as_get(method), wsgi_target(environ), headers, body)
+        return self._http.handle(as_get(method), wsgi_target(environ), headers, body)
 
 
 def _input(environ: dict[str, Any], most: int) -> bytes | _Response:

@@ -38,6 +38,10 @@ class Made:
         """Notes the policies of a model."""
         self.policies[name] = policies
 
+    def unloaded(self, name: str) -> None:
+        """Notes that a model went, and its policies with it."""
+        self.policies.pop(name, None)
+
     def served(self, root: str | os.PathLike[str], rules: Mapping[str, Any]) -> None:
         """Notes the repository."""
         self.repository = (os.path.abspath(root), frozen(rules))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -149,6 +150,24 @@ def test_protocols_and_options_are_chosen(loaded: ms.ModelManager, serve: Serve)
     for manager in (loaded, None):
         with pytest.raises(TypeError, match="no_such"):
             router(manager, no_such=1)  # type: ignore[call-arg]
+
+
+def test_changing_models_is_said_in_the_program(iris: Case, tmp_path: Path, serve: Serve) -> None:
+    file = tmp_path / "modelserve.toml"
+    file.write_text(f'[models.iris]\npath = "{iris.path}"\n[http]\nmanagement = true\n')
+    for options, status in (({}, 403), ({"management": True}, 200)):
+        url = serve(create_app(file, **options))
+        shown = requests.get(f"{url}/openapi.json").json()["paths"]
+        assert ("/v2/repository/models/{model}/unload" in shown) == (status == 200), list(shown)
+        answer = requests.post(f"{url}/v2/repository/models/iris/unload")
+        assert answer.status_code == status
+
+
+def test_head_is_answered_like_get(loaded: ms.ModelManager, serve: Serve) -> None:
+    url = serve(create_app(loaded))
+    for path in ("/health", "/v2/health/ready", "/v1/models/iris", "/metrics"):
+        answer = requests.head(f"{url}{path}")
+        assert answer.status_code == 200 and answer.content == b""
 
 
 def test_cors_is_an_option(loaded: ms.ModelManager, serve: Serve) -> None:

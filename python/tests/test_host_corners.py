@@ -203,7 +203,7 @@ def test_a_mounted_application_loads_at_the_first_request(iris: Case, tmp_path: 
 
 
 def test_a_mounted_application_that_cannot_load_is_503_and_logs_why(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    iris: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     starlette = pytest.importorskip("starlette.applications", reason="Starlette is not installed")
     from starlette.routing import Mount
@@ -213,6 +213,9 @@ def test_a_mounted_application_that_cannot_load_is_503_and_logs_why(
         for _ in range(2):
             answer = requests.get(f"{server.url}/models/health", timeout=HANG)
             assert answer.status_code == 503 and "none.toml" not in answer.text
+        # Mended while it runs: the next request finds it.
+        (tmp_path / "none.toml").write_text(f'[models.iris]\npath = "{iris.path}"\n')
+        assert requests.get(f"{server.url}/models/health", timeout=HANG).status_code == 200
     assert "none.toml" in caplog.text
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Case, case
+from onnx import TensorProto
+from onnx_graphs import echo
 
 import modelserve as ms
 
@@ -85,6 +87,31 @@ def test_numbers_of_every_type(model: ms.Model, dtype: str) -> None:
     want = model.predict_batch(rows.astype(np.float32)).probabilities
     np.testing.assert_array_equal(model.predict_batch(rows).probabilities, want)
     assert model.predict(rows[0].tolist()).probabilities == pytest.approx(want[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (TensorProto.INT8, [-128, 127.0], [128, -129, 0.5, np.nan, np.inf]),
+        (TensorProto.INT32, [-(2**31), 2**31 - 1], [2**31, 3e9, -(2**31) - 1]),
+        (TensorProto.INT64, [-(2**63), 2**63 - 1], [2.0**63, np.uint64(2**63 + 5)]),
+        (TensorProto.UINT8, [0, 255], [256, -1]),
+        (TensorProto.UINT64, [0, 2**63 - 1], [-1, 2.0**64]),
+    ],
+)
+def test_whole_numbers_are_taken_as_they_are_or_refused(
+    kind: int, good: list[Any], bad: list[Any]
+) -> None:
+    model = ms.load(echo(x=(kind, "y", [None, 1])))
+    for value in good:
+        assert model.run({"x": np.array([[value]])})["y"].item() == value
+    for value in bad:
+        with pytest.raises(ms.InvalidInputError, match="which cannot be"):
+            model.run({"x": np.array([[value]])})
+        with pytest.raises(ms.InvalidInputError):
+            model.predict([value])
+        with pytest.raises(ms.InvalidInputError):
+            model.predict_batch(np.array([[good[0]], [value]]))
 
 
 def test_dataframes_go_by_name(model: ms.Model, iris: Case) -> None:

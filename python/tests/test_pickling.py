@@ -78,6 +78,26 @@ def test_policies_are_sent(iris: Case) -> None:
     assert elsewhere(manager, _tables) == (["miss", "hit"], ["iris"])
 
 
+def test_policies_of_a_model_that_went_are_not_sent(iris: Case) -> None:
+    manager = ms.ModelManager()
+    manager.load("iris", iris.path)
+    manager.configure("iris", deadline={"default": "1us"})
+    manager.unload("iris")
+    manager.load("iris", iris.path)
+    assert elsewhere(manager, _versions) == _versions(manager)
+    assert recipe(manager).policies == ()
+
+
+def test_a_relative_path_is_meant_from_where_it_was_given(
+    iris: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(iris.path.parent)
+    model = ms.load(iris.path.name)
+    monkeypatch.chdir(tmp_path)
+    assert model.info().path == iris.path
+    assert pickle.loads(pickle.dumps(model)).predict([5.1, 3.5, 1.4, 0.2]).prediction == 0
+
+
 def test_a_manager_of_a_configuration_file_is_sent_as_the_file(
     iris: Case, iris_v2: Case, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ use crate::graph::Dim;
 use crate::kernel::cast::cast;
 use crate::kernel::{Arena, Context};
 use crate::limits::RequestLimits;
-use crate::tensor::{ElementType, Shape, Tensor, Value, shape::checked_len};
+use crate::tensor::{Data, ElementType, Shape, Tensor, Value, shape::checked_len};
 use crate::threads::Threads;
 use smallvec::SmallVec;
 
@@ -273,14 +273,10 @@ pub(super) fn conform(tensor: Tensor, spec: &TensorSpec) -> Result<Tensor> {
             if text(dtype) != text(tensor.dtype()) {
                 return Err(wrong(&tensor));
             }
-            if tensor.dtype().is_float() && !dtype.is_float() {
-                let whole = tensor.to_f64_vec()?.iter().all(|x| x.is_finite() && x.fract() == 0.0);
-                ensure!(
-                    whole,
-                    InvalidInput,
-                    "input '{}' takes {dtype}; a value is not a whole number",
-                    spec.name
-                );
+            if let Some(range) = whole_numbers(dtype)
+                && let Some(value) = not_among(&tensor, range)?
+            {
+                bail!(InvalidInput, "input '{}' takes {dtype}, which cannot be {value}", spec.name);
             }
             convert(tensor, dtype)?
         }
@@ -297,6 +293,47 @@ pub(super) fn conform(tensor: Tensor, spec: &TensorSpec) -> Result<Tensor> {
             _ => true,
         });
     if fits { Ok(tensor) } else { Err(wrong(&tensor)) }
+}
+
+/// The smallest and the largest value of a type of whole numbers.
+fn whole_numbers(dtype: ElementType) -> Option<(i128, i128)> {
+    Some(match dtype {
+        ElementType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        ElementType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        ElementType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        ElementType::I64 => (i64::MIN.into(), i64::MAX.into()),
+        ElementType::U8 => (0, u8::MAX.into()),
+        ElementType::U16 => (0, u16::MAX.into()),
+        ElementType::U32 => (0, u32::MAX.into()),
+        ElementType::U64 => (0, u64::MAX.into()),
+        ElementType::Bool => (0, 1),
+        _ => return None,
+    })
+}
+
+/// The first value that is no whole number of that range, which Cast would wrap or cut.
+fn not_among(tensor: &Tensor, (least, most): (i128, i128)) -> Result<Option<String>> {
+    let fits = |x: i128| least <= x && x <= most;
+    if let Some((low, high)) = whole_numbers(tensor.dtype())
+        && fits(low)
+        && fits(high)
+    {
+        return Ok(None);
+    }
+    Ok(match tensor.data() {
+        // Whole numbers of a double are exact in 128 bits, or beyond what any type holds.
+        _ if tensor.dtype().is_float() => {
+            let bad = |x: &f64| !x.is_finite() || x.fract() != 0.0 || !fits(*x as i128);
+            tensor.to_f64_vec()?.into_iter().find(bad).map(|x| format!("{x:?}"))
+        }
+        Data::U64(values) => {
+            values.iter().find(|x| !fits(i128::from(**x))).map(ToString::to_string)
+        }
+        _ => {
+            let all = tensor.to_i64_vec()?;
+            all.into_iter().find(|x| !fits(i128::from(*x))).map(|x| x.to_string())
+        }
+    })
 }
 
 /// Rows given flat (`[rows]` for a column, `[rows, width]` for an input of higher rank), in the

@@ -358,7 +358,9 @@ impl ModelManager {
 
     /// Stops serving a model; predictions under way finish.
     fn unload(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        enter(py, LONG, || self.core.unload(name))
+        enter(py, LONG, || self.core.unload(name))?;
+        self.made.call_method1(py, "unloaded", (name,))?;
+        Ok(())
     }
 
     /// The model served as `name`, following reloads.

@@ -38,7 +38,9 @@ impl<'py> FromPyObject<'_, 'py> for Source {
         if object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>() {
             return Ok(Source::Bytes(PyBuffer::<u8>::get(&object)?.to_vec(object.py())?));
         }
-        object.extract().map(Source::Path)
+        // Kept as it is meant now: it is told, and read again, when the folder is another one.
+        let path: PathBuf = object.extract()?;
+        Ok(Source::Path(std::path::absolute(&path).unwrap_or(path)))
     }
 }
 

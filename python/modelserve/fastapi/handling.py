@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from modelserve import Http, ModelManager
+from modelserve.hosts import as_get
 from modelserve.targets import SAFE_IN_PATH
 
 from .lifespan import find_service, require_service
@@ -30,11 +31,12 @@ class Handler:
     """Answers requests with the manager that it was given, else with the one in service."""
 
     def __init__(self, manager: ModelManager | None, options: _HttpOptions) -> None:
-        self._options = options
+        # Said, not left to the configuration file: the document shows what there is.
+        self._options: _HttpOptions = {**options, "management": bool(options.get("management"))}
         self._own = manager is not None
         # Made without a manager, too: options that there are not are told now.
         self._manager = ModelManager() if manager is None else manager
-        self._http = self._manager.http(**options)
+        self._http = self._manager.http(**self._options)
 
     def _of(self, manager: ModelManager) -> Http:
         if manager is not self._manager:
@@ -52,7 +54,7 @@ class Handler:
                 # Nobody reads it.
                 return Response(status_code=499)
             status, headers, content = await http.handle_async(
-                request.method, _target(request, template), request.headers.raw, body
+                as_get(request.method), _target(request, template), request.headers.raw, body
             )
         response = Response(content, status)
         response.raw_headers += [
