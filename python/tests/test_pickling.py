@@ -85,7 +85,8 @@ def test_policies_of_a_model_that_went_are_not_sent(iris: Case) -> None:
     manager.unload("iris")
     manager.load("iris", iris.path)
     assert recipe(manager).policies == ()
-    assert pickle.loads(pickle.dumps(manager)).predict("iris", iris.rows[0]).prediction == 0
+    row, label = iris.rows[0], iris.expected["labels"][0]
+    assert pickle.loads(pickle.dumps(manager)).predict("iris", row).prediction == label
 
 
 def test_a_relative_path_is_meant_from_where_it_was_given(
@@ -95,7 +96,8 @@ def test_a_relative_path_is_meant_from_where_it_was_given(
     model = ms.load(iris.path.name)
     monkeypatch.chdir(tmp_path)
     assert model.info().path == iris.path
-    assert pickle.loads(pickle.dumps(model)).predict([5.1, 3.5, 1.4, 0.2]).prediction == 0
+    row, label = iris.rows[0], iris.expected["labels"][0]
+    assert pickle.loads(pickle.dumps(model)).predict(row).prediction == label
 
 
 def test_a_manager_of_a_configuration_file_is_sent_as_the_file(
