@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._native import Model, Predictions
+from .casting import cast
 from .errors import InvalidInputError
 
 #: Bytes of features in one request to the model.
@@ -69,7 +70,11 @@ class ColumnScorer:
         return self.names
 
     def score(self, table: Columns) -> dict[str, NDArray[Any]]:
-        """The columns of answers for the rows of a table, in their order."""
+        """The columns of answers for the rows of a table, in their order.
+
+        Raises `InvalidInputError` naming the column and the value where the model's type does not
+        hold a value: a fraction for an integer, a number that is out of range, a text.
+        """
         arrays = {name: _array(table[name]) for name in self.features(table)}
         rows = len(next(iter(arrays.values()))) if arrays else 0
         width = 8 if self.dtype is None else self.dtype.itemsize
@@ -86,12 +91,7 @@ class ColumnScorer:
         rows = len(next(iter(arrays.values()))) if arrays else 0
         matrix = np.empty((rows, len(arrays)), self.dtype)
         for at, (name, column) in enumerate(arrays.items()):
-            try:
-                matrix[:, at] = column
-            except (TypeError, ValueError) as e:
-                raise InvalidInputError(
-                    f"column '{name}' of {column.dtype} is no column of {self.dtype}: {e}"
-                ) from e
+            matrix[:, at] = cast(column, self.dtype, f"column '{name}'")
         return self.model.predict_batch(matrix)
 
     def _answers(self, answers: Predictions) -> dict[str, NDArray[Any]]:

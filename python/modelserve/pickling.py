@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ._native import Info, Model, ModelManager
-from .errors import IoError, NotFoundError
-from .process import DigestMismatchError, Once, Options, frozen, process_model
+from .errors import IoError, ModelServeError, NotFoundError
+from .process import DigestMismatchError, Options, frozen, process_model
 
 
 class Made:
@@ -154,19 +155,85 @@ class _Brought:
         return any(path.startswith(os.path.join(root, name, "")) for root in self.roots)
 
 
-_MANAGERS: Once[Recipe, ModelManager] = Once()
+#: Managers that are kept, by the recipes that were asked for last.
+_KEPT = 8
+
+
+class _Managers:
+    """The managers of this process by recipe, the one that was asked for last at the end.
+
+    One is made at a time, so that two recipes of the same manager make one. A forked child begins
+    with none: the threads of its parent's managers do not exist there.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._managers: dict[Recipe, ModelManager] = {}
+
+    def get(self, asked: Recipe) -> ModelManager:
+        if (known := self._known(asked)) is not None:
+            return known
+        with self._making:
+            found = self._known(asked)
+            if found is None:
+                found = self._alike(asked)
+            if found is None:
+                found = _make(asked)
+            dropped = []
+            with self._lock:
+                self._managers[asked] = found
+                while len(self._managers) > _KEPT:
+                    dropped.append(self._managers.pop(next(iter(self._managers))))
+        # A manager that nobody else holds stops here, where no lock is held.
+        del dropped
+        return found
+
+    def _known(self, asked: Recipe) -> ModelManager | None:
+        with self._lock:
+            found = self._managers.pop(asked, None)
+            if found is not None:
+                self._managers[asked] = found
+            return found
+
+    def _alike(self, asked: Recipe) -> ModelManager | None:
+        """A manager that is now what a recipe says, whatever it was made of."""
+        with self._lock:
+            managers = list(self._managers.values())
+        return next((manager for manager in managers if _is(manager, asked)), None)
+
+
+def _is(manager: ModelManager, asked: Recipe) -> bool:
+    try:
+        now = recipe(manager)
+    except (ModelServeError, OSError, TypeError, ValueError):
+        # It has no recipe at present: a model of bytes, or a configuration file that is gone.
+        return False
+    # A configuration file alone, or one whose models are loaded later, names fewer contents.
+    alike = replace(now, contents=()) == replace(asked, contents=())
+    return alike and set(asked.contents) <= set(now.contents)
+
+
+_MANAGERS = _Managers()
 
 
 def process_manager(source: Recipe | str | os.PathLike[str]) -> ModelManager:
     """The manager of a recipe, or of a configuration file, made once in this process.
 
-    Threads that ask meanwhile wait; a forked child makes its own. Raises `DigestMismatchError` when
+    Threads that ask meanwhile wait; a forked child makes its own. A recipe that says what another
+    recipe's manager is now gives that manager: so does the pickle of a manager in the process that
+    has it from here. The managers of the last 8 recipes that were asked for are kept; another one
+    is made anew when it is asked for again. Raises `DigestMismatchError` when
     a file on this machine is not the one of the recipe; else what loading it raises.
     """
     if not isinstance(source, Recipe):
         config = (os.path.abspath(source), _sha256(source))
         source = Recipe(config, (), None, (), (), (), ())
-    return _MANAGERS.get(source, lambda: _make(source))
+    return _MANAGERS.get(source)
 
 
 def _make(recipe: Recipe) -> ModelManager:

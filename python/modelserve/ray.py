@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("ray.serve")
 
+#: How the name of a configuration file ends.
+_CONFIGURATION = ".toml"
+
 
 class UserConfig(TypedDict, total=False):
     """What a deployment serves: its `user_config`, which changes without a restart."""
 
     #: The model file, or the configuration file (`.toml`).
     path: str
-    #: The SHA-256 that the model file must have.
+    #: The SHA-256 that the model file must have; not for a configuration file, nor are the others.
     digest: str | None
     #: The keyword arguments of `load`.
     options: _LoadOptions
@@ -87,12 +90,13 @@ class ModelDeployment:
         if "path" not in new:
             raise InvalidArgumentError("user_config needs 'path': a model or configuration file")
         old, manager = self._config, self._manager
-        if new["path"].endswith(".toml"):
+        if new["path"].endswith(_CONFIGURATION):
+            _refuse_beside_configuration(new)
             if manager is None or new != old:
                 self._serve(ModelManager.from_config(new["path"]))
             return
         policies = new.get("policies", {})
-        if manager is None or old["path"].endswith(".toml"):
+        if manager is None or old["path"].endswith(_CONFIGURATION):
             # Made whole before anybody is sent to it.
             manager = ModelManager()
             model = manager.load(self._name, new["path"], **new.get("options", {}))
@@ -191,6 +195,16 @@ class ModelDeployment:
         return self._manager
 
 
+def _refuse_beside_configuration(config: Mapping[str, Any]) -> None:
+    given = [key for key in ("digest", "options", "policies") if config.get(key)]
+    if given:
+        raise InvalidArgumentError(
+            f"'{config['path']}' is a configuration file: it says itself how its models are loaded "
+            f"and what their policies are. Leave out {', '.join(given)}, and write load options "
+            "and policies into the file"
+        )
+
+
 def _check(config: UserConfig, digest: str) -> None:
     expected = config.get("digest")
     if expected is not None and expected.lower() != digest:
@@ -209,10 +223,12 @@ def deployment(
 ) -> Application:
     """A Ray Serve application of a model file, or of a configuration file (`.toml`).
 
-    `name` is the model's name in HTTP paths and for `handle.predict`. `digest` is the SHA-256 that
-    the model file must have on every machine. `load` holds keyword arguments of `load`, `policies`
-    those of `ModelManager.configure`, `http` those of `ModelManager.http`. `serve_options` are
-    those of `serve.deployment` (`num_replicas`, `ray_actor_options`, `autoscaling_config`, ...).
+    A configuration file stands alone: `digest`, `load` and `policies` beside it are
+    `InvalidArgumentError`, here and in a changed `user_config`. `name` is the model's name in HTTP
+    paths and for `handle.predict`. `digest` is the SHA-256 that the model file must have on every
+    machine. `load` holds keyword arguments of `load`, `policies` those of `ModelManager.configure`,
+    `http` those of `ModelManager.http`. `serve_options` are those of `serve.deployment`
+    (`num_replicas`, `ray_actor_options`, `autoscaling_config`, ...).
 
     `path`, `digest`, `load` and `policies` become the deployment's `user_config` (`UserConfig`):
     Serve changes that without a restart of replicas, and each swaps the model in one step.
@@ -220,16 +236,18 @@ def deployment(
     >>> app = deployment("iris.onnx", name="iris")  # doctest: +SKIP
     >>> handle = ray.serve.run(app)  # doctest: +SKIP
     """
+    config: dict[str, Any] = {"path": os.path.abspath(path)}
+    for key, value in (("digest", digest), ("options", load), ("policies", policies)):
+        if value is not None:
+            config[key] = value
+    if config["path"].endswith(_CONFIGURATION):
+        _refuse_beside_configuration(config)
     try:
         from ray import serve
     except ImportError as e:
         raise ImportError(
             "modelserve.ray.deployment needs Ray Serve: pip install 'modelserve[ray]'"
         ) from e
-    config: dict[str, Any] = {"path": os.path.abspath(path)}
-    for key, value in (("digest", digest), ("options", load), ("policies", policies)):
-        if value is not None:
-            config[key] = value
     # A replica waits for nothing on its loop: Serve's default of 5 would leave it idle.
     settings: dict[str, Any] = {"name": name, "max_ongoing_requests": 100, **serve_options}
     made = serve.deployment(**settings, user_config=config)(ModelDeployment)

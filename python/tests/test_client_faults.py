@@ -92,7 +92,8 @@ def test_what_did_not_run_is_tried_again_and_nothing_else(
             front.instead = [(status, {"retry-after": "0"})]
             with pytest.raises(ms.ModelServeError):
                 client.predict_batch("iris", iris.rows)
-            assert len(front.bodies) == 1
+            # Without the questions what the model's input is.
+            assert len([body for body in front.bodies if body]) == 1
 
 
 def test_a_wait_that_does_not_fit_into_the_deadline_is_not_begun(url: str, front: Front) -> None:

@@ -129,3 +129,42 @@ def test_one_manager_for_each_configuration_file(copied: Path, tmp_path: Path) -
     assert process_manager(config).models() == ["flower"]
     with pytest.raises(ms.NotFoundError, match=r"none\.toml"):
         process_manager(tmp_path / "none.toml")
+
+
+def test_a_pickle_of_the_processs_manager_is_that_manager(
+    copied: Path, iris_v2: Case, tmp_path: Path
+) -> None:
+    config = tmp_path / "modelserve.toml"
+    config.write_text('[models.iris]\npath = "model.onnx"\n')
+    manager = process_manager(config)
+    sent = pickle.dumps(manager)
+    assert pickle.loads(sent) is manager
+    assert all(found is manager for found in at_once(lambda: pickle.loads(sent)))
+    # What it is now, not what it was made of.
+    manager.configure("iris", cache=True)
+    assert pickle.loads(pickle.dumps(manager)) is manager
+    # Other contents are another manager; what was asked for by path only stays.
+    shutil.copy(iris_v2.path, copied)
+    other = ms.ModelManager.from_config(config)
+    assert pickle.loads(pickle.dumps(other)) is not manager
+    assert process_manager(config) is manager
+    # A recipe that came first is found by the path.
+    config.write_text(config.read_text() + "# first\n")
+    first = pickle.loads(pickle.dumps(ms.ModelManager.from_config(config)))
+    assert process_manager(config) is first
+
+
+def test_the_last_managers_are_kept_and_no_more(copied: Path, tmp_path: Path) -> None:
+    def ask(number: int) -> ms.ModelManager:
+        config = tmp_path / f"{number}.toml"
+        config.write_text(f'[models.m{number}]\npath = "model.onnx"\n')
+        return process_manager(config)
+
+    managers = [ask(number) for number in range(8)]
+    assert ask(0) is managers[0]
+    eighth = ask(8)
+    # The first was asked for since: the second goes.
+    assert ask(0) is managers[0] and ask(8) is eighth and ask(2) is managers[2]
+    assert ask(1) is not managers[1] and ask(3) is not managers[3]
+    # Whoever holds one goes on with it.
+    assert managers[1].predict("m1", [1, 2, 3, 4]).model_version == 1

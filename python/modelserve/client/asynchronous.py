@@ -125,8 +125,8 @@ class AsyncClient:
                 finally:
                     await got.aclose()
         except TimeoutError:
-            return Broken("the answer was not complete", sent=True)
-        except self._httpx.TransportError as e:
+            return Broken("the answer was not complete", sent=True, late=True)
+        except self._httpx.RequestError as e:
             return broken(e, self.url)
 
     async def _read(self, got: Any, step: Send) -> Response | Broken:

@@ -123,7 +123,7 @@ class Client:
                 return self._read(got, step)
             finally:
                 got.close()
-        except self._httpx.TransportError as e:
+        except self._httpx.RequestError as e:
             return broken(e, self.url)
 
     def _read(self, got: Any, step: Send) -> Response | Broken:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import (
     AlreadyExistsError,
@@ -47,6 +47,16 @@ class Response:
     #: Tries that were needed.
     attempts: int = 1
 
+    def json(self, of_object: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+        """The body as JSON, each object replaced by what `of_object` makes of it.
+
+        Raises `ValueError` for what is none, or nests deeper than this Python reads.
+        """
+        try:
+            return json.loads(self.body, object_hook=of_object)
+        except RecursionError as e:
+            raise ValueError("it nests too deeply") from e
+
 
 @dataclass(frozen=True)
 class Send:
@@ -71,6 +81,8 @@ class Broken:
     reason: str
     #: Whether the request may have reached the server.
     sent: bool
+    #: Whether it was the deadline that ended the try. A timer may end it a little before.
+    late: bool = False
 
 
 Step: TypeAlias = Send | Wait
@@ -112,7 +124,7 @@ def exchange(
     while True:
         left = deadline.left
         if not left:
-            raise _named(_passed(deadline, failed), model)
+            raise named(_passed(deadline, failed), model)
         outcome = yield Send(make(left), deadline)
         failed += 1
         headers: Mapping[str, str] = {}
@@ -123,14 +135,14 @@ def exchange(
             headers = outcome.headers
         else:
             assert isinstance(outcome, Broken)
-            if not deadline.left:
-                raise _named(_passed(deadline, failed, outcome.reason), model)
+            if outcome.late or not deadline.left:
+                raise named(_passed(deadline, failed, outcome.reason), model)
             error, again = NotReadyError(outcome.reason), not outcome.sent
         if not again or failed >= retry.attempts:
-            raise _named(error, model)
+            raise named(error, model)
         seconds = retry.wait(failed, headers)
         if seconds >= deadline.left:
-            raise _named(error, model)
+            raise named(error, model)
         yield Wait(seconds)
 
 
@@ -143,9 +155,9 @@ def refusal(response: Response) -> ModelServeError:
 
 def _message(response: Response) -> str:
     try:
-        document = json.loads(response.body)
+        document = response.json()
         return str(document.get("error") or document["detail"])
-    except (AttributeError, KeyError, ValueError):
+    except (AttributeError, KeyError, ValueError, RecursionError):
         text = response.body[:200].decode("utf-8", "replace").strip()
         return text or "the server says no more"
 
@@ -157,6 +169,7 @@ def _passed(deadline: Deadline, tries: int, last: str = "") -> DeadlineExceededE
     )
 
 
-def _named(error: ModelServeError, model: str | None) -> ModelServeError:
+def named(error: ModelServeError, model: str | None) -> ModelServeError:
+    """The error, with the name of the model that it is about."""
     error.model = model
     return error

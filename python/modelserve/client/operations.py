@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidArgumentError, ModelServeError, NotReadyError
+from ..casting import cast
+from ..errors import (
+    InvalidArgumentError,
+    InvalidInputError,
+    ModelServeError,
+    NotFoundError,
+    NotReadyError,
+)
 from . import v1, v2
 from .answer import Answer
-from .exchange import Call, Operation, Response, exchange
+from .exchange import Call, Operation, Response, exchange, named
 from .retry import Deadline, Retry
 
 Protocol: TypeAlias = Literal["v1", "v2"]
 #: An array for the only input of a model, or arrays by the names of inputs.
 Inputs: TypeAlias = Any
+#: Name and type of the only input of a model; None for a type that is not the protocol's.
+_Input: TypeAlias = tuple[str, np.dtype[Any] | None]
 
 
 class Asked(TypedDict, total=False):
@@ -44,9 +53,9 @@ class Operations:
             raise InvalidArgumentError(f"protocol = '{protocol}': expected 'v1' or 'v2'")
         Deadline(timeout)
         self.protocol, self.timeout, self.retry = protocol, timeout, retry
-        # What the only input of a model is called. A model that is replaced keeps its signature
-        # unless its operator says otherwise; then the server refuses, and says why.
-        self._inputs: dict[tuple[str, int | None], tuple[str, np.dtype[Any]]] = {}
+        # What the only inputs of models are. A model that is replaced keeps its signature unless
+        # its operator says otherwise; then a request is refused, and the server is asked again.
+        self._inputs: dict[tuple[str, int | None], _Input] = {}
 
     def infer(
         self,
@@ -65,28 +74,35 @@ class Operations:
         if self.protocol == "v1":
             if priority is not None:
                 raise InvalidArgumentError("priority: the protocol 'v1' has none; use 'v2'")
-            call = v1.predict(model, version, label, _arrays(inputs))
+            with _about(model):
+                call = v1.predict(model, version, label, _arrays(inputs))
             made = _with(call, extra)
             response = yield from exchange(lambda _: made, self.retry, deadline, model)
-            found, said = v1.outputs(response), None
-            if wanted is not None:
-                found = {name: found[name] for name in wanted if name in found}
+            with _about(model):
+                found, said = v1.outputs(response, wanted), None
         else:
             if label is not None:
                 raise InvalidArgumentError("label: the protocol 'v2' has none; use 'v1'")
-            arrays = _arrays(inputs)
-            if not isinstance(arrays, Mapping):
-                name, dtype = yield from self._only_input(model, version, deadline)
-                arrays = {name: arrays.astype(dtype, copy=False)}
+            with _about(model):
+                arrays = _arrays(inputs)
             given: dict[str, Any] = {} if priority is None else {"priority": priority}
 
-            def make(left: float) -> Call:
-                # The server gives up when nobody waits any more.
-                parameters = {**given, "timeout": max(1, int(left * 1e6))}
-                return _with(v2.infer(model, version, arrays, wanted, parameters), extra)
+            def send(arrays: Mapping[str, NDArray[Any]]) -> Operation[Response]:
+                def make(left: float) -> Call:
+                    # The server gives up when nobody waits any more.
+                    parameters = {**given, "timeout": max(1, int(left * 1e6))}
+                    with _about(model):
+                        call = v2.infer(model, version, arrays, wanted, parameters)
+                    return _with(call, extra)
 
-            response = yield from exchange(make, self.retry, deadline, model)
-            found, said = v2.outputs(response)
+                return exchange(make, self.retry, deadline, model)
+
+            if isinstance(arrays, Mapping):
+                response = yield from send(arrays)
+            else:
+                response = yield from self._send_only(arrays, send, model, version, deadline)
+            with _about(model):
+                found, said = v2.outputs(response)
         return Answer(
             model=model,
             model_version=_number(response.headers.get("x-modelserve-version") or said),
@@ -96,14 +112,37 @@ class Operations:
             attempts=response.attempts,
         )
 
-    def _only_input(
-        self, model: str, version: int | None, deadline: Deadline
-    ) -> Operation[tuple[str, np.dtype[Any]]]:
+    def _send_only(
+        self,
+        array: NDArray[Any],
+        send: Callable[[Mapping[str, NDArray[Any]]], Operation[Response]],
+        model: str,
+        version: int | None,
+        deadline: Deadline,
+    ) -> Operation[Response]:
+        """Sends an array as the only input of a model."""
         known = self._inputs.get((model, version))
-        if known is None:
-            response = yield from self._get(v2.path(model, version), deadline, model)
-            known = self._inputs[model, version] = v2.first_input(response)
-        return known
+        if known is not None:
+            try:
+                return (yield from send(_named_input(array, known, model)))
+            except (InvalidInputError, NotFoundError) as e:
+                # Another model may have come in the place of the one that was asked about.
+                self._inputs.pop((model, version), None)
+                try:
+                    fresh = yield from self._only_input(model, version, deadline)
+                except ModelServeError:
+                    raise e from None
+                if fresh == known:
+                    raise
+        else:
+            fresh = yield from self._only_input(model, version, deadline)
+        return (yield from send(_named_input(array, fresh, model)))
+
+    def _only_input(self, model: str, version: int | None, deadline: Deadline) -> Operation[_Input]:
+        response = yield from self._get(v2.path(model, version), deadline, model)
+        with _about(model):
+            found = self._inputs[model, version] = v2.first_input(response)
+        return found
 
     def is_ready(
         self, model: str | None = None, version: int | None = None, timeout: float | None = None
@@ -134,9 +173,11 @@ class Operations:
             where = v1.path(model, version) + "/metadata"
         response = yield from self._get(where, deadline, model)
         try:
-            found: dict[str, Any] = json.loads(response.body)
+            found = response.json()
         except ValueError as e:
-            raise NotReadyError(f"the server's metadata are no JSON: {e}") from e
+            raise named(NotReadyError(f"the server's metadata are no JSON: {e}"), model) from e
+        if not isinstance(found, dict):
+            raise named(NotReadyError("the server's metadata are no JSON object"), model)
         return found
 
     def _get(self, path: str, deadline: Deadline, model: str) -> Operation[Response]:
@@ -155,10 +196,39 @@ def _with(call: Call, headers: Mapping[str, str]) -> Call:
     return Call(call.method, call.path, {**call.headers, **headers}, call.body)
 
 
+@contextmanager
+def _about(model: str) -> Iterator[None]:
+    """Names the model in the errors of what is not sent."""
+    try:
+        yield
+    except ModelServeError as e:
+        raise named(e, model)  # noqa: B904 (the same error)
+
+
+def _named_input(array: NDArray[Any], only: _Input, model: str) -> dict[str, NDArray[Any]]:
+    name, dtype = only
+    with _about(model):
+        return {name: array if dtype is None else cast(array, dtype, f"input '{name}'")}
+
+
 def _arrays(inputs: Inputs) -> NDArray[Any] | dict[str, NDArray[Any]]:
     if isinstance(inputs, Mapping):
-        return {name: np.asarray(array) for name, array in inputs.items()}
-    return np.asarray(inputs)
+        return {name: _array(array) for name, array in inputs.items()}
+    return _array(inputs)
+
+
+def _array(given: Any) -> NDArray[Any]:
+    try:
+        found = np.asarray(given)
+        if found.dtype.kind in "US" and not isinstance(given, np.ndarray):
+            # NumPy makes texts of numbers beside texts.
+            found = np.asarray(given, object)
+    except UnicodeDecodeError:
+        # Bytes beside texts.
+        return np.asarray(given, object)
+    except ValueError as e:
+        raise InvalidInputError(f"an input is no array: {e}") from e
+    return found
 
 
 def _number(version: str | None) -> int | None:

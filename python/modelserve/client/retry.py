@@ -11,7 +11,11 @@ from email.utils import parsedate_to_datetime
 
 from ..errors import InvalidArgumentError
 
-#: Answers of servers that did not run the request, or of proxies that reached none.
+#: Longer deadlines are not for a request, and more than operating systems count (eleven days).
+_MOST_SECONDS = 1_000_000.0
+
+#: Answers of servers that did not run the request (429, 503), and of proxies that got no answer
+#: from the server behind them (502): it may have begun to run it.
 RETRIED_STATUSES = frozenset({429, 502, 503})
 
 
@@ -19,8 +23,10 @@ RETRIED_STATUSES = frozenset({429, 502, 503})
 class Retry:
     """How often and how soon a request is tried again.
 
-    Tried again are connections that could not be made, and answers 429, 502 and 503: in each case
-    no model has run. A request that was sent and got no answer is not. The n-th wait is a random
+    Tried again are connections that could not be made, and answers 429, 502 and 503. A server that
+    answers 429 or 503 has not run the model. A proxy answers 502 (some 503) also where a server
+    behind it died of the request: the model may have run, and runs once more. A request that was
+    sent and got no answer at all is not sent again. The n-th wait is a random
     part of `first * 2**(n-1)` seconds, at most `most`; where the answer has `Retry-After`, that
     long, however long: what does not fit into the deadline is not waited for.
     """
@@ -68,8 +74,10 @@ class Deadline:
     """One budget of time for all tries and waits of a request."""
 
     def __init__(self, seconds: float) -> None:
-        if not seconds > 0:
-            raise InvalidArgumentError(f"timeout = {seconds}: expected more than 0 seconds")
+        if not 0 < seconds <= _MOST_SECONDS:
+            raise InvalidArgumentError(
+                f"timeout = {seconds}: expected more than 0 seconds, at most {_MOST_SECONDS:.0f}"
+            )
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 

@@ -35,6 +35,10 @@ def options(
     """The keyword arguments of a client of httpx."""
     if not url.startswith(("http://", "https://")):
         raise InvalidArgumentError(f"url = '{url}': expected http://... or https://...")
+    try:
+        library().URL(url)
+    except library().InvalidURL as e:
+        raise InvalidArgumentError(f"url = '{url}': {e}") from e
     fields = dict(headers or {})
     if token is not None:
         fields["Authorization"] = f"Bearer {token}"
@@ -48,29 +52,49 @@ class _Phases(dict[str, float]):
     def __init__(self, deadline: Deadline, connect: float) -> None:
         super().__init__()
         self._deadline, self._connect = deadline, connect
+        #: Whether the phase that was begun last ends with the deadline.
+        self.to_the_end = True
 
     def get(self, phase: str, default: Any = None) -> Any:
         left = max(self._deadline.left, 1e-3)
-        return min(left, self._connect) if phase == "connect" else left
+        self.to_the_end = phase != "connect" or left <= self._connect
+        return left if self.to_the_end else self._connect
 
 
 def request(client: Any, call: Call, deadline: Deadline, connect: float) -> httpx.Request:
-    """The request of a call."""
-    made: httpx.Request = client.build_request(
-        call.method, call.path.lstrip("/"), headers=dict(call.headers), content=call.body or None
-    )
+    """The request of a call.
+
+    Raises `InvalidArgumentError` for what HTTP does not carry.
+    """
+    try:
+        made: httpx.Request = client.build_request(
+            call.method,
+            call.path.lstrip("/"),
+            headers=dict(call.headers),
+            content=call.body or None,
+        )
+    except UnicodeEncodeError as e:
+        raise InvalidArgumentError(f"a header is ASCII: {e.object!r} is not") from e
     made.extensions["timeout"] = _Phases(deadline, connect)
     return made
 
 
-def broken(error: Exception, url: str) -> Broken:
+def broken(error: httpx.RequestError, url: str) -> Broken:
     """What an error of httpx means."""
     httpx = library()
     unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
     reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.DecodingError):
+        return Broken(f"the answer of {url} is not in its Content-Encoding: {reason}", sent=True)
+    if isinstance(error, httpx.TooManyRedirects):
+        return Broken(f"{url} answers nothing but redirects: {reason}", sent=True)
+    late = isinstance(error, httpx.TimeoutException) and (
+        error.request.extensions["timeout"].to_the_end
+    )
     if isinstance(error, unsent):
-        return Broken(f"no connection to {url}: {reason}", sent=False)
-    return Broken(f"the connection to {url} broke before the answer: {reason}", sent=True)
+        return Broken(f"no connection to {url}: {reason}", sent=False, late=late)
+    reason = f"the connection to {url} broke before the answer: {reason}"
+    return Broken(reason, sent=True, late=late)
 
 
 class Body:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from ..casting import cast
 from ..errors import InvalidInputError, NotReadyError
 from .exchange import Call, Response
 
@@ -75,8 +76,8 @@ def infer(
 def _encode(name: str, array: NDArray[Any]) -> tuple[str, bytes]:
     if array.dtype.kind in "OUS":
         parts = []
-        for item in array.ravel():
-            text = item if isinstance(item, bytes) else str(item).encode()
+        for item in cast(array, np.dtype(object), f"input '{name}'").ravel():
+            text = item if isinstance(item, bytes) else item.encode()
             parts.append(struct.pack("<I", len(text)) + text)
         return "BYTES", b"".join(parts)
     dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
@@ -94,26 +95,45 @@ def outputs(response: Response) -> tuple[dict[str, NDArray[Any]], str | None]:
     try:
         length = response.headers.get(_LENGTH.lower())
         end = len(response.body) if length is None else int(length)
-        document = json.loads(response.body[:end])
+        document = Response(200, {}, response.body[:end]).json()
         found, at = {}, end
         for output in document["outputs"]:
             shape, datatype = output["shape"], output["datatype"]
-            size = output.get("parameters", {}).get("binary_data_size")
+            # Optional fields are left out or null, as servers like it.
+            size = (output.get("parameters") or {}).get("binary_data_size")
             if size is None:
                 array = _from_json(output["data"], datatype)
             else:
                 array = _decode(response.body[at : at + size], datatype)
                 at += size
             found[output["name"]] = array.reshape(shape)
-        return found, document.get("model_version")
-    except (KeyError, TypeError, ValueError, struct.error) as e:
+        version = document.get("model_version")
+        return found, None if version is None else str(version)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, struct.error) as e:
         raise NotReadyError(
             f"the server's answer is not of the Open Inference Protocol: {e!r}"
         ) from e
 
 
 def _from_json(data: Sequence[Any], datatype: str) -> NDArray[Any]:
-    return np.array(data, object if datatype == "BYTES" else _DTYPES[datatype])
+    if datatype == "BYTES":
+        return np.array(data, object)
+    dtype, found = _DTYPES[datatype], np.array(data)
+    if found.dtype.kind == "U":
+        # NaN and the like, which JSON has no numbers for.
+        return found.astype(dtype)
+    if found.dtype.kind == "f" and dtype.kind in "iu":
+        # Integers that no integer type of NumPy's holds all of.
+        found = np.array(data, object)
+    return cast(found, dtype, "an output")
+
+
+def text_or_bytes(value: bytes) -> str | bytes:
+    """A value of `BYTES`: text where it is UTF-8, as it is elsewhere (images, say)."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _decode(blob: bytes, datatype: str) -> NDArray[Any]:
@@ -125,25 +145,36 @@ def _decode(blob: bytes, datatype: str) -> NDArray[Any]:
         (length,) = struct.unpack_from("<I", blob, at)
         if at + 4 + length > len(blob):
             raise ValueError(f"a text of {length} bytes ends beyond its tensor")
-        texts.append(blob[at + 4 : at + 4 + length].decode())
+        texts.append(text_or_bytes(blob[at + 4 : at + 4 + length]))
         at += 4 + length
     found = np.empty(len(texts), object)
     found[:] = texts
     return found
 
 
-def first_input(response: Response) -> tuple[str, np.dtype[Any]]:
-    """Name and type of the only input of a model, from its metadata.
+def first_input(response: Response) -> tuple[str, np.dtype[Any] | None]:
+    """Name and type of the only input of a model, from its metadata; None for a type that is not
+    the protocol's.
 
-    Raises `InvalidInputError` for a model with several.
+    Raises `InvalidInputError` for a model with several, and where the metadata name none.
     """
     try:
-        inputs = json.loads(response.body)["inputs"]
-        names = [one["name"] for one in inputs]
+        document = response.json()
+        # Servers that do not know, say null or nothing.
+        inputs = (document.get("inputs") if "name" in document else document["inputs"]) or []
+        names = [str(one["name"]) for one in inputs]
         if len(inputs) == 1:
-            return names[0], _DTYPES.get(inputs[0]["datatype"], np.dtype(object))
-    except (KeyError, TypeError, ValueError) as e:
+            return names[0], _datatype(inputs[0].get("datatype"))
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise NotReadyError(f"the server's metadata are not of the protocol: {e!r}") from e
+    if not names:
+        raise InvalidInputError(
+            "the server does not say what the model's inputs are: give a dict of arrays by name"
+        )
     raise InvalidInputError(
         f"the model has the inputs {', '.join(names)}: give a dict of arrays by name"
     )
+
+
+def _datatype(name: Any) -> np.dtype[Any] | None:
+    return np.dtype(object) if name == "BYTES" else _DTYPES.get(name)
