@@ -192,6 +192,10 @@ def test_check_finds_external_data_beside_the_model(tmp_path: Path) -> None:
         golden.write_text(json.dumps({"inputs": {"x": [row]}, "outputs": {"y": [[0, 1]]}}))
         ended = run("check", path, "--json")
         assert ended.code == code and ended.data["requests"] == 1, ended
+    data = tmp_path / "data" / "w.bin"
+    data.rename(tmp_path / "elsewhere")
+    data.symlink_to(tmp_path / "elsewhere")
+    run("check", path).refuses(f"{data}", "link")
 
 
 def test_check_shows_requests_with_any_text_in_them(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def without_requests(model: Path) -> Iterator[Path]:
         alone.symlink_to(model.absolute())
         for companion in _companions(model):
             source = model.parent / companion
-            if source.is_file():
+            # What may not be read beside the model must not be readable as a copy.
+            linked = source.resolve() != model.parent.resolve() / companion
+            if source.is_file() and not linked and source.stat().st_nlink == 1:
                 target = alone.parent / companion
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)

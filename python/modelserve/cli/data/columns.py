@@ -185,9 +185,13 @@ def _named(rows: Rows, name: str) -> int:
 
 def _beyond_decimal(cells: Sequence[Any]) -> bool:
     """Whether there are texts that only Python reads as numbers: `1_000`, other scripts' digits."""
-    if str not in set(map(type, cells)):
-        return False
-    text = "".join(cell for cell in cells if isinstance(cell, str))
+    try:
+        # All of a CSV's cells are text, and those of JSON seldom any.
+        text = "".join(cells)
+    except TypeError:
+        if str not in set(map(type, cells)):
+            return False
+        text = "".join(cell for cell in cells if isinstance(cell, str))
     return "_" in text or not text.isascii()
 
 
