@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,68 @@ def test_check(iris: Case, tmp_path: Path) -> None:
     assert [failure["line"] for failure in ended.data["failures"]] == [2, 3]
     golden.write_text('{"rwo": []}\n')
     run("check", iris.path, golden).refuses("line 1", "rwo")
+
+
+def test_check_asks_the_requests_beside_a_model_only_when_they_are_meant(
+    iris: Case, tmp_path: Path
+) -> None:
+    row, label = iris.expected["rows"][0], iris.expected["labels"][0]
+    folder = tmp_path / "3"
+    folder.mkdir()
+    shutil.copy(iris.path, folder / "model.onnx")
+    beside, other = folder / "golden.jsonl", tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"row": row, "prediction": label}) + "\n")
+    beside.write_text(json.dumps({"row": row, "prediction": label + 1}) + "\n")
+    ended = run("check", folder, "--json")
+    assert ended.code == 1 and ended.data["passed"] is False
+    assert ended.data["requests"] == ended.data["failed"] == 1
+    ended = run("check", folder, other, "--json")
+    assert ended.code == 0 and ended.data["requests"] == 1 and ended.data["passed"]
+    beside.write_text("no request")
+    assert run("check", folder, other).code == 0
+    run("check", folder).refuses("line 1")
+    (folder / "model.onnx").write_bytes(b"no model")
+    run("check", folder, other).refuses(f"{folder}/model.onnx")
+
+
+def test_check_finds_external_data_beside_the_model(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs modelserve[convert]")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.arange(2000, dtype=np.float32).reshape(1000, 2)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data/w.bin", size_threshold=0)
+    assert (tmp_path / "data" / "w.bin").stat().st_size >= weights.nbytes
+    golden = tmp_path / "golden.jsonl"
+    for row, code in (([1.0] + [0.0] * 999, 0), ([2.0] * 1000, 1)):
+        golden.write_text(json.dumps({"inputs": {"x": [row]}, "outputs": {"y": [[0, 1]]}}))
+        ended = run("check", path, "--json")
+        assert ended.code == code and ended.data["requests"] == 1, ended
+    data = tmp_path / "data" / "w.bin"
+    data.rename(tmp_path / "elsewhere")
+    data.symlink_to(tmp_path / "elsewhere")
+    run("check", path).refuses(f"{data}", "link")
+
+
+def test_check_shows_requests_with_any_text_in_them(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs modelserve[convert]")
+    from onnx_graphs import echo
+
+    model, golden = tmp_path / "m.onnx", tmp_path / "requests.jsonl"
+    model.write_bytes(echo(x=(onnx.TensorProto.STRING, "y", ["n", 1])))
+    request = {"inputs": {"x": [["a\u2028b"]]}, "outputs": {"y": [["c"]]}}
+    golden.write_text(json.dumps(request, ensure_ascii=False) + "\n", encoding="utf-8")
+    ended = run("check", model, golden)
+    assert ended.code == 1 and "1 of 1 golden requests" in ended.out and not ended.err, ended
 
 
 def test_replay(iris: Case, iris_v2: Case, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import requests
-from cli_program import HANG, run, serving
+from cli_program import HANG, run, serving, start
 from conftest import Case
 from tf_serving_client import TFServerConfig, TFServingClient
 
@@ -166,3 +166,39 @@ def test_what_cannot_be_served_is_told(iris: Case, tmp_path: Path) -> None:
     run("serve", iris.path, "--default-model", "x").refuses("no model 'x'; there are iris_v1")
     run("serve", iris.path, "--management", "--workers", 2).refuses("--workers 1")
     run("serve", iris.path, "--management", "--host", "0.0.0.0").refuses("MODELSERVE_TOKEN")
+
+
+def test_a_configuration_opens_management_by_the_rules_of_the_option(
+    iris: Case, tmp_path: Path
+) -> None:
+    config = tmp_path / "modelserve.toml"
+    model = f'[models.flowers]\npath = "{iris.path}"\n'
+    config.write_text(f"{model}[http]\nmanagement = true\n")
+    everywhere = ("--host", "0.0.0.0", "--port", 0)
+    run("serve", config, *everywhere).refuses("MODELSERVE_TOKEN", "[http]")
+    run("serve", config, "--workers", 2, "--port", 0).refuses("--workers 1", "[http]")
+    # On this machine only, or with a token of the file, it is open.
+    with serving(config) as server:
+        assert requests.post(f"{server.url}/model/reload").status_code == 200
+    config.write_text(f'{model}[http]\nmanagement = true\ntoken = "s3cret"\n')
+    with serving(config, "--host", "0.0.0.0") as server:
+        reload = f"http://127.0.0.1:{server.port}/model/reload"
+        assert requests.post(reload).status_code in (401, 403)
+        bearer = {"Authorization": "Bearer s3cret"}
+        assert requests.post(reload, headers=bearer).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_before_the_server_listens_to_signals_is_not_lost(name: str, iris: Case) -> None:
+    program = (
+        "import signal, sys, uvicorn\n"
+        "run = uvicorn.Server.run\n"
+        "def late(server, sockets):\n"
+        f"    signal.raise_signal(signal.{name})\n"
+        "    run(server, sockets)\n"
+        "uvicorn.Server.run = late\n"
+        "from modelserve.cli import main\n"
+        f"sys.exit(main(['serve', {str(iris.path)!r}, '--port', '0', '--drain', '0', '--json']))"
+    )
+    ended = start("-c", program)
+    assert ended.code == 0 and not ended.out and "Traceback" not in ended.err

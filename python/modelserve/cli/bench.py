@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._native import load
+from .arguments import thread_count
 from .measure import Agreement, Latency, Runner, Throughput, compare, draw, latency, throughput
 from .measure.runners import feed_of, runners
 from .models import model_file
@@ -49,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--run-threads",
-        type=int,
+        type=thread_count,
         default=1,
         metavar="N",
         help="threads within a call, of both libraries (default 1)",
@@ -69,7 +70,8 @@ def _numbers(text: str) -> list[int]:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Compares the answers, then measures; the answer is no when they differ."""
-    if args.seconds <= 0:
+    # Not `<=`, which lets NaN pass.
+    if not args.seconds > 0:
         raise CommandError(f"--seconds: expected more than 0, got {args.seconds:g}")
     path = model_file(args.model)
     model = load(path, threads=args.run_threads)

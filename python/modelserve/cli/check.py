@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .._native import ModelManager
-from ..errors import InvalidModelError
+from .._native import ModelManager, load
+from ..errors import InvalidModelError, ModelServeError
 from ..gate import Gate
+from ..reports import GateReport
+from .alone import without_requests
 from .models import model_file
 from .output import CommandError, ExitCode, Output, counted
 
@@ -42,16 +44,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     text = golden.read_bytes()
     if not text.strip():
         raise CommandError(f"{golden} has no requests")
-    manager = ModelManager()
-    manager.load(_NAME, path)
-    try:
-        # The gate of a reload, which is what a version of a repository has to pass as well.
-        manager.load_version(_NAME, path, gate=Gate(golden=golden, replay_last=0))
-    except InvalidModelError:
-        if manager.gate_report(_NAME) is None:
-            raise
-    report = manager.gate_report(_NAME)
-    assert report is not None
+    report = _report(path, golden)
     failures = [_failure(reason) for reason in report.reasons]
     if out.json:
         out.emit(
@@ -65,9 +58,31 @@ def run(args: argparse.Namespace, out: Output) -> int:
             }
         )
     else:
-        lines = text.decode("utf-8", "replace").splitlines()
+        # Not `splitlines`, which ends lines within a text of JSON too (U+2028).
+        lines = text.decode("utf-8", "replace").split("\n")
         _show(out, report.golden, report.golden_failed, failures, lines)
     return ExitCode.OK if report.accepted else ExitCode.NO
+
+
+def _report(path: Path, golden: Path) -> GateReport:
+    """How the model answers these golden requests, and no others that may lie beside it."""
+    manager = ModelManager()
+    with without_requests(path) as alone:
+        try:
+            manager.load(_NAME, alone)
+        except ModelServeError:
+            # The same error, with the path that was given.
+            load(path)
+            raise
+        try:
+            # The gate of a reload, which is what a version of a repository has to pass as well.
+            manager.load_version(_NAME, alone, gate=Gate(golden=golden, replay_last=0))
+        except InvalidModelError:
+            if manager.gate_report(_NAME) is None:
+                raise
+    report = manager.gate_report(_NAME)
+    assert report is not None
+    return report
 
 
 def _failure(reason: str) -> dict[str, Any]:

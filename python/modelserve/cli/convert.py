@@ -16,6 +16,7 @@ import numpy as np
 from .._native import Model
 from ..convert import convert
 from ..errors import ConversionError, ModelServeError
+from .arguments import tolerance
 from .data import FORMATS, Batch, open_rows, places
 from .output import CommandError, ExitCode, Output, need, size
 
@@ -48,7 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--columns", metavar="LIST", help="the features: names, or numbers from 1 as 1-4,7"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=1e-5, metavar="X", help="default: 1e-5, relative above 1"
+        "--tolerance",
+        type=tolerance,
+        default=1e-5,
+        metavar="X",
+        help="default: 1e-5, relative above 1",
     )
     parser.add_argument(
         "--trust-pickle",
@@ -167,6 +172,8 @@ def _sample(args: argparse.Namespace, estimator: Any) -> tuple[Any, int]:
     batches = list(rows.batches(65536))
     columns = [_column(batches, place) for place in taken]
     count = sum(batch.rows for batch in batches)
+    if not count:
+        raise CommandError(f"{args.sample} has no rows")
     if features is not None:
         pandas = need("pandas", "pandas", "an estimator with feature names")
         return pandas.DataFrame(dict(zip(features, columns, strict=True))), count

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import tolerance
 from .data import FORMATS, Batch, Columns, open_rows
 from .data.answers import answer_columns
 from .models import load_model
@@ -91,7 +92,8 @@ class _Comparison:
 
     @property
     def same(self) -> bool:
-        return not self.different
+        # No row shows nothing.
+        return self.rows > 0 and not self.different
 
     def worst_rows(self) -> list[dict[str, Any]]:
         return [
@@ -127,7 +129,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=tolerance,
         default=1e-5,
         metavar="X",
         help="how far a number may be off, absolutely, or relative to numbers above 1 "
@@ -147,6 +149,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     found = _Comparison(worst_kept=max(args.worst, 0), tolerance=args.tolerance)
     with out.progress("comparing", rows.total) as show:
         for batch in rows.batches(4096):
+            if not batch.rows:
+                break
             one = answer_columns(a.predict_batch(left.take(batch)))
             other = answer_columns(b.predict_batch(right.take(batch)))
             if list(one) != list(other):
@@ -179,7 +183,9 @@ def _tell(args: argparse.Namespace, out: Output, found: _Comparison) -> None:
             }
         )
         return
-    if found.same:
+    if not found.rows:
+        out.verdict(False, f"{args.data} has no rows")
+    elif found.same:
         out.verdict(True, f"{found.rows:,} rows answered alike")
     else:
         out.verdict(False, f"the models differ on {found.different:,} of {found.rows:,} rows")

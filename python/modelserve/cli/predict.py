@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
-from .data import FORMATS, Batch, Columns, open_rows, places
+from .arguments import thread_count
+from .data import FORMATS, Batch, Columns, Rows, open_rows, places
 from .data.answers import answer_columns
 from .data.formats import format_of
 from .data.writers import writing
@@ -43,7 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, default=4096, metavar="N", help="rows at once (default 4096)"
     )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads of a batch; default: the CPU quota"
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads of a batch; default: the CPU quota",
     )
 
 
@@ -71,8 +76,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
                 last = batch.first + batch.rows
                 place = f"{rows.source}, rows {batch.first + 1} to {last}"
                 raise CommandError(f"{place}: {error}") from error
-            table = {columns.label(k): _kept(batch, k) for k in kept}
-            writer.write(table | answer_columns(answers))
+            answered = answer_columns(answers)
+            labels = _labels(rows, columns, kept, answered)
+            table = {label: _kept(batch, k) for label, k in zip(labels, kept, strict=True)}
+            writer.write(table | answered)
             asked += batch.rows
             show(rows.done)
     took = time.perf_counter() - began
@@ -82,6 +89,23 @@ def run(args: argparse.Namespace, out: Output) -> int:
         rate = f"{asked / took:,.0f} rows a second" if took else ""
         out.verdict(True, f"{asked:,} rows to {args.output} in {duration(took)} ({rate})")
     return ExitCode.OK
+
+
+def _labels(rows: Rows, columns: Columns, kept: list[int], answered: Collection[str]) -> list[str]:
+    """The names of the kept columns; `CommandError` where a column would hide another one."""
+    labels = [columns.label(k) for k in kept]
+    for label in labels:
+        if label in answered:
+            raise CommandError(
+                f"--keep: '{label}' of {rows.source} has the name of an answer; rename it there, "
+                "or leave it out"
+            )
+        if labels.count(label) > 1:
+            raise CommandError(
+                f"--keep: two columns of the name '{label}'; name each once, or rename one of them "
+                f"in {rows.source}"
+            )
+    return labels
 
 
 def _kept(batch: Batch, column: int) -> NDArray[Any]:

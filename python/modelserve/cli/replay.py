@@ -6,6 +6,7 @@ import argparse
 import math
 
 from .._native import replay
+from .arguments import tolerance
 from .models import load_model
 from .output import ExitCode, Output, counted, duration
 
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model file, or a folder with one")
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=tolerance,
         default=1e-5,
         metavar="X",
         help="how far a number may be off, absolutely or relatively (default 1e-5)",

@@ -84,10 +84,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     """Serves until it is told to end."""
     need("uvicorn", "server", "serving over HTTP")
-    from .serving import Settings, open_source, serve, supervise
+    from .serving import Settings, http_section, open_source, serve, supervise
 
     token = args.token or os.environ.get("MODELSERVE_TOKEN") or None
-    _refuse(args, token)
+    _refuse(args)
+    if args.management:
+        _refuse_management(args, token, "--management")
     asked = {
         "default_model": args.default_model,
         "management": args.management or None,
@@ -105,6 +107,15 @@ def run(args: argparse.Namespace, out: Output) -> int:
         http={name: value for name, value in asked.items() if value is not None},
     )
     source = open_source(settings)
+    if settings.source_is_configuration:
+        # What opens management in the file is bound by the same rules as the option.
+        section = http_section(args.source)
+        managed = bool(args.management or section.get("management"))
+        if managed:
+            what = "management = true in [http]"
+            _refuse_management(args, token or section.get("token"), f"{args.source}: {what}")
+        # Said once more, so that a file that changes meanwhile opens nothing.
+        settings.http["management"] = managed
     models = source.models()
     if args.default_model and args.default_model not in source.manager.models():
         known = ", ".join(source.manager.models())
@@ -124,21 +135,26 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return supervise(settings, listener, args.workers, told.ready)
 
 
-def _refuse(args: argparse.Namespace, token: str | None) -> None:
+def _refuse(args: argparse.Namespace) -> None:
     """What must not be served as asked."""
     if args.workers < 1:
         raise CommandError(f"--workers: expected 1 or more, got {args.workers}")
-    if args.drain < 0 or args.grace <= 0:
+    # Not `<`, which lets NaN pass.
+    if not args.drain >= 0 or not args.grace > 0:
         raise CommandError("--drain: expected 0 or more; --grace: expected more than 0")
-    if args.management and args.workers > 1:
+
+
+def _refuse_management(args: argparse.Namespace, token: str | None, asked_by: str) -> None:
+    """Where management must not be open; `asked_by` is what opens it."""
+    if args.workers > 1:
         raise CommandError(
-            "--management needs --workers 1: a request to reload would reach one of the workers "
+            f"{asked_by} needs --workers 1: a request to reload would reach one of the workers "
             "only; publish new versions in the folder instead, which every worker watches"
         )
     local = args.host in ("127.0.0.1", "::1", "localhost")
-    if args.management and token is None and not local:
+    if token is None and not local:
         raise CommandError(
-            f"--management on {args.host} lets anybody change models: set MODELSERVE_TOKEN"
+            f"{asked_by} on {args.host} lets anybody change models: set MODELSERVE_TOKEN"
         )
 
 

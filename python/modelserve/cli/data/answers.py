@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def _spread(columns: dict[str, NDArray[Any]], name: str, array: NDArray[Any], cl
     if array.ndim < 2 or (array.shape[1:] == (1,) and classes is None):
         columns[name] = array.reshape(-1)
         return
-    flat = array.reshape(len(array), -1)
+    # Not -1, which cannot be told of no rows.
+    flat = array.reshape(len(array), math.prod(array.shape[1:]))
     labels = classes if classes is not None and len(classes) == flat.shape[1] else None
     for k in range(flat.shape[1]):
         columns[f"{name}_{labels[k] if labels else k}"] = flat[:, k]

@@ -25,7 +25,7 @@ def places(rows: Rows, chosen: str) -> list[int]:
     for part in (part.strip() for part in chosen.split(",")):
         span = _RANGE.fullmatch(part)
         if rows.names is not None and part in rows.names:
-            found.append(rows.names.index(part))
+            found.append(_named(rows, part))
         elif part.isdecimal() and 1 <= int(part) <= rows.width:
             found.append(int(part) - 1)
         elif span and 1 <= int(span[1]) <= int(span[2]) <= rows.width:
@@ -72,7 +72,7 @@ class Columns:
             missing = [name for name in wanted if name not in self._rows.names]
             if missing:
                 raise CommandError(self._missing(missing))
-            return [self._rows.names.index(name) for name in wanted]
+            return [_named(self._rows, name) for name in wanted]
         else:
             taken = list(range(self._rows.width))
         if self._width is not None and len(taken) != self._width:
@@ -118,7 +118,9 @@ class Columns:
     def _cells(self, batch: Batch, column: int, dtype: str | None) -> NDArray[Any]:
         cells = batch.columns[column]
         if dtype in ("str", "string"):
-            return np.array(["" if cell is None else str(cell) for cell in cells], dtype=object)
+            if not isinstance(cells, np.ndarray) and None in cells:
+                raise self._unfit(batch, list(cells).index(None), column, "a text", "nothing")
+            return np.array([str(cell) for cell in cells], dtype=object)
         # Booleans and unknown types go as float32, which the library turns into what it needs.
         target = np.dtype(dtype if dtype and dtype.startswith(("float", "int", "uint")) else "f4")
         floats = target.kind == "f"
@@ -132,7 +134,7 @@ class Columns:
             # NumPy's own loop: many times faster than one over the cells.
             if not isinstance(cells, np.ndarray):
                 array = np.array(cells, dtype=wide)
-                if array.ndim == 1 and not _cut(cells, floats):
+                if array.ndim == 1 and not _cut(cells, floats) and not _beyond_decimal(cells):
                     return array.astype(target)
         except (ValueError, TypeError, OverflowError):
             pass
@@ -146,6 +148,8 @@ class Columns:
         if blank and target.kind == "f":
             return math.nan
         try:
+            if isinstance(cell, str) and _beyond_decimal([cell]):
+                raise ValueError
             number = float(cell)
             if target.kind == "f":
                 return number
@@ -160,10 +164,35 @@ class Columns:
         except (ValueError, TypeError, OverflowError):
             pass
         kind = "a number" if target.kind == "f" else f"a whole number ({target})"
+        raise self._unfit(batch, row, column, kind, "nothing" if blank else repr(cell))
+
+    def _unfit(self, batch: Batch, row: int, column: int, expected: str, got: str) -> CommandError:
+        place = f"{self._rows.source}, {batch.where(row)}, column '{self.label(column)}'"
+        return CommandError(f"{place}: expected {expected}, got {got}")
+
+
+def _named(rows: Rows, name: str) -> int:
+    """The one column of that name."""
+    names = rows.names or []
+    if names.count(name) > 1:
+        numbers = ", ".join(str(k) for k, one in enumerate(names, 1) if one == name)
         raise CommandError(
-            f"{self._rows.source}, {batch.where(row)}, column '{self.label(column)}': expected "
-            f"{kind}, got {'nothing' if blank else repr(cell)}"
+            f"{rows.source}: several columns are named '{name}' (numbers {numbers}); choose by "
+            "number, or rename them"
         )
+    return names.index(name)
+
+
+def _beyond_decimal(cells: Sequence[Any]) -> bool:
+    """Whether there are texts that only Python reads as numbers: `1_000`, other scripts' digits."""
+    try:
+        # All of a CSV's cells are text, and those of JSON seldom any.
+        text = "".join(cells)
+    except TypeError:
+        if str not in set(map(type, cells)):
+            return False
+        text = "".join(cell for cell in cells if isinstance(cell, str))
+    return "_" in text or not text.isascii()
 
 
 def _cut(cells: Sequence[Any], floats: bool) -> bool:

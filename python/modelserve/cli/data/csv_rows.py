@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import IO
+
+import numpy as np
 
 from ..output import CommandError
 from .rows import Batch
 
 #: Most characters of a cell: a quote that is never closed must not read the whole file as one.
 _CELL = 1 << 20
+_NUMBER = re.compile(
+    r"[+-]?(?:(?P<decimal>(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)|nan|inf(?:inity)?)",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class CsvRows:
-    """Rows of comma-separated text. The first line is a header unless all of it is numbers."""
+    """Rows of comma-separated text.
+
+    The first line is a header unless it has a decimal number, and nothing else but such numbers,
+    `nan` and `inf`.
+    """
 
     def __init__(self, file: IO[bytes], source: str, total: int | None) -> None:
         self.source, self.total, self.done = source, total, 0
@@ -25,7 +36,7 @@ class CsvRows:
         if first is None:
             raise CommandError(f"{source} has no rows")
         self.width = len(first)
-        header = not all(map(_is_number, first))
+        header = not _are_numbers(first)
         self.names = [name.strip() for name in first] if header else None
         self._first = None if header else (first, self._reader.line_num)
 
@@ -66,15 +77,17 @@ class CsvRows:
                 rows, lines = [], []
         if rows:
             yield Batch(list(zip(*rows, strict=True)), len(rows), first, lines)
+        elif not first:
+            yield Batch([np.empty(0, "U1")] * self.width, 0, 0, [])
 
     def _numbered(self) -> Iterator[tuple[list[str], int]]:
         while (row := self._next()) is not None:
             yield row, self._reader.line_num
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _are_numbers(cells: list[str]) -> bool:
+    """Whether a first line is a row: columns may be called `nan` and `inf`, but not all of them
+    in a file of numbers.
+    """
+    kinds = [_NUMBER.fullmatch(cell.strip()) for cell in cells]
+    return all(kinds) and any(kind["decimal"] for kind in kinds if kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +12,7 @@ from .json_rows import JsonRows
 from .npy_rows import NpyRows
 from .parquet_rows import ParquetRows
 from .rows import Rows
+from .sniffing import sniffed
 
 #: The formats by the end of a file's name.
 _BY_SUFFIX = {
@@ -43,9 +43,10 @@ def format_of(path: str) -> str:
 def open_rows(path: str, kind: str | None = None) -> Rows:
     """Opens a file of rows, or standard input for `-`, in a format of `FORMATS`."""
     if path == "-":
-        stdin = sys.stdin.buffer
-        assert isinstance(stdin, BufferedReader)
-        return _text_rows(stdin, "standard input", None, kind or _sniffed(stdin))
+        stdin: IO[bytes] = sys.stdin.buffer
+        if kind is None:
+            kind, stdin = sniffed(stdin)
+        return _text_rows(stdin, "standard input", None, kind)
     kind = kind or format_of(path)
     if kind == "parquet":
         # Arrow's own message for a file that is not there is long; `open` says it in three words.
@@ -65,15 +66,3 @@ def _text_rows(file: IO[bytes], source: str, total: int | None, kind: str) -> Ro
     if kind in ("json", "jsonl"):
         return JsonRows(file, source, total, lines=kind == "jsonl")
     raise CommandError(f"{source}: {kind} is not read from a pipe; name a file")
-
-
-def _sniffed(stdin: BufferedReader) -> str:
-    """CSV, JSON or JSON lines, as the first bytes tell."""
-    head = stdin.peek(4096)[:4096].lstrip()
-    if head.startswith(b"{"):
-        whole = head[1:].lstrip().startswith((b'"instances"', b'"rows"'))
-        return "json" if whole else "jsonl"
-    if head.startswith(b"["):
-        # A list of rows begins with a row; a row begins with a value.
-        return "json" if head[1:].lstrip().startswith((b"[", b"{")) else "jsonl"
-    return "csv"

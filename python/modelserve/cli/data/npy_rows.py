@@ -29,7 +29,7 @@ class NpyRows:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The rows, at most `size` at once."""
-        for first in range(0, len(self._array), size):
+        for first in range(0, len(self._array) or 1, size):
             part = np.asarray(self._array[first : first + size])
             yield Batch(list(part.T), len(part), first)
             self.done = first + len(part)

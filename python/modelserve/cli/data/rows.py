@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 class Batch:
     """Some rows of a file, column by column."""
 
-    #: A column each: text as it stands in the file, Python values, or an array.
+    #: A column each: text as it stands in the file, Python values (None where one is missing), or
+    #: an array without gaps.
     columns: Sequence[Sequence[Any] | NDArray[Any]]
     #: How many rows these are.
     rows: int
@@ -44,4 +45,4 @@ class Rows(Protocol):
     done: int
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The rows, at most `size` at once, once."""
+        """The rows, at most `size` at once, once; one batch without rows where there are none."""

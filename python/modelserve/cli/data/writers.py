@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..output import CommandError, need, plain
+from ..output import CommandError, plain
 from .answers import shortest
+from .parquet_writer import ParquetWriter
+from .targets import target_file
 
 Table = Mapping[str, NDArray[Any]]
 
@@ -75,31 +74,6 @@ class JsonWriter:
             self._file.write(b"\n]\n" if self._begun else b"[]\n")
 
 
-class ParquetWriter:
-    """A row group a batch."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._arrow = need("pyarrow", "cli", "writing Parquet")
-        self._parquet = need("pyarrow.parquet", "cli", "writing Parquet")
-        self._file = file
-        self._writer: Any = None
-
-    def write(self, table: Table) -> None:
-        """Writes some rows."""
-        arrays = {
-            n: self._arrow.array(c.tolist() if c.dtype == object else c) for n, c in table.items()
-        }
-        part = self._arrow.table(arrays)
-        if self._writer is None:
-            self._writer = self._parquet.ParquetWriter(self._file, part.schema)
-        self._writer.write_table(part)
-
-    def close(self) -> None:
-        """Writes the footer."""
-        if self._writer is not None:
-            self._writer.close()
-
-
 class NpyWriter:
     """One matrix, a column each in order; kept in memory until the end."""
 
@@ -110,15 +84,27 @@ class NpyWriter:
     def write(self, table: Table) -> None:
         """Keeps some rows."""
         for name, column in table.items():
-            if column.dtype == object:
+            if column.dtype.kind not in "biuf":
                 raise CommandError(
-                    f"a NumPy file holds numbers, and '{name}' is text; choose another format"
+                    f"a NumPy file holds numbers, and '{name}' has text or nulls; choose another "
+                    "format"
                 )
-        self._parts.append(np.column_stack(list(table.values())))
+        part = np.column_stack(list(table.values()))
+        for name, column in table.items():
+            if part.dtype.kind == "f" and column.dtype.kind in "iu" and _beyond_floats(column):
+                raise CommandError(
+                    f"a NumPy file has one type, and '{name}' has whole numbers that a float does "
+                    "not hold; choose another format"
+                )
+        self._parts.append(part)
 
     def close(self) -> None:
         """Writes the array."""
         np.save(self._file, np.concatenate(self._parts) if self._parts else np.empty((0, 0)))
+
+
+def _beyond_floats(column: NDArray[Any]) -> bool:
+    return bool(((column > 2**53) | (column < -(2**53))).any())
 
 
 def _blanked(values: list[Any]) -> list[Any]:
@@ -149,17 +135,12 @@ def writing(path: str | None, kind: str) -> Iterator[Writer]:
         writer.close()
         sys.stdout.buffer.flush()
         return
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            writer = _writer(file, kind)
+    with target_file(path, seekable=kind in ("parquet", "npy")) as file:
+        writer = _writer(file, kind)
+        try:
             yield writer
             writer.close()
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        except BaseException:
+            if isinstance(writer, ParquetWriter):
+                writer.abandon()
+            raise

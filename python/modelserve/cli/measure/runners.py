@@ -88,7 +88,10 @@ def feed_of(model: Model, rows: int, data: str | None) -> Feed:
         random = np.random.default_rng(0)
         return {spec.name: _random(spec, rows, random) for spec in inputs}
     source = open_rows(data)
-    taken = Columns(source, model.signature, None).take(next(source.batches(rows)))
+    batch = next(source.batches(rows))
+    if not batch.rows:
+        raise CommandError(f"{data} has no rows")
+    taken = Columns(source, model.signature, None).take(batch)
     feed = taken if isinstance(taken, dict) else {inputs[0].name: taken}
     return {
         spec.name: np.resize(feed[spec.name], _shape(spec, rows, len(feed[spec.name])))

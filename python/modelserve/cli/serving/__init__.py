@@ -2,7 +2,7 @@
 
 from .draining import serve
 from .settings import Settings
-from .source import Source, open_source
+from .source import Source, http_section, open_source
 from .workers import supervise
 
-__all__ = ["Settings", "Source", "open_source", "serve", "supervise"]
+__all__ = ["Settings", "Source", "http_section", "open_source", "serve", "supervise"]

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -71,8 +72,16 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
+        # Nobody is sent to a server that has been told to leave meanwhile.
+        if self.started and not self.should_exit:
             self._ready()
+
+    def leave(self, number: int, _frame: FrameType | None) -> None:
+        """Takes a signal outside Uvicorn's own care: before it begins to listen to signals, and
+        when it raises them again after it has drained, which must not end the process by them.
+        """
+        self._captured_signals.append(number)
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.draining = True
@@ -108,10 +117,10 @@ def serve(
     # stops a worker for milliseconds.
     gc.collect()
     gc.freeze()
-    # Uvicorn raises the signal again when it has drained; that must not end the process by it.
+    server = _Server(config, app, settings.drain, ready)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignored)
-    _Server(config, app, settings.drain, ready).run([listener])
+        signal.signal(number, server.leave)
+    server.run([listener])
 
 
 def log_to_stderr(level: str) -> None:
@@ -122,7 +131,3 @@ def log_to_stderr(level: str) -> None:
     # Starting and ending are told by the command itself.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     enable_logging(level.upper())
-
-
-def _ignored(_number: int, _frame: object) -> None:
-    pass

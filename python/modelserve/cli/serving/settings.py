@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -26,3 +27,9 @@ class Settings:
     access_log: bool
     #: Options of `ModelManager.http`.
     http: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source_is_configuration(self) -> bool:
+        """Whether the source is a configuration file."""
+        path = Path(self.source)
+        return path.suffix == ".toml" and not path.is_dir()

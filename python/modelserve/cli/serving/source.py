@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..._native import ModelManager
 from ..output import CommandError, counted
@@ -39,13 +41,29 @@ def open_source(settings: Settings) -> Source:
     path = Path(settings.source)
     if path.is_dir():
         return _folder(path, settings)
-    if path.suffix == ".toml":
+    if settings.source_is_configuration:
         source = Source(ModelManager.from_config(path), "configuration", [])
         if not source.manager.models():
             raise CommandError(f"{path} names no model and no model_repository with one")
         return source
     # A file that is not there is told by loading it.
     return _files([path])
+
+
+def http_section(path: str) -> dict[str, Any]:
+    """The section `[http]` of a configuration file that `open_source` has accepted.
+
+    `CommandError` where Python reads the file otherwise than the library: what it may say about
+    management must not pass unread.
+    """
+    try:
+        with open(path, "rb") as file:
+            section = tomllib.load(file).get("http", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{path}: cannot tell whether [http] opens management: {error}"
+        raise CommandError(message) from None
+    assert isinstance(section, dict)
+    return section
 
 
 def _folder(path: Path, settings: Settings) -> Source:
