@@ -1193,6 +1193,17 @@ typedef void (*modelserve_run_callback)(void *user_data,
                                         const char *error);
 
 /**
+ * The response to one HTTP request. Freed by `modelserve_http_response_free`. A small value:
+ * copy it freely.
+ */
+typedef struct modelserve_http_response {
+    /**
+     * A number of the library's; 0 is "none".
+     */
+    uint64_t id;
+} modelserve_http_response;
+
+/**
  * Success.
  */
 #define MODELSERVE_STATUS_OK 0
@@ -2380,6 +2391,85 @@ modelserve_status modelserve_run_submit(struct modelserve_model model,
                                         modelserve_run_callback callback,
                                         void *user_data,
                                         struct modelserve_request *request);
+
+/**
+ * Answers one HTTP request with the manager's models: the reference server, TensorFlow Serving's
+ * REST interface, the Open Inference Protocol and metrics, told apart by the path
+ * (docs/http.md). No socket is opened; the options are those of the configuration file, else the
+ * defaults.
+ *
+ * `method` is in capitals, `target` the path with its query; `header_names` and `header_values`
+ * have `n_headers` texts each; `body` has `body_len` bytes. Whatever the request is, the answer
+ * is a response, with a status of its own. `*response` is to be freed with
+ * `modelserve_http_response_free`.
+ *
+ * Errors: INVALID_ARGUMENT for text that is not UTF-8.
+ */
+modelserve_status modelserve_manager_http_handle(struct modelserve_manager manager,
+                                                 const char *method,
+                                                 const char *target,
+                                                 const char *const *header_names,
+                                                 const char *const *header_values,
+                                                 size_t n_headers,
+                                                 const uint8_t *body,
+                                                 size_t body_len,
+                                                 struct modelserve_http_response *response);
+
+/**
+ * Frees a response. A handle of id 0 is fine.
+ *
+ * Errors: INVALID_HANDLE (a second free, too).
+ */
+modelserve_status modelserve_http_response_free(struct modelserve_http_response response);
+
+/**
+ * The response's HTTP status.
+ *
+ * Errors: INVALID_HANDLE.
+ */
+modelserve_status modelserve_http_response_status(struct modelserve_http_response response,
+                                                  int32_t *status);
+
+/**
+ * How many headers the response has; its length is not among them.
+ *
+ * Errors: INVALID_HANDLE.
+ */
+modelserve_status modelserve_http_response_header_count(struct modelserve_http_response response,
+                                                        size_t *count);
+
+/**
+ * The name of header `index`.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND for the index; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_http_response_header_name(struct modelserve_http_response response,
+                                                       size_t index,
+                                                       char *buf,
+                                                       size_t len,
+                                                       size_t *needed);
+
+/**
+ * The value of header `index`.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND for the index; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_http_response_header_value(struct modelserve_http_response response,
+                                                        size_t index,
+                                                        char *buf,
+                                                        size_t len,
+                                                        size_t *needed);
+
+/**
+ * The bytes of the response's body into `data`, which has room for `len`. `*needed` is their
+ * number; with `data` NULL and `len` 0 only that is asked for.
+ *
+ * Errors: INVALID_HANDLE; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_http_response_body(struct modelserve_http_response response,
+                                                uint8_t *data,
+                                                size_t len,
+                                                size_t *needed);
 
 #ifdef __cplusplus
 }  // extern "C"
