@@ -107,8 +107,8 @@ class AsgiApplication:
             return
         if self._loading is None:
             # Loading takes as long as it takes: not on the event loop.
-            loading = asyncio.to_thread(ModelManager.from_config, self._source)
-            self._loading = asyncio.ensure_future(loading)
+            made = asyncio.to_thread(ModelManager.from_config, self._source)
+            self._loading = asyncio.ensure_future(made)
         loading = self._loading
         try:
             # A client that leaves does not stop what others wait for.

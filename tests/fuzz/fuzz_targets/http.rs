@@ -36,7 +36,7 @@ fn echo(types: &[ElementType]) -> FnModel {
 
 static HTTP: LazyLock<Http> = LazyLock::new(|| {
     let manager = ModelManager::default();
-    let mut load = |name: &str, model: FnModel| {
+    let load = |name: &str, model: FnModel| {
         let source = ModelSource::Model(Arc::new(model));
         manager.load_from(name, source, &LoadOptions::default()).map(drop)
     };
