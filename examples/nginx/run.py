@@ -97,6 +97,8 @@ class Fleet:
         command += ["--host", "127.0.0.1", "--port", str(self.worker_ports[index])]
         # Longer than nginx keeps its connections: see nginx.conf.template.
         command += ["--timeout-keep-alive", "75", "--lifespan", "on"]
+        # As long as nginx waits for an answer: a connection that stays open ends no later.
+        command += ["--timeout-graceful-shutdown", "30"]
         # Of an answer that was cut by a kill nothing has been seen: nginx can ask another worker.
         command += ["--http", "modelserve.uvicorn_http:WholeAnswers"]
         command += ["--no-access-log", "--log-level", "warning"]
@@ -150,6 +152,9 @@ class Fleet:
         """Stops nginx when its requests are answered, then the workers."""
         nginx, self.nginx = self.nginx, None
         _end(nginx, signal.SIGQUIT)
+        for worker in self.workers:
+            if worker is not None and worker.poll() is None:
+                worker.terminate()
         for index in range(3):
             self.stop_worker(index)
 

@@ -319,7 +319,8 @@ def test_the_program_brings_back_what_died_and_ends_with_all_of_it() -> None:
         wait_until("the worker again", lambda: example.answers(f"{worker}/health"))
         assert example.answers(f"{url}/health")
         program.send_signal(signal.SIGINT)
-        assert program.wait(HANG) == 0
+        # nginx and the workers take 30 s each at most, then what is left is closed.
+        assert program.wait(3 * HANG) == 0
         assert not example.answers(f"{worker}/health") and not example.answers(f"{url}/health")
     finally:
         if program.poll() is None:
