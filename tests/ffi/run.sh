@@ -98,7 +98,8 @@ if ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     apt-get install -y valgrind >/dev/null 2>&1
 fi
 if command -v valgrind >/dev/null 2>&1; then
-    memcheck="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect"
+    # Fair: else a thread that waits by spinning can keep the one that it waits for from running.
+    memcheck="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite,indirect"
     memcheck="$memcheck --error-exitcode=9"
     t "predict: valgrind" $memcheck "$out/predict-shared" "$v1" "$v2"
     t "api: valgrind" $memcheck "$out/api-shared" "$v1" "$v2" "$strings" "$maps"
@@ -106,7 +107,7 @@ if command -v valgrind >/dev/null 2>&1; then
     t "serving: valgrind" $memcheck "$out/serving-shared" "$v1" "$v2"
     t "callbacks: valgrind" $memcheck "$out/callbacks-shared" "$v1" "$v2"
     # A child has lost what its parent's threads own: errors only.
-    t "callbacks: fork, valgrind" valgrind --quiet --error-exitcode=9 \
+    t "callbacks: fork, valgrind" valgrind --quiet --fair-sched=try --error-exitcode=9 \
         "$out/callbacks-shared" "$v1" "$v2" fork
     t "refusals: valgrind" $memcheck "$out/refusals-shared" "$v1" "$v2"
     t "serving-cpp: valgrind" $memcheck "$out/serving-cpp-shared" "$v1" "$v2"
