@@ -1,7 +1,9 @@
 //! The attributes of a node: plain values, read with typed accessors that name what is wrong.
 
+use crate::ensemble::Booster;
 use crate::error::{Result, err};
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// One attribute's value.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +17,8 @@ pub enum Attribute {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Strings(Vec<Vec<u8>>),
+    /// A native file of a boosting library: no type of ONNX's, and so in no ONNX file.
+    Booster(Arc<Booster>),
 }
 
 impl Attribute {
@@ -27,6 +31,7 @@ impl Attribute {
             Attribute::Ints(_) => "ints",
             Attribute::Floats(_) => "floats",
             Attribute::Strings(_) => "strings",
+            Attribute::Booster(_) => "booster",
         }
     }
 }
@@ -165,6 +170,15 @@ impl Attributes {
             None => Ok(None),
             Some(Attribute::Tensor(v)) => Ok(Some(v)),
             Some(other) => Err(wrong(name, "tensor", other)),
+        }
+    }
+
+    /// A booster, or `None` where absent.
+    pub fn booster_opt(&self, name: &str) -> Result<Option<&Arc<Booster>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Booster(v)) => Ok(Some(v)),
+            Some(other) => Err(wrong(name, "booster", other)),
         }
     }
 

@@ -9,6 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 
+/// What a model file is called, by format: ONNX, safetensors, XGBoost (twice; CatBoost's JSON has
+/// the second name, too), LightGBM.
+const MODEL_FILES: [&str; 5] =
+    ["model.onnx", "model.safetensors", "model.ubj", "model.json", "model.txt"];
+
 /// The state of all files of a version: device, inode, size and both times of each, and the
 /// folder they lie in. Equal fingerprints mean that nothing was written in between.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,30 +89,31 @@ impl Contents {
         self.files.contains(name)
     }
 
-    /// The model file: `model.onnx`, `model.safetensors` with its `config.json`, or the only
-    /// other `.onnx` file.
+    /// The model file: one of [`MODEL_FILES`] (`model.safetensors` with its `config.json`), or
+    /// the only other `.onnx` file.
     ///
     /// # Errors
     /// What is missing or ambiguous.
     pub(super) fn model_file(&self) -> Result<String, String> {
-        const ONNX: &str = "model.onnx";
-        const SAFETENSORS: &str = "model.safetensors";
-        match (self.has(ONNX), self.has(SAFETENSORS)) {
-            (true, true) => return Err(format!("holds both {ONNX} and {SAFETENSORS}: keep one")),
-            (true, false) => return Ok(ONNX.to_string()),
-            (false, true) if self.has("config.json") => return Ok(SAFETENSORS.to_string()),
-            (false, true) => return Err(format!("holds {SAFETENSORS} without config.json")),
-            (false, false) => {}
+        let mut named = MODEL_FILES.into_iter().filter(|name| self.has(name));
+        match (named.next(), named.next()) {
+            (Some(one), Some(two)) => return Err(format!("holds both {one} and {two}: keep one")),
+            (Some("model.safetensors"), None) if !self.has("config.json") => {
+                return Err("holds model.safetensors without config.json".to_string());
+            }
+            (Some(one), None) => return Ok(one.to_string()),
+            (None, _) => {}
         }
         let mut others = self.files.iter().filter(|n| n.ends_with(".onnx") && !n.contains('/'));
         match (others.next(), others.next()) {
             (Some(one), None) => Ok(one.clone()),
             (Some(one), Some(two)) => {
-                Err(format!("holds several models ({one}, {two}, …): name one of them {ONNX}"))
+                let name = MODEL_FILES[0];
+                Err(format!("holds several models ({one}, {two}, …): name one of them {name}"))
             }
             _ => match self.unusable.iter().next() {
                 Some((name, why)) => Err(format!("holds no model file; {name:?} {why}")),
-                None => Err(format!("holds no model file ({ONNX} or {SAFETENSORS})")),
+                None => Err(format!("holds no model file ({})", MODEL_FILES.join(", "))),
             },
         }
     }

@@ -6,7 +6,7 @@ use super::proto::{
 };
 use super::scope::Scopes;
 use super::tensor::Tensors;
-use super::{attribute, opset, types};
+use super::{attribute, native, opset, types};
 use crate::attribute::{Attribute, Attributes};
 use crate::error::{Result, bail, ensure, err};
 use crate::graph::{Graph, Node, ValueId, ValueType};
@@ -266,6 +266,10 @@ impl Importer<'_> {
                 }
             }
         }
+        let op = match domain == crate::ensemble::DOMAIN {
+            true => native::unpack(&op, &mut plain, self.limits)?.to_string(),
+            false => op,
+        };
         let name = std::mem::take(&mut proto.name);
         self.scopes.graph().nodes.push(Node {
             name,

@@ -9,6 +9,7 @@ mod attribute;
 mod external;
 mod function;
 mod import;
+mod native;
 mod opset;
 pub mod proto;
 mod scope;
