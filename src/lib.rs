@@ -22,6 +22,7 @@
 
 mod attribute;
 pub mod config;
+mod ensemble;
 mod error;
 mod executor;
 mod format;
@@ -58,10 +59,10 @@ pub use metrics::log::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set
 pub use metrics::{Metrics, MetricsOptions, TextFormat};
 pub use model::golden::{self, Golden};
 pub use model::{
-    Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, FallbackReason, Features, FnModel,
-    Format, GraphModel, LoadOptions, Model, ModelInfo, ModelMemory, OutputKind, Prediction,
-    Predictions, Receipt, Reply, Request, Route, ScoreKind, Signature, Target, Task, TensorSpec,
-    load, load_bytes,
+    Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, Explanations, FallbackReason,
+    Features, FnModel, Format, GraphModel, ImportanceKind, LoadOptions, Model, ModelInfo,
+    ModelMemory, OutputKind, Prediction, Predictions, Receipt, Reply, Request, Route, ScoreKind,
+    Signature, Target, Task, TensorSpec, load, load_bytes,
 };
 pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};

@@ -48,7 +48,7 @@ mod unary;
 
 pub use arena::Arena;
 pub use context::{Arg, Context, Inputs};
-pub use row::{RowOp, RowShape};
+pub use row::{RowNumber, RowOp, RowShape};
 pub use spec::{InputSpec, OpSpec};
 
 use crate::error::Result;
@@ -71,6 +71,11 @@ pub trait Kernel: Send + Sync {
     /// The same operator as a function of one row of `f32`, where it is one: the tabular fast
     /// path is made of these. Must give the same bits as [`Kernel::run`] on that row.
     fn row_op(&self) -> Option<&dyn RowOp> {
+        None
+    }
+
+    /// As [`Kernel::row_op`], for rows of `f64`.
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
         None
     }
 

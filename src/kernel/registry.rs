@@ -36,6 +36,11 @@ pub const fn microsoft(op: &'static str, prepare: Prepare) -> Entry {
     Entry { domain: "com.microsoft", op, since: 1, prepare }
 }
 
+/// An entry of the library's own domain, which no ONNX file may use.
+pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
+    Entry { domain: crate::ensemble::DOMAIN, op, since: 1, prepare }
+}
+
 /// The tables of all families.
 const FAMILIES: &[&[Entry]] = &[
     super::cast::OPS,

@@ -153,14 +153,23 @@ pub(super) fn compile_nested(
             }),
         })
         .collect::<Result<_>>()?;
-    let row_program = if depth == 0 && !plain {
-        RowProgram::build(&graph, &kept, &mut steps, &known)
-    } else {
-        None
-    };
+    let (mut row_program, mut wide_row_program) = (None, None);
+    if depth == 0 && !plain {
+        row_program = RowProgram::build(&graph, &kept, &steps, &known);
+        wide_row_program = RowProgram::build(&graph, &kept, &steps, &known);
+    }
     let constants = constants.values;
     let arenas = Mutex::new(Vec::new());
-    Ok(Plan { steps, constants, slots: slots.count, inputs, outputs, row_program, arenas })
+    Ok(Plan {
+        steps,
+        constants,
+        slots: slots.count,
+        inputs,
+        outputs,
+        row_program,
+        wide_row_program,
+        arenas,
+    })
 }
 
 /// Every operator of the graph that is not implemented, in one error.

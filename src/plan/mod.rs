@@ -96,7 +96,8 @@ pub struct Plan {
     /// Slot of each input; `None` where no step reads it.
     inputs: Vec<Option<u32>>,
     outputs: Vec<Operand>,
-    row_program: Option<RowProgram>,
+    row_program: Option<RowProgram<f32>>,
+    wide_row_program: Option<RowProgram<f64>>,
     /// Buffers of finished runs, waiting for the next ones.
     arenas: Mutex<Vec<Arena>>,
 }
@@ -113,8 +114,13 @@ impl Plan {
     }
 
     /// The plan as one function of rows, where every step is one (the tabular fast path).
-    pub fn row_program(&self) -> Option<&RowProgram> {
+    pub fn row_program(&self) -> Option<&RowProgram<f32>> {
         self.row_program.as_ref()
+    }
+
+    /// As [`Plan::row_program`], for a plan whose input is of `f64`.
+    pub fn wide_row_program(&self) -> Option<&RowProgram<f64>> {
+        self.wide_row_program.as_ref()
     }
 
     /// The steps in the order in which they run; bodies of control flow are not entered.

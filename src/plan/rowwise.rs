@@ -4,12 +4,13 @@
 use super::fold::Known;
 use super::{Plan, Step};
 use crate::graph::{Dim, Graph, Node, ValueType};
-use crate::kernel::{Arena, Arg, Context, Inputs};
+use crate::kernel::{Arena, Arg, Context, Inputs, RowNumber};
 use crate::limits::RequestLimits;
-use crate::tensor::{ElementType, Tensor, Value};
+use crate::tensor::{Tensor, Value};
 use crate::threads::Threads;
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 
 /// Where a row instruction reads from: the caller's rows or an earlier result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,19 +62,20 @@ pub enum RowOutput {
     },
 }
 
-/// A plan as one function of rows.
-pub struct RowProgram {
+/// A plan as one function of rows of `T`.
+pub struct RowProgram<T> {
     input_width: usize,
     instructions: Vec<Instruction>,
     scratch_width: usize,
     classes: usize,
     outputs: Vec<Option<RowOutput>>,
+    number: PhantomData<T>,
 }
 
 /// The registers of one thread, kept between calls.
 #[derive(Debug, Default)]
-pub struct RowScratch {
-    floats: Vec<f32>,
+pub struct RowScratch<T> {
+    floats: Vec<T>,
     classes: Vec<u32>,
     rows: usize,
 }
@@ -81,17 +83,19 @@ pub struct RowScratch {
 /// Floats of scratch that a block of rows may take: within a core's second-level cache.
 const BLOCK_FLOATS: usize = 32 * 1024;
 
-impl RowProgram {
-    /// The program of a compiled graph, or `None` where a step is no function of rows of `f32`.
+impl<T: RowNumber> RowProgram<T> {
+    /// The program of a compiled graph, or `None` where a step is no function of rows of `T`.
     pub(super) fn build(
         graph: &Graph,
         nodes: &[Node],
-        steps: &mut [Step],
+        steps: &[Step],
         known: &Known,
-    ) -> Option<RowProgram> {
+    ) -> Option<RowProgram<T>> {
         let [input] = graph.inputs.as_slice() else { return None };
         let input_width = match &graph.value(*input).declared {
-            Some(ValueType::Tensor { dtype: ElementType::F32, dims: Some(dims) }) => {
+            Some(ValueType::Tensor { dtype, dims: Some(dims) })
+                if *dtype == <T as RowNumber>::TYPE =>
+            {
                 match dims.as_slice() {
                     [_, Dim::Fixed(width)] if *width > 0 => *width,
                     _ => return None,
@@ -107,7 +111,7 @@ impl RowProgram {
             classes: 0,
         };
         for (i, node) in nodes.iter().enumerate() {
-            builder.node(node, i, &steps[i], known)?;
+            builder.node::<T>(node, i, &steps[i], known)?;
         }
         let outputs = graph
             .outputs
@@ -128,6 +132,7 @@ impl RowProgram {
             scratch_width: builder.scratch_width,
             classes: builder.classes,
             outputs,
+            number: PhantomData,
         })
     }
 
@@ -148,10 +153,10 @@ impl RowProgram {
 
     /// Runs `rows` rows; `input` holds `rows × input_width` values. The results stay in
     /// `scratch` until the next run.
-    pub fn run(&self, plan: &Plan, rows: usize, input: &[f32], scratch: &mut RowScratch) {
+    pub fn run(&self, plan: &Plan, rows: usize, input: &[T], scratch: &mut RowScratch<T>) {
         let floats = rows * self.scratch_width;
         if scratch.floats.len() < floats {
-            scratch.floats.resize(floats, 0.0);
+            scratch.floats.resize(floats, T::default());
         }
         if scratch.classes.len() < rows * self.classes {
             scratch.classes.resize(rows * self.classes, 0);
@@ -160,7 +165,7 @@ impl RowProgram {
         for instruction in &self.instructions {
             let (before, after) = scratch.floats.split_at_mut(instruction.offset * rows);
             let out = &mut after[..instruction.width * rows];
-            let read: SmallVec<[&[f32]; 4]> = instruction
+            let read: SmallVec<[&[T]; 4]> = instruction
                 .inputs
                 .iter()
                 .map(|source| match *source {
@@ -176,7 +181,7 @@ impl RowProgram {
             };
             match instruction.operation {
                 Operation::Kernel(step) => {
-                    if let Some(op) = plan.steps.get(step).and_then(|s| s.kernel.row_op()) {
+                    if let Some(op) = plan.steps.get(step).and_then(|s| T::op(s.kernel.as_ref())) {
                         op.run_rows(rows, &read, out, classes);
                     }
                 }
@@ -198,9 +203,9 @@ impl RowProgram {
     }
 }
 
-impl RowScratch {
+impl<T> RowScratch<T> {
     /// The numbers of a [`RowOutput::Floats`], `rows × width` row-major.
-    pub fn floats(&self, offset: usize, width: usize) -> &[f32] {
+    pub fn floats(&self, offset: usize, width: usize) -> &[T] {
         self.floats.get(offset * self.rows..(offset + width) * self.rows).unwrap_or_default()
     }
 
@@ -210,7 +215,7 @@ impl RowScratch {
     }
 }
 
-impl std::fmt::Debug for RowProgram {
+impl<T> std::fmt::Debug for RowProgram<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RowProgram")
             .field("input_width", &self.input_width)
@@ -230,7 +235,13 @@ struct Builder {
 
 impl Builder {
     /// Adds a node; `None` ends the attempt.
-    fn node(&mut self, node: &Node, position: usize, step: &Step, known: &Known) -> Option<()> {
+    fn node<T: RowNumber>(
+        &mut self,
+        node: &Node,
+        position: usize,
+        step: &Step,
+        known: &Known,
+    ) -> Option<()> {
         let mut inputs: SmallVec<[Register; 2]> = SmallVec::new();
         for id in node.inputs.iter().flatten().filter(|id| known[id.index()].is_none()) {
             inputs.push(self.registers.get(&id.index())?.clone());
@@ -283,7 +294,7 @@ impl Builder {
             }
             _ => {}
         }
-        let op = step.kernel.row_op()?;
+        let op = T::op(step.kernel.as_ref())?;
         let mut sources: SmallVec<[Source; 2]> = SmallVec::new();
         for register in &inputs {
             match register {

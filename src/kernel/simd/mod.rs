@@ -5,6 +5,7 @@
 //! they lie in a slice, and a reduction's order depends on its length alone, so a row answers
 //! the same bits alone and in a batch.
 
+pub mod blend;
 mod elementary;
 pub mod packed;
 mod reduction;

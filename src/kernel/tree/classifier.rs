@@ -5,10 +5,11 @@
 
 use super::super::classes::{Labels, PostTransform, matrix};
 use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape};
-use super::ensemble::{Ensemble, Store};
+use super::forest::Forest;
+use super::parse;
 use super::real::Real;
-use super::walk::Aggregate;
-use super::{Features, features, parse};
+use super::store::{Rows, Store, check_width};
+use super::walk::Pair;
 use crate::error::{Result, ensure};
 use crate::tensor::{Tensor, Value};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +36,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(1..=1)?;
     let given = Labels::read(spec.attributes, "classlabels_int64s", "classlabels_strings")?;
     let classes = given.len();
-    let forest = parse::by_tree_ids(spec, "class", classes)?;
+    let form = parse::by_tree_ids(spec, "class", classes)?;
     let (base, _) = parse::floats(spec, "base_values")?;
     ensure!(
         base.is_empty() || base.len() == classes || (classes == 2 && base.len() == 1),
@@ -44,14 +45,14 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         spec.op,
         base.len()
     );
-    let first = forest.weights.first().map(|w| w.0);
-    let one_class_weighted = first.is_some() && forest.weights.iter().all(|w| Some(w.0) == first);
+    let first = form.weights.first().map(|w| w.0);
+    let one_class_weighted = first.is_some() && form.weights.iter().all(|w| Some(w.0) == first);
     let rule = Rule {
         base,
         post: PostTransform::read(spec.attributes)?,
         classes,
         one_column: classes == 2 && one_class_weighted,
-        positive: forest.weights.iter().all(|w| w.1 >= 0.0 || w.1.is_nan()),
+        positive: form.weights.iter().all(|w| w.1 >= 0.0 || w.1.is_nan()),
     };
     let labels = match given {
         // Where both classes have weights, or there is but one class, the sign of the deciding
@@ -64,7 +65,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         }
         given => given,
     };
-    Ok(Box::new(TreeClassifier { store: Store::new(spec, &forest)?, rule, labels }))
+    Ok(Box::new(TreeClassifier { store: Store::new(&form, spec.limits)?, rule, labels }))
 }
 
 impl Rule {
@@ -112,10 +113,10 @@ impl Rule {
                 sums[0] = sums[1].negated();
             }
             2 => {
-                sums[1] = sums[1] + self.base(1);
-                sums[0] = sums[0] + self.base(0);
+                sums[1] += self.base(1);
+                sums[0] += self.base(0);
             }
-            1 => sums[0] = sums[0] + self.base(0),
+            1 => sums[0] += self.base(0),
             _ => {}
         }
         let deciding = match (seen[0], seen[1]) {
@@ -149,9 +150,9 @@ impl Rule {
     }
 
     /// Rows of features to rows of scores; `put` gets each row's class.
-    fn rows<T: Real>(
+    fn rows<T: Pair<V>, V: Real>(
         &self,
-        ensemble: &Ensemble<T>,
+        forest: &Forest<T, V>,
         rows: usize,
         x: &[T],
         stride: usize,
@@ -159,55 +160,45 @@ impl Rule {
         mut put: impl FnMut(usize, u32),
     ) {
         let width = self.classes;
-        ensemble.score(Aggregate::Sum, rows, x, stride, |i, sums, seen| {
+        forest.score(rows, x, stride, |i, sums, seen| {
             put(i, self.finish(sums, seen, &mut out[i * width..(i + 1) * width]));
         });
     }
 }
 
 impl TreeClassifier {
-    fn batch<T: Real>(
+    fn batch<T: Pair<V>, V: Real>(
         &self,
         ctx: &mut Context<'_>,
-        ensemble: &Ensemble<T>,
+        forest: &Forest<T, V>,
         (rows, stride): (usize, usize),
         x: &[T],
     ) -> Result<Outputs> {
-        check_width(ensemble, stride)?;
+        check_width(forest, stride)?;
         let width = self.rule.classes;
         let shape = ctx.shape_of::<f32>(&[rows, width])?;
         let mut scores = ctx.filled(shape.len(), 0f32)?;
         let classes: Vec<AtomicU32> = (0..rows).map(|_| AtomicU32::new(0)).collect();
-        ctx.threads.split_rows(&mut scores, width, ensemble.row_ns(), |range, out| {
+        ctx.threads.split_rows(&mut scores, width, forest.row_ns(), |range, out| {
             let x = &x[range.start * stride..range.end * stride];
             let classes = &classes[range.clone()];
             // Relaxed: the pool's scope ends before anybody reads.
             let put = |i: usize, class| classes[i].store(class, Ordering::Relaxed);
-            self.rule.rows(ensemble, range.len(), x, stride, out, put);
+            self.rule.rows(forest, range.len(), x, stride, out, put);
         });
         let labels = self.labels.pick(classes.into_iter().map(AtomicU32::into_inner))?;
         Ok(smallvec::smallvec![Value::Tensor(labels), Value::Tensor(ctx.tensor(shape, scores)?)])
     }
 }
 
-/// Refuses rows that are too short for the features the trees look at.
-pub(super) fn check_width<T>(ensemble: &Ensemble<T>, width: usize) -> Result<()> {
-    ensure!(
-        width >= ensemble.width,
-        InvalidInput,
-        "the trees look at feature {}, the rows have {width} features",
-        ensemble.width.saturating_sub(1)
-    );
-    Ok(())
-}
-
 impl Kernel for TreeClassifier {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let tensor = inputs.tensor(0)?;
         let dims = matrix(tensor)?;
-        match features(&self.store, tensor)? {
-            Features::F32(ensemble, x) => self.batch(ctx, ensemble, dims, &x),
-            Features::F64(ensemble, x) => self.batch(ctx, ensemble, dims, &x),
+        match self.store.rows(tensor)? {
+            Rows::F32(forest, x) => self.batch(ctx, forest, dims, &x),
+            Rows::Mixed(forest, x) => self.batch(ctx, forest, dims, &x),
+            Rows::F64(forest, x) => self.batch(ctx, forest, dims, &x),
         }
     }
 
@@ -222,15 +213,15 @@ impl Kernel for TreeClassifier {
 
 impl RowOp for TreeClassifier {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
-        let ensemble = self.store.narrow()?;
-        let fits = inputs.len() == 1 && inputs[0] >= ensemble.width.max(1);
+        let forest = self.store.narrow()?;
+        let fits = inputs.len() == 1 && inputs[0] >= forest.width.max(1);
         fits.then(|| RowShape { width: self.rule.classes, classes: Some(self.labels.len()) })
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], classes: &mut [u32]) {
-        if let (Some(ensemble), [x], 1..) = (self.store.narrow(), inputs, rows) {
+        if let (Some(forest), [x], 1..) = (self.store.narrow(), inputs, rows) {
             let stride = x.len() / rows;
-            self.rule.rows(ensemble, rows, x, stride, out, |i, class| classes[i] = class);
+            self.rule.rows(forest, rows, x, stride, out, |i, class| classes[i] = class);
         }
     }
 

@@ -1,42 +1,31 @@
-//! Tree ensembles of ai.onnx.ml: one compact form, read from three operators.
+//! Tree ensembles, compiled.
 //!
-//! `parse` turns attributes into a validated forest, `ensemble` packs it, `walk` descends it,
-//! `classifier` and `regressor` turn the sums of leaves into what the operators answer.
+//! `parse` reads ONNX's three operators into the one form of [`crate::ensemble`]; `forest`
+//! compiles a form: to nodes of eight bytes (`node`) over columns of features (`column`), with the
+//! leaves apart (`leaves`). `walk` descends it, `blend` folds its smaller trees for batches, and
+//! `classifier`, `regressor` and `native` turn the sums of leaves into what operators answer.
 
+mod blend;
 mod classifier;
-mod ensemble;
+mod column;
+mod forest;
+mod leaves;
+mod native;
+mod node;
 mod parse;
 mod real;
 mod regressor;
+mod set;
+mod store;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use super::registry::{Entry, ml};
-use crate::error::Result;
-use crate::tensor::{Data, Tensor};
-use ensemble::{Ensemble, Store};
-use std::borrow::Cow;
+use super::registry::{Entry, ml, native};
 
 pub(super) const OPS: &[Entry] = &[
     ml("TreeEnsembleClassifier", 1, classifier::prepare),
     ml("TreeEnsembleRegressor", 1, regressor::prepare_regressor),
     ml("TreeEnsemble", 5, regressor::prepare_ensemble),
+    native("Booster", native::prepare),
 ];
-
-/// The rows of a request in the precision in which an ensemble answers them.
-enum Features<'a> {
-    F32(&'a Ensemble<f32>, Cow<'a, [f32]>),
-    F64(&'a Ensemble<f64>, Cow<'a, [f64]>),
-}
-
-/// Chooses the precision: `f64` rows are compared and summed in `f64`, everything else in `f32`,
-/// unless the file itself holds `f64` thresholds.
-fn features<'a>(store: &'a Store, tensor: &'a Tensor) -> Result<Features<'a>> {
-    Ok(match (store, tensor.data()) {
-        (_, Data::F64(v)) => Features::F64(store.wide(), Cow::Borrowed(v)),
-        (Store::F32(ensemble, _), Data::F32(v)) => Features::F32(ensemble, Cow::Borrowed(v)),
-        (Store::F32(ensemble, _), _) => Features::F32(ensemble, Cow::Owned(tensor.to_f32_vec()?)),
-        (Store::F64(ensemble), _) => Features::F64(ensemble, Cow::Owned(tensor.to_f64_vec()?)),
-    })
-}

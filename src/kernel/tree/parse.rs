@@ -1,16 +1,17 @@
-//! Attributes → a validated forest. Everything a walk relies on is checked here or in
-//! `ensemble`, once, without recursion.
+//! The attributes of ONNX's three operators → the one form of ensembles.
 
 use super::super::OpSpec;
-use super::ensemble::MAX_FEATURES;
 use crate::attribute::Attribute;
+use crate::ensemble::{
+    Aggregate, CategorySet, Ensemble, MAX_FEATURES, Missing, Node, Precision, Split, Test,
+};
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::{Data, Tensor};
 use std::collections::HashMap;
 
 /// What a node does with its feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+enum Mode {
     Leq,
     Lt,
     Gte,
@@ -21,39 +22,74 @@ pub(super) enum Mode {
     Leaf,
 }
 
-/// One node as the file has it, with children as indices into [`Forest::nodes`].
+/// One node as the file has it, with children as indices into [`Listed::nodes`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source {
-    pub mode: Mode,
+struct Source {
+    mode: Mode,
     /// Whether NaN takes the true branch.
-    pub missing: bool,
-    pub feature: u32,
-    pub yes: u32,
-    pub no: u32,
-    pub value: f64,
-    /// Index into [`Forest::sets`], for [`Mode::Member`].
-    pub set: u32,
+    missing: bool,
+    feature: u32,
+    yes: u32,
+    no: u32,
+    value: f64,
+    /// Index into [`Listed::sets`], for [`Mode::Member`].
+    set: u32,
 }
 
-/// All trees of one operator: children exist and there are no cycles.
-#[derive(Debug)]
-pub(super) struct Forest {
-    pub nodes: Vec<Source>,
-    pub roots: Vec<u32>,
+/// All trees of one operator, as listed.
+struct Listed {
+    nodes: Vec<Source>,
+    roots: Vec<u32>,
     /// The weights of node `i` are `weights[starts[i]..starts[i + 1]]`, as (target, weight).
-    pub starts: Vec<u32>,
-    pub weights: Vec<(u32, f64)>,
-    pub sets: Vec<Vec<f64>>,
-    pub targets: usize,
+    starts: Vec<u32>,
+    weights: Vec<(u32, f64)>,
+    sets: Vec<Vec<f64>>,
+    targets: usize,
     /// Whether the file holds `f64` values.
-    pub wide: bool,
+    wide: bool,
 }
 
-impl Forest {
-    /// The weights of a node.
-    pub(super) fn weights_of(&self, node: u32) -> &[(u32, f64)] {
-        let i = node as usize;
-        &self.weights[self.starts[i] as usize..self.starts[i + 1] as usize]
+impl Listed {
+    /// The form, checked.
+    fn into_form(self, spec: &OpSpec<'_>) -> Result<Ensemble> {
+        let mut form = Ensemble::empty(0, self.targets);
+        // An operator computes in the precision of its input, unless its own values are doubles.
+        let precision = if self.wide { Precision::F64 } else { Precision::Input };
+        form.arithmetic.features = precision;
+        form.arithmetic.sums = precision;
+        form.roots = self.roots;
+        form.sets = self.sets.into_iter().map(CategorySet::exact).collect();
+        form.nodes.reserve_exact(self.nodes.len());
+        for (i, node) in self.nodes.iter().enumerate() {
+            let t = node.value;
+            let test = match node.mode {
+                Mode::Leq => Test::LessOrEqual(t),
+                Mode::Lt => Test::Less(t),
+                Mode::Gte => Test::GreaterOrEqual(t),
+                Mode::Gt => Test::Greater(t),
+                Mode::Eq => Test::Equal(t),
+                Mode::Neq => Test::NotEqual(t),
+                Mode::Member => Test::Member(node.set),
+                Mode::Leaf => {
+                    let own = self.starts[i] as usize..self.starts[i + 1] as usize;
+                    let weights = &self.weights[own];
+                    // Of several weights for the one target the first counts, and without any
+                    // the node's own value does: so it is in ONNX Runtime.
+                    match (self.targets, weights) {
+                        (1, [first, ..]) => form.push_leaf(&[*first]),
+                        (1, []) => form.push_leaf(&[(0, t)]),
+                        _ => form.push_leaf(weights),
+                    };
+                    continue;
+                }
+            };
+            let missing = if node.missing { Missing::Yes } else { Missing::Compared };
+            let Source { feature, yes, no, .. } = *node;
+            form.nodes.push(Node::Split(Split { feature, test, missing, yes, no }));
+        }
+        form.aggregate = Aggregate::Sum;
+        form.check(spec.limits).map_err(|e| e.context(spec.op))?;
+        Ok(form)
     }
 }
 
@@ -193,7 +229,7 @@ fn mode(spec: &OpSpec<'_>, name: &[u8]) -> Result<Mode> {
 
 /// Reads the attributes of TreeEnsembleRegressor (`kind` is `target`) and TreeEnsembleClassifier
 /// (`class`).
-pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Result<Forest> {
+pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Result<Ensemble> {
     let a = spec.attributes;
     let tree_ids = a.ints("nodes_treeids")?;
     let node_ids = a.ints("nodes_nodeids")?;
@@ -306,13 +342,12 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
         sorted[*slot as usize] = (target(spec, t, targets)?, w);
         *slot += 1;
     }
-    let forest = Forest { nodes, roots, starts, weights: sorted, sets: Vec::new(), targets, wide };
-    check_acyclic(spec, &forest)?;
-    Ok(forest)
+    let sets = Vec::new();
+    Listed { nodes, roots, starts, weights: sorted, sets, targets, wide }.into_form(spec)
 }
 
 /// Reads the attributes of TreeEnsemble (version 5), where leaves are listed apart.
-pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Forest> {
+pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Ensemble> {
     let a = spec.attributes;
     let tensor = |name: &str| -> Result<(Vec<f64>, bool)> {
         match a.tensor_opt(name)? {
@@ -413,45 +448,5 @@ pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Forest> 
         .collect::<Result<Vec<_>>>()?;
     let roots = tree_roots.iter().map(|&r| position(r, false)).collect::<Result<Vec<_>>>()?;
     let wide = wide_splits || wide_weights || wide_members;
-    let forest = Forest { nodes, roots, starts, weights, sets, targets, wide };
-    check_acyclic(spec, &forest)?;
-    Ok(forest)
-}
-
-/// Refuses cycles: a depth-first search with an explicit stack. Shared children are legal.
-fn check_acyclic(spec: &OpSpec<'_>, forest: &Forest) -> Result<()> {
-    const NEW: u8 = 0;
-    const OPEN: u8 = 1;
-    const DONE: u8 = 2;
-    let mut state = vec![NEW; forest.nodes.len()];
-    // (node, whether its children have been visited)
-    let mut stack: Vec<(u32, bool)> = Vec::new();
-    for &root in &forest.roots {
-        stack.push((root, false));
-        while let Some((at, visited)) = stack.pop() {
-            let i = at as usize;
-            if visited {
-                state[i] = DONE;
-                continue;
-            }
-            if state[i] == DONE {
-                continue;
-            }
-            let node = &forest.nodes[i];
-            if node.mode == Mode::Leaf {
-                state[i] = DONE;
-                continue;
-            }
-            state[i] = OPEN;
-            stack.push((at, true));
-            for child in [node.yes, node.no] {
-                match state[child as usize] {
-                    OPEN => return Err(spec.invalid("the nodes of a tree form a cycle")),
-                    NEW => stack.push((child, false)),
-                    _ => {}
-                }
-            }
-        }
-    }
-    Ok(())
+    Listed { nodes, roots, starts, weights, sets, targets, wide }.into_form(spec)
 }

@@ -2,11 +2,12 @@
 
 use super::super::classes::{PostTransform, matrix};
 use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
-use super::classifier::check_width;
-use super::ensemble::{Ensemble, Store};
+use super::forest::Forest;
+use super::parse;
 use super::real::Real;
-use super::walk::Aggregate;
-use super::{Features, features, parse};
+use super::store::{Rows, Store, check_width};
+use super::walk::Pair;
+use crate::ensemble::Aggregate;
 use crate::error::{Result, bail, ensure};
 use crate::tensor::Element;
 
@@ -19,11 +20,9 @@ struct TreeRegressor {
 
 /// How the leaves of a row become its scores.
 struct Rule {
-    aggregate: Aggregate,
     base: Vec<f64>,
     post: PostTransform,
     targets: usize,
-    trees: usize,
 }
 
 fn targets(spec: &OpSpec<'_>) -> Result<usize> {
@@ -38,7 +37,7 @@ fn targets(spec: &OpSpec<'_>) -> Result<usize> {
 pub(super) fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(1..=1)?;
     let targets = targets(spec)?;
-    let forest = parse::by_tree_ids(spec, "target", targets)?;
+    let mut form = parse::by_tree_ids(spec, "target", targets)?;
     let (base, _) = parse::floats(spec, "base_values")?;
     ensure!(
         base.is_empty() || base.len() == targets,
@@ -47,7 +46,7 @@ pub(super) fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         spec.op,
         base.len()
     );
-    let aggregate = match spec.attributes.str("aggregate_function", "SUM")?.as_str() {
+    form.aggregate = match spec.attributes.str("aggregate_function", "SUM")?.as_str() {
         "SUM" => Aggregate::Sum,
         "AVERAGE" => Aggregate::Average,
         "MIN" => Aggregate::Min,
@@ -55,15 +54,15 @@ pub(super) fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         other => bail!(InvalidModel, "aggregate_function '{other}' is not known"),
     };
     let post = PostTransform::read(spec.attributes)?;
-    let rule = Rule { aggregate, base, post, targets, trees: forest.roots.len() };
-    Ok(Box::new(TreeRegressor { store: Store::new(spec, &forest)?, rule, typed: false }))
+    let store = Store::new(&form, spec.limits)?;
+    Ok(Box::new(TreeRegressor { store, rule: Rule { base, post, targets }, typed: false }))
 }
 
 pub(super) fn prepare_ensemble(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(1..=1)?;
     let targets = targets(spec)?;
-    let forest = parse::by_positions(spec, targets)?;
-    let aggregate = match spec.attributes.int("aggregate_function", 1)? {
+    let mut form = parse::by_positions(spec, targets)?;
+    form.aggregate = match spec.attributes.int("aggregate_function", 1)? {
         0 => Aggregate::Average,
         1 => Aggregate::Sum,
         2 => Aggregate::Min,
@@ -80,18 +79,15 @@ pub(super) fn prepare_ensemble(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         4 => PostTransform::Probit,
         other => bail!(InvalidModel, "post_transform {other} is not known"),
     };
-    let rule = Rule { aggregate, base: vec![], post, targets, trees: forest.roots.len() };
-    Ok(Box::new(TreeRegressor { store: Store::new(spec, &forest)?, rule, typed: true }))
+    let store = Store::new(&form, spec.limits)?;
+    Ok(Box::new(TreeRegressor { store, rule: Rule { base: vec![], post, targets }, typed: true }))
 }
 
 impl Rule {
     /// Turns the aggregated leaves of one row into its scores, in place.
     fn finish<T: Real>(&self, scores: &mut [T], seen: &[bool]) {
         if let [score] = scores {
-            if self.aggregate == Aggregate::Average {
-                *score = score.divided(self.trees);
-            }
-            *score = *score + self.base.first().map_or(T::ZERO, |&b| T::of(b));
+            *score += self.base.first().map_or(T::ZERO, |&b| T::of(b));
             if self.post == PostTransform::Probit {
                 *score = T::of(self.post.apply_single(score.f32()).into());
             }
@@ -103,11 +99,8 @@ impl Rule {
                 *score = T::ZERO;
                 continue;
             }
-            if self.aggregate == Aggregate::Average {
-                *score = score.divided(self.trees);
-            }
             if let Some(&base) = self.base.get(i) {
-                *score = *score + T::of(base);
+                *score += T::of(base);
             }
         }
         if self.post != PostTransform::None {
@@ -124,17 +117,17 @@ impl Rule {
         }
     }
 
-    fn rows<T: Real, O>(
+    fn rows<T: Pair<V>, V: Real, O>(
         &self,
-        ensemble: &Ensemble<T>,
+        forest: &Forest<T, V>,
         rows: usize,
         x: &[T],
         stride: usize,
         out: &mut [O],
-        convert: impl Fn(T) -> O,
+        convert: impl Fn(V) -> O,
     ) {
         let width = self.targets;
-        ensemble.score(self.aggregate, rows, x, stride, |i, scores, seen| {
+        forest.score(rows, x, stride, |i, scores, seen| {
             self.finish(scores, seen);
             for (o, &s) in out[i * width..(i + 1) * width].iter_mut().zip(scores.iter()) {
                 *o = convert(s);
@@ -142,20 +135,20 @@ impl Rule {
         });
     }
 
-    fn batch<T: Real, O: Element>(
+    fn batch<T: Pair<V>, V: Real, O: Element>(
         &self,
         ctx: &mut Context<'_>,
-        ensemble: &Ensemble<T>,
+        forest: &Forest<T, V>,
         (rows, stride): (usize, usize),
         x: &[T],
-        convert: impl Fn(T) -> O + Sync,
+        convert: impl Fn(V) -> O + Sync,
     ) -> Result<Outputs> {
-        check_width(ensemble, stride)?;
+        check_width(forest, stride)?;
         let shape = ctx.shape_of::<O>(&[rows, self.targets])?;
         let mut out = ctx.filled(shape.len(), O::default())?;
-        ctx.threads.split_rows(&mut out, self.targets, ensemble.row_ns(), |range, out| {
+        ctx.threads.split_rows(&mut out, self.targets, forest.row_ns(), |range, out| {
             let x = &x[range.start * stride..range.end * stride];
-            self.rows(ensemble, range.len(), x, stride, out, &convert);
+            self.rows(forest, range.len(), x, stride, out, &convert);
         });
         one(ctx.tensor(shape, out)?)
     }
@@ -166,14 +159,13 @@ impl Kernel for TreeRegressor {
         let tensor = inputs.tensor(0)?;
         let dims = matrix(tensor)?;
         let f64_out = self.typed && tensor.dtype() == crate::tensor::ElementType::F64;
-        match features(&self.store, tensor)? {
-            Features::F32(ensemble, x) => self.rule.batch(ctx, ensemble, dims, &x, |v| v),
-            Features::F64(ensemble, x) if f64_out => {
-                self.rule.batch(ctx, ensemble, dims, &x, |v| v)
-            }
-            Features::F64(ensemble, x) => {
-                self.rule.batch(ctx, ensemble, dims, &x, |v: f64| v as f32)
-            }
+        let rule = &self.rule;
+        match self.store.rows(tensor)? {
+            Rows::F32(forest, x) => rule.batch(ctx, forest, dims, &x, |v| v),
+            Rows::Mixed(forest, x) if f64_out => rule.batch(ctx, forest, dims, &x, |v| v),
+            Rows::Mixed(forest, x) => rule.batch(ctx, forest, dims, &x, |v: f64| v as f32),
+            Rows::F64(forest, x) if f64_out => rule.batch(ctx, forest, dims, &x, |v| v),
+            Rows::F64(forest, x) => rule.batch(ctx, forest, dims, &x, |v: f64| v as f32),
         }
     }
 
@@ -188,14 +180,14 @@ impl Kernel for TreeRegressor {
 
 impl RowOp for TreeRegressor {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
-        let ensemble = self.store.narrow()?;
-        let fits = inputs.len() == 1 && inputs[0] >= ensemble.width.max(1);
+        let forest = self.store.narrow()?;
+        let fits = inputs.len() == 1 && inputs[0] >= forest.width.max(1);
         fits.then_some(RowShape { width: self.rule.targets, classes: None })
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
-        if let (Some(ensemble), [x], 1..) = (self.store.narrow(), inputs, rows) {
-            self.rule.rows(ensemble, rows, x, x.len() / rows, out, |v| v);
+        if let (Some(forest), [x], 1..) = (self.store.narrow(), inputs, rows) {
+            self.rule.rows(forest, rows, x, x.len() / rows, out, |v| v);
         }
     }
 }

@@ -1,209 +1,416 @@
 //! Descending the trees and adding up the leaves.
 //!
-//! A step waits for memory; so eight descents run side by side: one row through eight trees, or
-//! eight rows through one tree while it is in the cache. The leaves of a row are added in the
-//! order of the trees either way, so that a row's sum does not depend on its batch.
+//! A step waits for memory; so several descents run side by side: one row through sixteen
+//! trees, or eight rows through one tree while it is in the cache. Batches go in tiles of rows, laid
+//! out column by column, through [`super::blend`] where that pays. The leaves of a row are added
+//! in the order of the trees in any case, so that a row's sum does not depend on its batch.
 
-use super::ensemble::{EQUAL, Ensemble, FEATURE, MEMBER, NAN_FIRST};
+use super::blend::{Folded, Ranks};
+use super::column::Columns;
+use super::forest::{Forest, Tree};
+use super::leaves::Weights;
+use super::node::{Cell, EQUAL, MEMBER, NAN_YES, Nodes};
 use super::real::Real;
-use smallvec::SmallVec;
+use super::set::MemberSet;
+use crate::ensemble::Aggregate;
+use crate::kernel::simd::blend::LANES as TILE;
 
-/// How the leaves of a target become its score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aggregate {
-    Sum,
-    /// The sum over the number of trees; divided by whoever finishes the row.
-    Average,
-    Min,
-    Max,
-}
-
-/// Descents side by side.
-const LANES: usize = 8;
-/// Rows of a tile, at most: their features and the tree share the cache.
-const TILE_ROWS: usize = 64;
-/// Scores of a tile, at most (with one row, as many as there are targets).
-const TILE_SCORES: usize = 256;
+/// Trees that one row descends side by side: their nodes come from far.
+const TREES: usize = 16;
+/// Rows that descend one tree side by side.
+const ROWS: usize = 8;
+/// Rows of a tile from which folding pays.
+const FOLDED_ROWS: usize = 24;
+/// Tiles of a block: a tree is used for all of them while it is in the cache.
+const BLOCK_TILES: usize = 8;
+/// Bytes of a block's columns, at most: they share the second-level cache with a tree.
+const BLOCK_BYTES: usize = 192 * 1024;
 /// Steps between two looks at whether all descents have arrived.
 const STRIDE: u32 = 4;
 
-impl<T: Real> Ensemble<T> {
+/// A thread's memory for scoring, kept between calls.
+#[derive(Debug)]
+pub(super) struct Scratch<T, V> {
+    row: Vec<T>,
+    /// Tile by tile, column by column.
+    columns: Vec<[T; TILE]>,
+    ranks: Ranks,
+    scores: Vec<V>,
+    seen: Vec<bool>,
+}
+
+impl<T, V> Default for Scratch<T, V> {
+    fn default() -> Self {
+        Scratch {
+            row: Vec::new(),
+            columns: Vec::new(),
+            ranks: Ranks::default(),
+            scores: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+}
+
+/// Rows of `Self` with sums of `V`.
+pub(super) trait Pair<V: Real>: Real {
+    /// Lends this thread's memory.
+    fn scratch<R>(f: impl FnOnce(&mut Scratch<Self, V>) -> R) -> R;
+}
+
+macro_rules! pair {
+    ($($t:ident $v:ident),+) => {$(
+        impl Pair<$v> for $t {
+            fn scratch<R>(f: impl FnOnce(&mut Scratch<$t, $v>) -> R) -> R {
+                thread_local! {
+                    static OWN: std::cell::Cell<Option<Box<Scratch<$t, $v>>>> = const { std::cell::Cell::new(None) };
+                }
+                OWN.with(|own| {
+                    let mut scratch = own.take().unwrap_or_default();
+                    let result = f(&mut scratch);
+                    own.set(Some(scratch));
+                    result
+                })
+            }
+        }
+    )+};
+}
+pair!(f32 f32, f32 f64, f64 f64);
+
+impl<T: Pair<V>, V: Real> Forest<T, V> {
     /// Scores `rows` rows of `stride` features each (at least `self.width`). `finish` gets each
     /// row's scores, by target, and which targets had any leaf.
     pub(super) fn score(
         &self,
-        aggregate: Aggregate,
         rows: usize,
         x: &[T],
         stride: usize,
-        finish: impl FnMut(usize, &mut [T], &mut [bool]),
+        mut finish: impl FnMut(usize, &mut [V], &mut [bool]),
     ) {
-        match (self.missing, self.general) {
-            (false, false) => self.score_as::<false, false>(aggregate, rows, x, stride, finish),
-            (true, false) => self.score_as::<true, false>(aggregate, rows, x, stride, finish),
-            (_, true) => self.score_as::<true, true>(aggregate, rows, x, stride, finish),
-        }
+        let targets = self.targets.max(1);
+        T::scratch(|scratch| {
+            let columns = self.columns.list.len().max(1);
+            let tiles = BLOCK_BYTES / (columns * TILE * size_of::<T>());
+            let block = tiles.clamp(1, BLOCK_TILES) * TILE;
+            let mut start = 0;
+            while start < rows {
+                let count = block.min(rows - start);
+                let part = &x[start * stride..(start + count) * stride];
+                self.begin(count, scratch);
+                if count < ROWS / 2 {
+                    for i in 0..count {
+                        self.row(&part[i * stride..(i + 1) * stride], i, scratch);
+                    }
+                } else {
+                    self.block(count, part, stride, scratch);
+                }
+                for i in 0..count {
+                    let own = i * targets..(i + 1) * targets;
+                    let scores = &mut scratch.scores[own.clone()];
+                    self.end(scores);
+                    finish(start + i, scores, &mut scratch.seen[own]);
+                }
+                start += count;
+            }
+        });
     }
 
     /// Rough cost of one row in nanoseconds.
     pub(super) fn row_ns(&self) -> usize {
-        let steps: usize = self.depths.iter().map(|&d| d as usize).sum();
-        2 * steps + 2 * self.roots.len() + 20
+        let steps: usize = self.trees.iter().map(|t| t.depth as usize).sum();
+        steps + 2 * self.trees.len() + 20
     }
 
-    fn score_as<const MISSING: bool, const GENERAL: bool>(
-        &self,
-        aggregate: Aggregate,
-        rows: usize,
-        x: &[T],
-        stride: usize,
-        mut finish: impl FnMut(usize, &mut [T], &mut [bool]),
-    ) {
+    fn begin(&self, rows: usize, scratch: &mut Scratch<T, V>) {
+        let count = rows * self.targets.max(1);
+        scratch.scores.clear();
+        if self.finish.first.is_empty() {
+            scratch.scores.resize(count, V::ZERO);
+        } else {
+            (0..rows).for_each(|_| scratch.scores.extend_from_slice(&self.finish.first));
+        }
+        scratch.seen.clear();
+        // Sums of complete leaves do not tell; the smallest and the largest begin with a leaf.
+        let sums = matches!(self.aggregate, Aggregate::Sum | Aggregate::Average);
+        scratch.seen.resize(count, sums && self.leaves.complete() && !self.trees.is_empty());
+    }
+
+    fn end(&self, scores: &mut [V]) {
+        for (i, score) in scores.iter_mut().enumerate() {
+            if let Some(divisor) = self.finish.divisor {
+                *score = score.divided(divisor);
+            }
+            if let Some(scale) = self.finish.scale {
+                *score = *score * scale;
+            }
+            if let Some(&last) = self.finish.last.get(i) {
+                *score += last;
+            }
+        }
+    }
+
+    /// Adds up one row, some trees at a time.
+    fn row(&self, row: &[T], i: usize, scratch: &mut Scratch<T, V>) {
         let targets = self.targets.max(1);
-        let tile = (TILE_SCORES / targets).clamp(1, TILE_ROWS).min(rows.max(1));
-        let mut scores: SmallVec<[T; TILE_SCORES]> = SmallVec::from_elem(T::ZERO, tile * targets);
-        let mut seen: SmallVec<[bool; TILE_SCORES]> = SmallVec::from_elem(false, tile * targets);
-        let mut start = 0;
-        while start < rows {
-            let count = tile.min(rows - start);
-            let row = |i: usize| &x[(start + i) * stride..][..stride];
-            scores.fill(T::ZERO);
-            seen.fill(false);
-            if count >= LANES / 2 {
-                for (&root, &depth) in self.roots.iter().zip(&self.depths) {
-                    let mut first = 0;
-                    while first < count {
-                        // Lanes beyond the last row repeat it and are not added.
-                        let lanes: [&[T]; LANES] =
-                            std::array::from_fn(|k| row((first + k).min(count - 1)));
-                        let leaves =
-                            self.descend::<LANES, MISSING, GENERAL>([root; LANES], lanes, depth);
-                        for (i, leaf) in (first..count).zip(leaves) {
-                            let own = i * targets..(i + 1) * targets;
-                            self.add(aggregate, leaf, &mut scores[own.clone()], &mut seen[own]);
-                        }
-                        first += LANES;
+        let Scratch { row: memory, scores, seen, .. } = scratch;
+        let columns = if self.columns.identity {
+            &row[..self.columns.list.len()]
+        } else {
+            self.columns.of_row(row, memory);
+            memory.as_slice()
+        };
+        let own = i * targets..(i + 1) * targets;
+        let (scores, seen) = (&mut scores[own.clone()], &mut seen[own]);
+        for trees in self.trees.chunks(TREES) {
+            let leaves = match &self.nodes {
+                Nodes::Small(nodes) => self.row_leaves::<_, false>(nodes, trees, columns),
+                Nodes::Large(nodes) if self.general => {
+                    self.row_leaves::<_, true>(nodes, trees, columns)
+                }
+                Nodes::Large(nodes) => self.row_leaves::<_, false>(nodes, trees, columns),
+            };
+            match (&self.leaves.weights, self.aggregate) {
+                (Weights::Single(values), Aggregate::Sum | Aggregate::Average)
+                    if self.leaves.linear.is_empty() =>
+                {
+                    for (tree, leaf) in trees.iter().zip(leaves) {
+                        scores[0] += values[(tree.leaf + leaf) as usize];
                     }
                 }
-            } else {
+                _ => {
+                    for (tree, leaf) in trees.iter().zip(leaves) {
+                        let leaf = (tree.leaf + leaf) as usize;
+                        self.leaves.add(self.aggregate, leaf, row, scores, seen);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The leaves of up to [`TREES`] trees for one row.
+    #[inline(always)]
+    fn row_leaves<C: Cell<T>, const GENERAL: bool>(
+        &self,
+        nodes: &[C],
+        trees: &[Tree],
+        columns: &[T],
+    ) -> [u32; TREES] {
+        let last = trees.len() - 1;
+        let roots = std::array::from_fn(|k| trees[k.min(last)].start);
+        let depth = trees.iter().map(|t| t.depth).max().unwrap_or(0);
+        descend::<T, C, GENERAL, TREES>(nodes, &self.sets, roots, depth, |_, column| {
+            *at(columns, column)
+        })
+    }
+
+    /// Adds up a block of rows, tree by tree.
+    fn block(&self, rows: usize, x: &[T], stride: usize, scratch: &mut Scratch<T, V>) {
+        let targets = self.targets.max(1);
+        let Scratch { columns, ranks, scores, seen, .. } = scratch;
+        columns.clear();
+        for tile in x.chunks(TILE * stride.max(1)) {
+            transpose(&self.columns, tile, stride, columns);
+        }
+        let width = self.columns.list.len();
+        let blend = self.blend.as_ref().filter(|_| rows >= FOLDED_ROWS);
+        if let Some(blend) = blend {
+            ranks.clear();
+            columns.chunks(width).for_each(|tile| blend.rank(tile, ranks));
+        }
+        let mut leaves = [0u32; TILE];
+        for (t, tree) in self.trees.iter().enumerate() {
+            let mut first = 0;
+            for tile in 0..rows.div_ceil(TILE) {
+                let count = TILE.min(rows - first);
+                let own = first * targets..(first + count) * targets;
+                let (scores, seen) = (&mut scores[own.clone()], &mut seen[own]);
+                let x = &x[first * stride..(first + count) * stride];
+                let folded = match blend {
+                    Some(blend) if count >= FOLDED_ROWS => blend.fold(t, tile, ranks, &mut leaves),
+                    _ => Folded::Root,
+                };
+                let columns = &columns[tile * width..(tile + 1) * width];
+                match folded {
+                    Folded::Leaves => {}
+                    Folded::Nodes(levels) => {
+                        self.walk_tile(tree, tree.depth - levels, columns, count, &mut leaves);
+                    }
+                    Folded::Root => {
+                        leaves = [0; TILE];
+                        self.walk_tile(tree, tree.depth, columns, count, &mut leaves);
+                    }
+                }
+                let leaf = |i: usize| (tree.leaf + leaves[i]) as usize;
+                self.add_tile(leaf, count, x, stride, scores, seen);
+                first += count;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_tile(
+        &self,
+        leaf: impl Fn(usize) -> usize,
+        count: usize,
+        rows: &[T],
+        stride: usize,
+        scores: &mut [V],
+        seen: &mut [bool],
+    ) {
+        let targets = self.targets.max(1);
+        let sum = matches!(self.aggregate, Aggregate::Sum | Aggregate::Average)
+            && self.leaves.linear.is_empty();
+        match &self.leaves.weights {
+            Weights::Single(values) if sum => {
+                for (i, score) in scores.iter_mut().enumerate() {
+                    *score += values[leaf(i)];
+                }
+            }
+            Weights::Dense(values) if sum => match targets {
+                2 => add_rows::<V, 2>(leaf, values, scores),
+                3 => add_rows::<V, 3>(leaf, values, scores),
+                4 => add_rows::<V, 4>(leaf, values, scores),
+                _ => {
+                    for (i, scores) in scores.chunks_exact_mut(targets).enumerate() {
+                        let values = &values[leaf(i) * targets..][..targets];
+                        for (score, &value) in scores.iter_mut().zip(values) {
+                            *score += value;
+                        }
+                    }
+                }
+            },
+            _ => {
                 for i in 0..count {
                     let own = i * targets..(i + 1) * targets;
                     let (scores, seen) = (&mut scores[own.clone()], &mut seen[own]);
-                    self.one_row::<MISSING, GENERAL>(aggregate, row(i), scores, seen);
+                    let row = &rows[i * stride..(i + 1) * stride];
+                    self.leaves.add(self.aggregate, leaf(i), row, scores, seen);
                 }
             }
-            for i in 0..count {
-                let own = i * targets..(i + 1) * targets;
-                finish(start + i, &mut scores[own.clone()], &mut seen[own]);
-            }
-            start += count;
         }
     }
 
-    /// Adds up one row, eight trees at a time.
-    fn one_row<const MISSING: bool, const GENERAL: bool>(
+    /// The leaves of one tree for a tile of rows, from these nodes on, `depth` steps at most.
+    fn walk_tile(
         &self,
-        aggregate: Aggregate,
-        row: &[T],
-        scores: &mut [T],
-        seen: &mut [bool],
+        tree: &Tree,
+        depth: u32,
+        columns: &[[T; TILE]],
+        count: usize,
+        leaves: &mut [u32; TILE],
     ) {
-        let mut tree = 0;
-        while let (Some(roots), Some(depths)) =
-            (self.roots[tree..].first_chunk::<LANES>(), self.depths[tree..].first_chunk::<LANES>())
-        {
-            let depth = depths.iter().copied().max().unwrap_or(0);
-            for leaf in self.descend::<LANES, MISSING, GENERAL>(*roots, [row; LANES], depth) {
-                self.add(aggregate, leaf, scores, seen);
+        let range = tree.start as usize..(tree.start + tree.nodes) as usize;
+        match &self.nodes {
+            Nodes::Small(nodes) => {
+                self.tile_leaves::<_, false>(&nodes[range], depth, columns, count, leaves);
             }
-            tree += LANES;
-        }
-        for (&root, &depth) in self.roots[tree..].iter().zip(&self.depths[tree..]) {
-            let [leaf] = self.descend::<1, MISSING, GENERAL>([root], [row], depth);
-            self.add(aggregate, leaf, scores, seen);
+            Nodes::Large(nodes) if self.general => {
+                self.tile_leaves::<_, true>(&nodes[range], depth, columns, count, leaves);
+            }
+            Nodes::Large(nodes) => {
+                self.tile_leaves::<_, false>(&nodes[range], depth, columns, count, leaves);
+            }
         }
     }
 
-    /// The leaves at the end of `N` descents, of `depth` steps at most.
     #[inline(always)]
-    fn descend<const N: usize, const MISSING: bool, const GENERAL: bool>(
+    fn tile_leaves<C: Cell<T>, const GENERAL: bool>(
         &self,
-        mut at: [u32; N],
-        rows: [&[T]; N],
-        mut depth: u32,
-    ) -> [u32; N] {
-        while depth > STRIDE {
-            for _ in 1..STRIDE {
-                for k in 0..N {
-                    at[k] = self.step::<MISSING, GENERAL>(at[k], rows[k]);
-                }
-            }
-            let before = at;
-            for k in 0..N {
-                at[k] = self.step::<MISSING, GENERAL>(at[k], rows[k]);
-            }
-            if at == before {
-                return at;
-            }
-            depth -= STRIDE;
-        }
-        for _ in 0..depth {
-            for k in 0..N {
-                at[k] = self.step::<MISSING, GENERAL>(at[k], rows[k]);
-            }
-        }
-        at
-    }
-
-    /// The node after `at`; a leaf is followed by itself.
-    #[inline(always)]
-    fn step<const MISSING: bool, const GENERAL: bool>(&self, at: u32, row: &[T]) -> u32 {
-        let node = &self.nodes[at as usize];
-        let x = row[(node.word & FEATURE) as usize];
-        let mut first = if GENERAL && node.word & (EQUAL | MEMBER) != 0 {
-            match node.word & MEMBER {
-                0 => x == node.threshold,
-                _ => self.is_member(node.threshold, x),
-            }
-        } else {
-            x <= node.threshold
-        };
-        if MISSING {
-            first |= (node.word & NAN_FIRST != 0) & x.is_nan();
-        }
-        node.child.wrapping_add(u32::from(!first))
-    }
-
-    /// Adds one leaf to a row's scores.
-    #[inline(always)]
-    fn add(&self, aggregate: Aggregate, leaf: u32, scores: &mut [T], seen: &mut [bool]) {
-        if let ([score], [seen]) = (&mut *scores, &mut *seen) {
-            let value = self.nodes[leaf as usize].value;
-            return join(aggregate, value, score, seen);
-        }
-        let list = self.list_of[leaf as usize] as usize;
-        let weights = &self.weights[self.lists[list] as usize..self.lists[list + 1] as usize];
-        for &(target, weight) in weights {
-            let i = target as usize;
-            join(aggregate, weight, &mut scores[i], &mut seen[i]);
+        nodes: &[C],
+        depth: u32,
+        columns: &[[T; TILE]],
+        count: usize,
+        leaves: &mut [u32; TILE],
+    ) {
+        let groups = leaves.as_chunks_mut::<ROWS>().0;
+        for (g, group) in groups.iter_mut().enumerate().take(count.div_ceil(ROWS)) {
+            *group =
+                descend::<T, C, GENERAL, ROWS>(nodes, &self.sets, *group, depth, |k, column| {
+                    at(columns, column)[g * ROWS + k]
+                });
         }
     }
 }
 
+/// Adds each row's leaf of `K` targets to its scores.
 #[inline(always)]
-fn join<T: Real>(aggregate: Aggregate, value: T, score: &mut T, seen: &mut bool) {
-    match aggregate {
-        Aggregate::Sum | Aggregate::Average => *score = *score + value,
-        Aggregate::Min => {
-            if !*seen || value < *score {
-                *score = value;
-            }
-        }
-        Aggregate::Max => {
-            if !*seen || value > *score {
-                *score = value;
-            }
+fn add_rows<V: Real, const K: usize>(
+    leaf: impl Fn(usize) -> usize,
+    values: &[V],
+    scores: &mut [V],
+) {
+    let values = values.as_chunks::<K>().0;
+    for (i, scores) in scores.as_chunks_mut::<K>().0.iter_mut().enumerate() {
+        let values = values[leaf(i)];
+        for k in 0..K {
+            scores[k] += values[k];
         }
     }
-    *seen = true;
+}
+
+/// `slice[i]` for an index that the compilation of the forest has bounded.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the hot loop of every walk")]
+fn at<E>(slice: &[E], i: usize) -> &E {
+    debug_assert!(i < slice.len());
+    // SAFETY: `Forest::new` numbers columns and children itself: a node's column is below the
+    // number of columns, which is the length of every slice of columns made here, and its
+    // children lie within its tree, whose nodes the slice of nodes holds.
+    unsafe { slice.get_unchecked(i) }
+}
+
+/// The numbers of the leaves at the end of `LANES` descents, of `depth` steps at most.
+#[inline(always)]
+fn descend<T: Real, C: Cell<T>, const GENERAL: bool, const LANES: usize>(
+    nodes: &[C],
+    sets: &[MemberSet<T>],
+    mut position: [u32; LANES],
+    mut depth: u32,
+    x: impl Fn(usize, usize) -> T,
+) -> [u32; LANES] {
+    let step = |position: &mut [u32; LANES]| {
+        for (k, position) in position.iter_mut().enumerate() {
+            let node = *at(nodes, *position as usize);
+            let x = x(k, node.column());
+            let yes = if GENERAL { holds(node, x, sets) } else { x <= node.threshold() };
+            *position += node.offset() + u32::from(yes);
+        }
+    };
+    while depth > STRIDE {
+        for _ in 1..STRIDE {
+            step(&mut position);
+        }
+        let before = position;
+        step(&mut position);
+        if position == before {
+            depth = 0;
+            break;
+        }
+        depth -= STRIDE;
+    }
+    for _ in 0..depth {
+        step(&mut position);
+    }
+    position.map(|p| at(nodes, p as usize).leaf())
+}
+
+#[inline(always)]
+fn holds<T: Real, C: Cell<T>>(node: C, x: T, sets: &[MemberSet<T>]) -> bool {
+    let (flags, threshold) = (node.flags(), node.threshold());
+    let holds = match flags & (EQUAL | MEMBER) {
+        0 => x <= threshold,
+        EQUAL => x == threshold,
+        _ => sets.get(threshold.f64() as usize).is_some_and(|s| s.contains(x)),
+    };
+    holds | (flags & NAN_YES != 0 && x.is_nan())
+}
+
+/// The columns of a tile of rows, each for all its rows; rows that are not there are zeros.
+fn transpose<T: Real>(columns: &Columns, rows: &[T], stride: usize, out: &mut Vec<[T; TILE]>) {
+    for column in &columns.list {
+        let mut tile = [T::ZERO; TILE];
+        for (x, row) in tile.iter_mut().zip(rows.chunks_exact(stride)) {
+            *x = column.rule.apply(row[column.feature as usize]);
+        }
+        out.push(tile);
+    }
 }

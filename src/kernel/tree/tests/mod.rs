@@ -1,8 +1,10 @@
 //! Answers of ONNX Runtime 1.32 for the same attributes, and what must be refused.
 
-use super::super::testing::{Op, assert_close, strings, t};
+mod agreement;
+
 use crate::attribute::Attribute;
 use crate::error::ErrorKind;
+use crate::kernel::testing::{Op, assert_close, strings, t};
 use crate::tensor::Tensor;
 
 fn names(names: &[&str]) -> Attribute {

@@ -1,0 +1,88 @@
+//! Once warm, a prediction of one row allocates nothing.
+
+#![cfg(feature = "onnx")]
+#![allow(clippy::unwrap_used)]
+
+use modelserve::{LoadOptions, Model, ModelManager, Policies, load};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
+// SAFETY: every call is passed on as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> u64 {
+    let before = COUNT.with(Cell::get);
+    f();
+    COUNT.with(Cell::get) - before
+}
+
+/// Linear models, a network, forests, and native boosters, whose rows are doubles for LightGBM. (A
+/// prediction holds the scores of up to eight classes without memory of its own.)
+const MODELS: [&str; 9] = [
+    "data/logistic/model.onnx",
+    "data/logistic_strings/model.onnx",
+    "data/mlp/model.onnx",
+    "data/gradient_boosting/model.onnx",
+    "data/lgbm_classifier/model.onnx",
+    "data/random_forest_regressor/model.onnx",
+    "fuzz/seeds/booster_load/trees.ubj",
+    "fuzz/seeds/booster_load/trees.txt",
+    "fuzz/seeds/booster_load/categories.txt",
+];
+
+#[test]
+fn a_warm_prediction_allocates_nothing() {
+    let manager = ModelManager::default();
+    // Without the sample of requests that gates replay, which keeps copies of some.
+    let mut policies = Policies::default();
+    policies.recent_inputs = 0;
+    for file in MODELS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+        let model = load(&path, &LoadOptions::default()).unwrap();
+        assert!(model.info().fast_path, "{file}");
+        let width = model.signature().inputs[0].row_width().unwrap();
+        let row = vec![0.25f32; width];
+        let handle = manager.load("served", &path, &LoadOptions::default()).unwrap();
+        manager.set_policies("served", policies.clone()).unwrap();
+        for _ in 0..3 {
+            model.predict_row(&row).unwrap();
+            handle.predict_row(&row).unwrap();
+        }
+        let alone = allocations(|| {
+            for _ in 0..100 {
+                model.predict_row(&row).unwrap();
+            }
+        });
+        assert_eq!(alone, 0, "{file}: allocations in 100 predictions");
+        let served = allocations(|| {
+            for _ in 0..100 {
+                handle.predict_row(&row).unwrap();
+            }
+        });
+        assert_eq!(served, 0, "{file}: allocations in 100 predictions through a manager");
+        manager.unload("served").unwrap();
+    }
+}
