@@ -51,6 +51,21 @@
 #define MODELSERVE_FORMAT_SAFETENSORS 2
 
 /**
+ * A model of XGBoost: `.json` or `.ubj`, as its `save_model` writes them.
+ */
+#define MODELSERVE_FORMAT_XGBOOST 3
+
+/**
+ * A model of LightGBM: `.txt`, as its `save_model` writes it.
+ */
+#define MODELSERVE_FORMAT_LIGHTGBM 4
+
+/**
+ * A model of CatBoost: `.json`, as its `save_model` writes it when asked for JSON.
+ */
+#define MODELSERVE_FORMAT_CATBOOST 5
+
+/**
  * Told from the model.
  */
 #define MODELSERVE_TASK_AUTO 0

@@ -52,7 +52,7 @@ from .errors import (
 from .gate import Gate
 from .hosts import asgi, wsgi
 from .logs import disable_logging, enable_logging
-from .reports import Event, GateReport, MemoryUse, Report, VersionStatus, WorstRow
+from .reports import Event, Explanation, GateReport, MemoryUse, Report, VersionStatus, WorstRow
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "Event",
     "Events",
     "ExecutionError",
+    "Explanation",
     "FallbackReason",
     "Gate",
     "GateReport",

@@ -14,14 +14,14 @@ from .gate import Gate
 from .pickling import Made, Recipe
 from .policies import Policies
 from .process import Options
-from .reports import Event, GateReport, MemoryUse, Report, VersionStatus
+from .reports import Event, Explanation, GateReport, MemoryUse, Report, VersionStatus
 
 _Source: TypeAlias = str | PathLike[str] | bytes | bytearray | memoryview
 # Lists, tuples, arrays, dicts by name, pandas objects, text.
 _Rows: TypeAlias = Any
 
 class _LoadOptions(TypedDict, total=False):
-    #: `onnx` or `safetensors`; by default told from the file.
+    #: `onnx`, `safetensors`, `xgboost`, `lightgbm` or `catboost`; by default told from the file.
     format: str | None
     #: The layer description of a safetensors model; by default `config.json` beside the file.
     config: str | Mapping[str, Any] | None
@@ -45,6 +45,8 @@ class _LoadOptions(TypedDict, total=False):
     plan: str | None
     #: Worker threads for large predictions; 0 is the process's CPU quota.
     threads: int | None
+    #: Whether a native booster keeps what `Model.explain`, `apply` and `importance` need.
+    explain: bool | None
 
 class _HttpOptions(TypedDict, total=False):
     #: The model that `/predict` and `/health` mean; by default the only one there is.
@@ -265,6 +267,9 @@ class Model:
         outputs: Sequence[str] | None = None,
         **asked: Unpack[_Asked],
     ) -> Coroutine[Any, Any, dict[str, Any]]: ...
+    def explain(self, rows: _Rows) -> Explanation: ...
+    def apply(self, rows: _Rows) -> NDArray[Any]: ...
+    def importance(self, kind: str = "gain") -> dict[str, float]: ...
     def pin(self) -> Model: ...
     def info(self) -> Info: ...
     def stats(self) -> Stats: ...

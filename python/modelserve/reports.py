@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Report(dict[str, Any]):
     """Figures by name. It prints itself for people."""
@@ -22,6 +25,22 @@ class Report(dict[str, Any]):
             return self._printed
         width = max(map(len, self), default=0)
         return "\n".join(f"{name:{width}}  {value}" for name, value in self.items())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """What each feature adds to the margins of some rows.
+
+    A margin is what the trees add up to, before the objective's link: a log-odds for a logistic
+    objective. ``base`` and the values of a row together are the row's margin.
+    """
+
+    #: float64 ``[rows, features]``; ``[rows, targets, features]`` for several classes or targets.
+    values: NDArray[np.float64]
+    #: The margin where nothing is known of a row; an array ``[targets]`` for several.
+    base: float | NDArray[np.float64]
+    #: The features' names; None where the file has none.
+    feature_names: list[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,6 +148,8 @@ pub struct ModelConfig {
     pub feature_names: Option<Vec<String>>,
     /// Worker threads for large predictions; 0 is the process's CPU quota. Default: the manager's.
     pub threads: Option<usize>,
+    /// Whether a native booster keeps what explaining its answers needs. Default: false.
+    pub explain: Option<bool>,
     /// How the model is run. Default: `optimised`.
     pub plan: Option<PlanName>,
     /// Most rows of one request. Default: 65536.
@@ -184,7 +186,7 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// The keys that say where a version comes from and how it is loaded, and whether each is
     /// given.
-    pub(super) fn keys_of_loading(&self) -> [(&'static str, bool); 18] {
+    pub(super) fn keys_of_loading(&self) -> [(&'static str, bool); 19] {
         [
             ("path", self.path.is_some()),
             ("format", self.format.is_some()),
@@ -199,6 +201,7 @@ impl ModelConfig {
             ("scores_output", self.scores_output.is_some()),
             ("feature_names", self.feature_names.is_some()),
             ("threads", self.threads.is_some()),
+            ("explain", self.explain.is_some()),
             ("plan", self.plan.is_some()),
             ("max_rows", self.max_rows.is_some()),
             ("max_request_bytes", self.max_request_bytes.is_some()),
@@ -216,6 +219,12 @@ pub enum FormatName {
     Onnx,
     /// `model.safetensors` with a layer description in `config.json`.
     Safetensors,
+    /// A `.json` or `.ubj` file of XGBoost.
+    Xgboost,
+    /// A `.txt` file of LightGBM.
+    Lightgbm,
+    /// A `.json` file of CatBoost.
+    Catboost,
 }
 
 /// What an answer means.

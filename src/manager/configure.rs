@@ -170,6 +170,9 @@ fn load_options(model: &ModelConfig) -> LoadOptions {
         format: model.format.as_ref().map(|format| match format {
             FormatName::Onnx => Format::Onnx,
             FormatName::Safetensors => Format::Safetensors,
+            FormatName::Xgboost => Format::XgBoost,
+            FormatName::Lightgbm => Format::LightGbm,
+            FormatName::Catboost => Format::CatBoost,
         }),
         task: model.task.as_ref().map(task),
         classes: model.classes.as_ref().map(|classes| match classes {
@@ -191,6 +194,7 @@ fn load_options(model: &ModelConfig) -> LoadOptions {
     };
     set!(
         options.threads => model.threads,
+        options.explain => model.explain,
         options.request_limits.rows => model.max_rows,
         options.request_limits.request_bytes => model.max_request_bytes,
     );

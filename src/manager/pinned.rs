@@ -4,8 +4,8 @@ use super::slot::Slot;
 use super::version::Version;
 use crate::error::Result;
 use crate::model::{
-    Ctx, Done, Features, Model, ModelInfo, ModelMemory, Prediction, Receipt, Reply, Request,
-    Signature,
+    Ctx, Done, Features, Insight, Model, ModelInfo, ModelMemory, Prediction, Receipt, Reply,
+    Request, Signature,
 };
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -71,6 +71,10 @@ impl Model for Pinned {
 
     fn estimated_ns(&self, rows: usize) -> u64 {
         self.version.estimated_ns(rows)
+    }
+
+    fn insight(&self) -> Option<Arc<Insight>> {
+        self.version.core.model.insight()
     }
 
     fn memory(&self) -> ModelMemory {

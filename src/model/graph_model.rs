@@ -1,27 +1,22 @@
 //! A model that runs a plan.
 
+use super::fast::FastPath;
 use super::interpret::Reading;
 use super::outputs::{as_labels, largest, probabilities_of, score_tensor};
-use super::request::{Bound, bind, bind_tensors, check_rows, conform};
+use super::request::{Bound, bind, bind_tensors, conform};
 use super::{
-    Answer, Answers, CancelToken, Ctx, Features, Model, ModelInfo, ModelMemory, Prediction,
+    Answers, CancelToken, Ctx, Features, Insight, Model, ModelInfo, ModelMemory, Prediction,
     Predictions, Receipt, Reply, Request, Signature, Task,
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::RequestLimits;
-use crate::plan::{Plan, PlanStep, RowOutput, RowProgram, RowScratch, RunOptions};
-use crate::tensor::{Data, Tensor, Value};
+use crate::plan::{Plan, PlanStep, RunOptions};
+use crate::tensor::{Tensor, Value};
 use crate::threads::Threads;
 use smallvec::SmallVec;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-
-thread_local! {
-    /// The row program's registers, kept between calls so that a prediction allocates nothing.
-    static SCRATCH: RefCell<RowScratch> = RefCell::default();
-}
 
 /// A loaded model: a compiled graph and what its outputs mean. Immutable; any number of threads
 /// predict side by side.
@@ -34,58 +29,10 @@ pub struct GraphModel {
     pub(super) threads: Threads,
     pub(super) limits: RequestLimits,
     pub(super) info: ModelInfo,
+    /// What explains its answers.
+    pub(super) insight: Option<Arc<Insight>>,
     /// Nanoseconds of one row, measured at load; 0 where no probe could run.
     pub(super) row_ns: u64,
-}
-
-/// Where the row program leaves the answer.
-#[derive(Debug, Clone)]
-pub(super) struct FastPath {
-    /// Class register and labels by index.
-    class: Option<(usize, Labels)>,
-    /// Offset and width of scores or values.
-    floats: Option<(usize, usize)>,
-}
-
-#[derive(Debug, Clone)]
-enum Labels {
-    Int(Vec<i64>),
-    Str(Vec<Arc<str>>),
-}
-
-impl FastPath {
-    /// The fast path for this reading, where the row program computes all of it.
-    pub(super) fn new(program: &RowProgram, reading: &Reading, task: Task) -> Option<FastPath> {
-        if matches!(task, Task::Tensors | Task::Multilabel) || reading.logits {
-            return None;
-        }
-        let class = match reading.label {
-            None => None,
-            Some(i) => match program.output(i)? {
-                RowOutput::Class { index, labels } => Some((*index, labels_of(labels)?)),
-                RowOutput::Floats { .. } => return None,
-            },
-        };
-        let floats = match reading.scores {
-            None => None,
-            Some(i) => match program.output(i)? {
-                RowOutput::Floats { offset, width } => Some((*offset, *width)),
-                RowOutput::Class { .. } => return None,
-            },
-        };
-        // A classifier without a label output takes the class of the largest score: general path.
-        if task == Task::Classifier && class.is_none() {
-            return None;
-        }
-        Some(FastPath { class, floats })
-    }
-}
-
-fn labels_of(tensor: &Tensor) -> Option<Labels> {
-    match tensor.data() {
-        Data::String(v) => Some(Labels::Str(v.iter().map(|s| s.as_str().into()).collect())),
-        _ => tensor.to_i64_vec().ok().map(Labels::Int),
-    }
 }
 
 impl GraphModel {
@@ -114,136 +61,12 @@ impl GraphModel {
         contain(|| self.plan.run(values, wanted, options))
     }
 
-    /// The fast path for these features, where both allow it.
-    fn fast(&self, width: usize) -> Option<(&FastPath, &RowProgram)> {
-        let program = self.plan.row_program()?;
-        let fast = self.fast.as_ref()?;
-        (program.input_width() == width).then_some((fast, program))
-    }
-
-    /// Runs the row program over all rows in blocks; `store` gets each block's first row.
-    fn run_rows(
+    pub(super) fn predictions(
         &self,
-        program: &RowProgram,
         rows: usize,
-        data: &[f32],
-        mut store: impl FnMut(usize, usize, &RowScratch),
-    ) {
-        let (block, width) = (program.block_rows(), program.input_width());
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut start = 0;
-            while start < rows {
-                let n = block.min(rows - start);
-                program.run(&self.plan, n, &data[start * width..(start + n) * width], scratch);
-                store(start, n, scratch);
-                start += n;
-            }
-        });
-    }
-
-    fn fast_row(&self, fast: &FastPath, program: &RowProgram, row: &[f32]) -> Prediction {
-        let mut answer = Answer::Value(f64::NAN);
-        let mut probability = None;
-        let mut scores: Option<SmallVec<[f64; 8]>> = None;
-        self.run_rows(program, 1, row, |_, _, scratch| {
-            let floats = fast.floats.map(|(offset, width)| scratch.floats(offset, width));
-            match &fast.class {
-                Some((index, labels)) => {
-                    let class = scratch.classes(*index).first().copied().unwrap_or(0) as usize;
-                    answer = match labels {
-                        Labels::Int(v) => Answer::Int(v.get(class).copied().unwrap_or_default()),
-                        Labels::Str(v) => v
-                            .get(class)
-                            .map_or_else(|| Answer::Str("".into()), |s| Answer::Str(s.clone())),
-                    };
-                    if let Some(floats) = floats {
-                        scores = Some(floats.iter().map(|&x| x.into()).collect());
-                        if self.signature.has_probabilities {
-                            probability = floats.get(class).map(|&p| p.into());
-                        }
-                    }
-                }
-                None => {
-                    let floats = floats.unwrap_or_default();
-                    answer = match floats {
-                        [one] if self.signature.task == Task::Regressor => {
-                            Answer::Value((*one).into())
-                        }
-                        many => Answer::Values(many.iter().map(|&x| x.into()).collect()),
-                    };
-                }
-            }
-        });
-        Prediction {
-            answer,
-            probability,
-            scores,
-            scores_kind: self.reading.kind,
-            classes: self.signature.classes.clone(),
-            model_version: self.info.version,
-            latency: Duration::ZERO,
-            receipt: Receipt::default(),
-        }
-    }
-
-    fn fast_batch(
-        &self,
-        fast: &FastPath,
-        program: &RowProgram,
-        rows: usize,
-        data: &[f32],
-    ) -> Result<Predictions> {
-        let width = fast.floats.map_or(0, |(_, w)| w);
-        let input_width = program.input_width();
-        let mut floats = vec![0f32; rows * width];
-        let mut classes = vec![0u32; if fast.class.is_some() { rows } else { 0 }];
-        let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
-        let pieces = self.threads.size().max(1);
-        if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
-            let results = parking_lot::Mutex::new((&mut floats, &mut classes));
-            self.threads.split(rows, ns, program.block_rows(), |range| {
-                let part = &data[range.start * input_width..range.end * input_width];
-                self.run_rows(program, range.len(), part, |start, n, scratch| {
-                    let at = range.start + start;
-                    let mut results = results.lock();
-                    let (floats, classes) = &mut *results;
-                    copy_block(fast, at, n, scratch, floats, classes);
-                });
-            });
-        } else {
-            self.run_rows(program, rows, data, |at, n, scratch| {
-                copy_block(fast, at, n, scratch, &mut floats, &mut classes);
-            });
-        }
-        let scores = match fast.floats {
-            Some(_) => Some(Tensor::from_vec(&[rows, width], floats)?),
-            None => None,
-        };
-        let answers = match &fast.class {
-            Some((_, Labels::Int(v))) => {
-                let labels = classes
-                    .iter()
-                    .map(|&c| v.get(c as usize).copied().unwrap_or_default())
-                    .collect();
-                Answers::Labels(Tensor::from_vec::<i64>(&[rows], labels)?)
-            }
-            Some((_, Labels::Str(v))) => {
-                let labels = classes
-                    .iter()
-                    .map(|&c| v.get(c as usize).map_or_else(String::new, |s| s.to_string()))
-                    .collect();
-                Answers::Labels(Tensor::from_vec::<String>(&[rows], labels)?)
-            }
-            None => {
-                let values =
-                    scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
-                return Ok(self.predictions(rows, Answers::Values(values), None));
-            }
-        };
-        Ok(self.predictions(rows, answers, scores))
-    }
-
-    fn predictions(&self, rows: usize, answers: Answers, scores: Option<Tensor>) -> Predictions {
+        answers: Answers,
+        scores: Option<Tensor>,
+    ) -> Predictions {
         Predictions {
             rows,
             task: self.signature.task,
@@ -305,26 +128,6 @@ impl GraphModel {
     }
 }
 
-fn copy_block(
-    fast: &FastPath,
-    at: usize,
-    n: usize,
-    scratch: &RowScratch,
-    floats: &mut [f32],
-    classes: &mut [u32],
-) {
-    if let Some((offset, width)) = fast.floats
-        && let Some(out) = floats.get_mut(at * width..(at + n) * width)
-    {
-        out.copy_from_slice(scratch.floats(offset, width));
-    }
-    if let Some((index, _)) = &fast.class
-        && let Some(out) = classes.get_mut(at..at + n)
-    {
-        out.copy_from_slice(scratch.classes(*index));
-    }
-}
-
 /// Runs `f` with panics turned into errors: a defect of one operator must not take the host down.
 pub(crate) fn contain<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
@@ -342,10 +145,8 @@ pub(crate) fn contain<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
 impl GraphModel {
     /// One row by the row program, where that is possible.
     fn row(&self, features: Features<'_>, ctx: &Ctx) -> Result<Prediction> {
-        if let Some(data) = one_f32_row(&features)
-            && let Some((fast, program)) = self.fast(data.len())
-        {
-            return contain(|| Ok(self.fast_row(fast, program, data)));
+        if let Some(answer) = self.quick_row(&features) {
+            return answer;
         }
         let answer = self.general(features, ctx)?;
         ensure!(
@@ -358,13 +159,10 @@ impl GraphModel {
     }
 
     fn batch(&self, features: Features<'_>, ctx: &Ctx) -> Result<Predictions> {
-        if let Some((data, rows, width)) = f32_rows(&features)
-            && let Some((fast, program)) = self.fast(width)
-        {
-            check_rows(rows, &self.limits)?;
-            return contain(|| self.fast_batch(fast, program, rows, data));
+        match self.quick_batch(&features) {
+            Some(answers) => answers,
+            None => self.general(features, ctx),
         }
-        self.general(features, ctx)
     }
 
     fn tensors(
@@ -422,33 +220,6 @@ impl GraphModel {
     }
 }
 
-/// The values of features that are exactly one row of `f32`.
-fn one_f32_row<'a>(features: &'a Features<'_>) -> Option<&'a [f32]> {
-    match f32_rows(features) {
-        Some((data, 1, _)) => Some(data),
-        _ => None,
-    }
-}
-
-/// Features that are rows of `f32` as `(values, rows, width)`.
-fn f32_rows<'a>(features: &'a Features<'_>) -> Option<(&'a [f32], usize, usize)> {
-    let tensor = match features {
-        Features::F32 { data, rows, width } => {
-            return (rows.checked_mul(*width) == Some(data.len())).then_some((data, *rows, *width));
-        }
-        Features::Tensor(tensor) => tensor,
-        Features::Inputs(tensors) => match tensors.as_slice() {
-            [tensor] => tensor,
-            _ => return None,
-        },
-        Features::Columns(_) => return None,
-    };
-    match (tensor.as_slice::<f32>(), tensor.dims()) {
-        (Ok(data), [rows, width]) => Some((data, *rows, *width)),
-        _ => None,
-    }
-}
-
 impl Model for GraphModel {
     fn signature(&self) -> Arc<Signature> {
         self.signature.clone()
@@ -478,6 +249,10 @@ impl Model for GraphModel {
         Ok(reply)
     }
 
+    fn insight(&self) -> Option<Arc<Insight>> {
+        self.insight.clone()
+    }
+
     fn bind(&self, features: Features<'_>) -> Result<(Vec<Tensor>, usize)> {
         bind_tensors(&self.signature, features, &self.limits)
     }
@@ -497,10 +272,8 @@ impl Model for GraphModel {
     fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {
         let began = ctx.begin_run();
         ctx.check()?;
-        let mut prediction = match self.fast(row.len()) {
-            Some((fast, program)) => contain(|| Ok(self.fast_row(fast, program, row)))?,
-            None => self.row(Features::F32 { data: row, rows: 1, width: row.len() }, ctx)?,
-        };
+        let features = Features::F32 { data: row, rows: 1, width: row.len() };
+        let mut prediction = self.row(features, ctx)?;
         prediction.latency = ctx.end_run(began);
         self.sign(&mut ctx.receipt, 1, prediction.latency);
         Ok(prediction)

@@ -1,9 +1,12 @@
 //! Source → Graph → Plan → Model.
 
-use super::graph_model::{FastPath, contain};
+use super::fast::FastPath;
+use super::graph_model::contain;
 use super::interpret::interpret;
-use super::{Features, Format, GraphModel, LoadOptions, Model, ModelInfo, Task};
+use super::{Classes, Features, Format, GraphModel, Insight, LoadOptions, Model, ModelInfo, Task};
+use crate::attribute::Attribute;
 use crate::error::{Result, bail, ensure};
+use crate::format::booster::{self, Library};
 use crate::graph::{Dim, Graph, ValueType};
 use crate::plan::{CompileOptions, Plan, RunOptions, compile};
 use crate::source::Source;
@@ -48,13 +51,14 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
     let format = format_of(source, options)?;
     let graph = import(source, format, options)?;
     let deterministic = !graph.is_random();
+    let insight = options.explain.then(|| insight(&graph)).flatten();
     let mut outline = outline(&graph);
     let plan = compile(graph, CompileOptions { limits: &options.limits, plan: options.plan })?;
     let threads = Threads::new(options.threads);
     let (probed, plan_ns) = probe(&outline, &plan, &threads, options)?;
     let (signature, reading) = interpret(&outline, &probed, options)?;
     let signature = Arc::new(signature);
-    let fast = plan.row_program().and_then(|p| FastPath::new(p, &reading, signature.task));
+    let fast = FastPath::new(&plan, &reading, signature.task);
     let info = ModelInfo {
         name: None,
         version,
@@ -73,8 +77,9 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         deterministic,
     };
     let limits = options.request_limits.clone();
+    let row_ns = plan_ns;
     let mut model =
-        GraphModel { plan, signature, reading, fast, threads, limits, info, row_ns: plan_ns };
+        GraphModel { plan, signature, reading, fast, threads, limits, info, insight, row_ns };
     measure_fast_path(&mut model);
     model.info.load_duration = began.elapsed();
     Ok(model)
@@ -88,6 +93,12 @@ fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
     match source.path().and_then(Path::extension).and_then(|e| e.to_str()) {
         Some("onnx") => return Ok(Format::Onnx),
         Some("safetensors") => return Ok(Format::Safetensors),
+        Some("ubj") => return Ok(Format::XgBoost),
+        Some("cbm") => bail!(
+            Unsupported,
+            "CatBoost's binary format is not read: save_model(path, format=\"json\") writes one \
+             that is"
+        ),
         Some("pkl" | "pickle" | "joblib" | "pt" | "pth" | "bin") => bail!(
             Unsupported,
             "this kind of file holds code that loading would run; convert it first (Python: \
@@ -95,17 +106,16 @@ fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
         ),
         _ => {}
     }
-    // A safetensors file is an eight-byte length, then a JSON object.
-    match source.bytes().get(8) {
-        Some(b'{') => Ok(Format::Safetensors),
-        _ => Ok(Format::Onnx),
-    }
+    Ok(match Library::sniff(source.bytes()) {
+        Some(Library::XgBoost) => Format::XgBoost,
+        Some(Library::LightGbm) => Format::LightGbm,
+        Some(Library::CatBoost) => Format::CatBoost,
+        // A safetensors file is an eight-byte length, then a JSON object.
+        None if source.bytes().get(8) == Some(&b'{') => Format::Safetensors,
+        None => Format::Onnx,
+    })
 }
 
-#[cfg_attr(
-    not(any(feature = "onnx", feature = "safetensors")),
-    expect(unused_variables, reason = "without formats there is nothing to read")
-)]
 fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Graph> {
     match format {
         #[cfg(feature = "onnx")]
@@ -117,10 +127,33 @@ fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Grap
             }
             None => crate::format::safetensors::import(source, &options.limits),
         },
+        Format::XgBoost => native(source, Library::XgBoost, options),
+        Format::LightGbm => native(source, Library::LightGbm, options),
+        Format::CatBoost => native(source, Library::CatBoost, options),
         Format::Native => bail!(InvalidArgument, "a native model is made in code, not loaded"),
         #[cfg(not(all(feature = "onnx", feature = "safetensors")))]
         other => bail!(Unsupported, "this build reads no {} files", other.name()),
     }
+}
+
+/// A native file of a boosting library. The file has no class labels but numbers (CatBoost's
+/// apart): those of the options take their place.
+fn native(source: &Source, library: Library, options: &LoadOptions) -> Result<Graph> {
+    let labels = options.classes.as_ref().map(|classes| match classes {
+        Classes::Int(v) => ("classlabels_int64s", Attribute::Ints(v.clone())),
+        Classes::Str(v) => {
+            let names = v.iter().map(|s| s.as_bytes().to_vec()).collect();
+            ("classlabels_strings", Attribute::Strings(names))
+        }
+    });
+    booster::import(library, source.bytes(), labels, &options.limits)
+}
+
+/// What explains the answers of a graph that is one booster.
+fn insight(graph: &Graph) -> Option<Arc<Insight>> {
+    let [node] = graph.nodes.as_slice() else { return None };
+    let booster = node.attributes.booster_opt("booster").ok().flatten()?.clone();
+    Some(Arc::new(Insight::new(booster)))
 }
 
 /// The graph without its sub-graphs, for reading the meaning after the plan has taken the rest
@@ -209,8 +242,12 @@ fn type_of(value: &Value) -> Option<ValueType> {
 /// Times the row program, once it is warm: what decides about threads must not be the first,
 /// cold run.
 fn measure_fast_path(model: &mut GraphModel) {
-    let Some(width) = model.plan.row_program().map(|p| p.input_width()) else { return };
-    if model.fast.is_none() || model.signature.task == Task::Tensors {
+    let narrow = model.plan.row_program().map(|p| p.input_width());
+    let wide = || model.plan.wide_row_program().map(|p| p.input_width());
+    let Some(width) = narrow.or_else(wide) else { return };
+    /// Features of a row above which trying would make loading slow.
+    const MAX_WIDTH: usize = 1 << 20;
+    if model.fast.is_none() || model.signature.task == Task::Tensors || width > MAX_WIDTH {
         return;
     }
     let rows = 16;

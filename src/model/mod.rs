@@ -5,10 +5,12 @@ mod call;
 mod compare;
 mod ctx;
 mod distribution;
+mod fast;
 mod function;
 mod future;
 pub mod golden;
 mod graph_model;
+mod insight;
 mod interpret;
 mod load;
 mod mismatch;
@@ -26,6 +28,7 @@ pub use function::FnModel;
 pub use future::{ReplyFuture, call_async};
 pub use golden::Golden;
 pub use graph_model::GraphModel;
+pub use insight::{Explanations, ImportanceKind, Insight};
 pub use load::{load, load_bytes};
 pub use options::{Format, LoadOptions, ModelInfo, ModelMemory, OutputKind};
 pub use request::Features;
@@ -128,6 +131,43 @@ pub trait Model: Send + Sync + 'static {
         let mut predictions = self.call(&Request::Batch(rows), &mut ctx)?.into_batch()?;
         predictions.receipt = ctx.receipt;
         Ok(predictions)
+    }
+
+    /// What the model keeps to explain its answers with, where it was loaded with
+    /// [`LoadOptions::explain`].
+    #[doc(hidden)]
+    fn insight(&self) -> Option<Arc<Insight>> {
+        None
+    }
+
+    /// What each feature adds to the margins of these rows: Shapley values of the trees, with
+    /// the training data's way through them for what is not known (Lundberg et al. 2020,
+    /// "tree path dependent"). XGBoost's `pred_contribs`, LightGBM's `pred_contrib`.
+    ///
+    /// # Errors
+    /// `Unsupported` for a model that is no native booster or was loaded without
+    /// [`LoadOptions::explain`], for linear leaves, and where the file does not say how much
+    /// training data reached each node; `InvalidInput` for the rows; `LimitExceeded`.
+    fn explain(&self, rows: Features<'_>) -> Result<Explanations> {
+        insight::explain(self, rows)
+    }
+
+    /// The number of the leaf that each row ends at in each tree, by the trainer's own count
+    /// (XGBoost: the node's number; LightGBM: the leaf's): how many trees there are, and
+    /// `[rows, trees]` row-major. XGBoost's and LightGBM's `pred_leaf`.
+    ///
+    /// # Errors
+    /// As [`Model::explain`].
+    fn apply(&self, rows: Features<'_>) -> Result<(usize, Vec<u32>)> {
+        insight::apply(self, rows)
+    }
+
+    /// How much each feature matters to the whole model, by feature.
+    ///
+    /// # Errors
+    /// As [`Model::explain`]; `Unsupported` where the file has not what it is told by.
+    fn importance(&self, kind: ImportanceKind) -> Result<Vec<f64>> {
+        insight::importance(self, kind)
     }
 
     /// Runs the model on named inputs and answers named outputs: the ones asked for, in that

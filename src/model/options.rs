@@ -16,16 +16,29 @@ pub enum Format {
     Onnx,
     /// `model.safetensors` with a layer description in `config.json`.
     Safetensors,
+    /// A model of XGBoost: `.json` or `.ubj`, as its `save_model` writes them.
+    XgBoost,
+    /// A model of LightGBM: `.txt`, as its `save_model` writes it.
+    LightGbm,
+    /// A model of CatBoost: `.json`, as `save_model(…, format="json")` writes it.
+    CatBoost,
     /// No file: a function of the host ([`super::FnModel`]).
     Native,
 }
 
 impl Format {
-    /// `onnx`, `safetensors` or `native`.
+    /// The formats of files.
+    pub const FILES: [Format; 5] =
+        [Format::Onnx, Format::Safetensors, Format::XgBoost, Format::LightGbm, Format::CatBoost];
+
+    /// `onnx`, `safetensors`, `xgboost`, `lightgbm`, `catboost` or `native`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Onnx => "onnx",
             Format::Safetensors => "safetensors",
+            Format::XgBoost => "xgboost",
+            Format::LightGbm => "lightgbm",
+            Format::CatBoost => "catboost",
             Format::Native => "native",
         }
     }
@@ -95,6 +108,9 @@ pub struct LoadOptions {
     pub plan: PlanKind,
     /// Worker threads for large predictions; 0 means the process's CPU quota.
     pub threads: usize,
+    /// Whether a native booster keeps what [`super::Model::explain`], [`super::Model::apply`] and
+    /// [`super::Model::importance`] need: its trees as the file has them, some 50 bytes a node.
+    pub explain: bool,
     /// What loading may cost.
     pub limits: LoadLimits,
     /// What a request may cost.

@@ -15,6 +15,12 @@ pub const MODELSERVE_FORMAT_AUTO: i32 = 0;
 pub const MODELSERVE_FORMAT_ONNX: i32 = 1;
 /// A safetensors file with a layer description.
 pub const MODELSERVE_FORMAT_SAFETENSORS: i32 = 2;
+/// A model of XGBoost: `.json` or `.ubj`, as its `save_model` writes them.
+pub const MODELSERVE_FORMAT_XGBOOST: i32 = 3;
+/// A model of LightGBM: `.txt`, as its `save_model` writes it.
+pub const MODELSERVE_FORMAT_LIGHTGBM: i32 = 4;
+/// A model of CatBoost: `.json`, as its `save_model` writes it when asked for JSON.
+pub const MODELSERVE_FORMAT_CATBOOST: i32 = 5;
 
 /// Told from the model.
 pub const MODELSERVE_TASK_AUTO: i32 = 0;
@@ -221,7 +227,7 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
     // SAFETY: promised by the caller, for every pointer in the options.
     unsafe {
         Ok(LoadOptions {
-            format: choice(c.format, &[Format::Onnx, Format::Safetensors], "format")?,
+            format: choice(c.format, &Format::FILES, "format")?,
             config: owned(c.config, "config")?,
             task: choice(c.task, &Task::ALL, "task")?,
             classes: classes(&c)?,

@@ -30,10 +30,16 @@ impl<'py> Input<'py> {
         signature: &Signature,
         budget: &Budget<'_>,
     ) -> PyResult<Self> {
-        if is_single_f32(signature)
-            && let Some(row) = number_row(object)
+        if is_single(signature, ElementType::F32)
+            && let Some(row) = number_row(object, |x| x as f32, |x| x)
         {
             return Ok(Input::Row(row));
+        }
+        if is_single(signature, ElementType::F64)
+            && let Some(row) = number_row::<f64>(object, |x| x, f64::from)
+        {
+            let tensor = Tensor::from_vec(&[1, row.len()], row.into_vec());
+            return Ok(Input::Owned(Features::Tensor(tensor.or_raise(object.py())?)));
         }
         if let Ok(dict) = object.cast::<PyDict>() {
             return named_row(dict, signature, budget);
@@ -92,7 +98,7 @@ impl<'py> Input<'py> {
         signature: &Signature,
         budget: &Budget<'_>,
     ) -> PyResult<Self> {
-        if is_single_f32(signature)
+        if is_single(signature, ElementType::F32)
             && let Ok(matrix) = array.cast::<PyArrayDyn<f32>>()
             && let [rows, width] = *matrix.shape()
             && matrix.is_c_contiguous()
@@ -129,8 +135,8 @@ impl<'py> Input<'py> {
     }
 }
 
-fn is_single_f32(signature: &Signature) -> bool {
-    matches!(signature.inputs.as_slice(), [one] if one.dtype() == Some(ElementType::F32))
+fn is_single(signature: &Signature, dtype: ElementType) -> bool {
+    matches!(signature.inputs.as_slice(), [one] if one.dtype() == Some(dtype))
 }
 
 /// Several inputs of which some take text: a row's values have types of their own.
@@ -139,31 +145,35 @@ fn takes_mixed(signature: &Signature) -> bool {
         && signature.inputs.iter().any(|i| i.dtype() == Some(ElementType::String))
 }
 
-/// The numbers of a flat list, tuple or float array; `None` for anything else.
-fn number_row(object: &Bound<'_, PyAny>) -> Option<SmallVec<[f32; 32]>> {
-    fn numbers<'py>(items: impl Iterator<Item = Bound<'py, PyAny>>) -> Option<SmallVec<[f32; 32]>> {
+/// The numbers of a flat list, tuple or float array, from doubles (to the nearest, as NumPy
+/// rounds) or floats; `None` for anything else.
+fn number_row<T: Copy>(
+    object: &Bound<'_, PyAny>,
+    of_double: fn(f64) -> T,
+    of_float: fn(f32) -> T,
+) -> Option<SmallVec<[T; 32]>> {
+    let numbers = |items: &mut dyn Iterator<Item = Bound<'_, PyAny>>| {
         items
             .map(|item| {
                 let number =
                     item.is_instance_of::<PyFloat>() || item.is_exact_instance_of::<PyInt>();
-                // `as` rounds to the nearest float32, as NumPy does.
-                if number { item.extract::<f64>().ok().map(|x| x as f32) } else { None }
+                if number { item.extract::<f64>().ok().map(of_double) } else { None }
             })
             .collect()
-    }
+    };
     if let Ok(list) = object.cast::<PyList>() {
-        return numbers(list.iter());
+        return numbers(&mut list.iter());
     }
     if let Ok(tuple) = object.cast::<PyTuple>() {
-        return numbers(tuple.iter());
+        return numbers(&mut tuple.iter());
     }
     if let Ok(array) = object.cast::<PyArray1<f32>>() {
         let borrowed = array.try_readonly().ok()?;
-        return borrowed.as_slice().ok().map(SmallVec::from_slice);
+        return borrowed.as_slice().ok().map(|s| s.iter().copied().map(of_float).collect());
     }
     if let Ok(array) = object.cast::<PyArray1<f64>>() {
         let borrowed = array.try_readonly().ok()?;
-        return borrowed.as_slice().ok().map(|s| s.iter().map(|&x| x as f32).collect());
+        return borrowed.as_slice().ok().map(|s| s.iter().copied().map(of_double).collect());
     }
     None
 }

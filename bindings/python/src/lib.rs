@@ -9,6 +9,7 @@ mod attach;
 mod budget;
 mod error;
 mod events;
+mod explain;
 mod gate;
 mod gil;
 mod http;

@@ -300,6 +300,22 @@ impl Model {
         coroutine(py, self.another(), Question::Run(inputs.clone().unbind(), outputs), asked)
     }
 
+    /// What each feature adds to the margins of these rows.
+    fn explain(&self, rows: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        crate::explain::explain(self, rows)
+    }
+
+    /// The leaf that each row ends at in each tree: integers `[rows, trees]`.
+    fn apply(&self, rows: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        crate::explain::apply(self, rows)
+    }
+
+    /// How much each feature matters to the whole model, by its name.
+    #[pyo3(signature = (kind="gain"))]
+    fn importance<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyDict>> {
+        crate::explain::importance(py, self, kind)
+    }
+
     /// A model that keeps answering with the version serving now.
     fn pin(&self, py: Python<'_>) -> PyResult<Model> {
         Ok(Model(match &self.0 {

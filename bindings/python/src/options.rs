@@ -71,6 +71,7 @@ pub(crate) fn load_options(given: Option<&Bound<'_, PyDict>>) -> PyResult<LoadOp
             "display_version" => options.display_version = Some(value.extract()?),
             "plan" => options.plan = named(&value, "plan", PlanKind::from_name)?,
             "threads" => options.threads = value.extract()?,
+            "explain" => options.explain = value.extract()?,
             _ => {
                 let message = format!("unexpected keyword argument '{name}'");
                 return Err(PyTypeError::new_err(message));
@@ -113,11 +114,14 @@ pub(crate) fn options_out<'py>(
     if options.threads != 0 {
         given.set_item("threads", options.threads)?;
     }
+    if options.explain {
+        given.set_item("explain", true)?;
+    }
     Ok(given)
 }
 
 fn format_of(name: &str) -> Option<Format> {
-    [Format::Onnx, Format::Safetensors].into_iter().find(|f| f.name() == name)
+    Format::FILES.into_iter().find(|f| f.name() == name)
 }
 
 fn named<T>(value: &Bound<'_, PyAny>, what: &str, find: fn(&str) -> Option<T>) -> PyResult<T> {

@@ -7,7 +7,7 @@ from pathlib import Path
 from .._native import Model, TensorSpec, load
 from .output import CommandError
 
-_FILES = ("model.onnx", "model.safetensors")
+_FILES = ("model.onnx", "model.safetensors", "model.ubj", "model.json", "model.txt")
 
 
 def model_file(given: str) -> Path:
@@ -23,8 +23,8 @@ def model_file(given: str) -> Path:
         return found[0]
     what = f"{len(found)} files *.onnx" if found else "no model"
     raise CommandError(
-        f"{path} is a folder with {what}; name a file, or a folder with model.onnx, "
-        "model.safetensors, or one *.onnx"
+        f"{path} is a folder with {what}; name a file, or a folder with {', '.join(_FILES)}, "
+        "or one *.onnx"
     )
 
 

@@ -1,0 +1,354 @@
+//! The tabular fast path of a loaded model: rows through its row program, no tensor made.
+
+use super::graph_model::contain;
+use super::interpret::Reading;
+use super::request::check_rows;
+use super::{Answer, Answers, Features, GraphModel, Prediction, Predictions, Receipt, Task};
+use crate::error::{Result, err};
+use crate::kernel::RowNumber;
+use crate::plan::{Plan, RowOutput, RowProgram, RowScratch};
+use crate::tensor::{Data, Tensor};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the row program leaves the answer.
+#[derive(Debug, Clone)]
+pub(super) struct FastPath {
+    /// Class register and labels by index.
+    class: Option<(usize, Labels)>,
+    /// Offset and width of scores or values.
+    floats: Option<(usize, usize)>,
+}
+
+#[derive(Debug, Clone)]
+enum Labels {
+    Int(Vec<i64>),
+    Str(Vec<Arc<str>>),
+}
+
+impl FastPath {
+    /// The fast path for this reading, where a row program computes all of it.
+    pub(super) fn new(plan: &Plan, reading: &Reading, task: Task) -> Option<FastPath> {
+        match (plan.row_program(), plan.wide_row_program()) {
+            (Some(program), _) => FastPath::over(program, reading, task),
+            (None, Some(program)) => FastPath::over(program, reading, task),
+            (None, None) => None,
+        }
+    }
+
+    fn over<T: RowNumber>(
+        program: &RowProgram<T>,
+        reading: &Reading,
+        task: Task,
+    ) -> Option<FastPath> {
+        if matches!(task, Task::Tensors | Task::Multilabel) || reading.logits {
+            return None;
+        }
+        let class = match reading.label {
+            None => None,
+            Some(i) => match program.output(i)? {
+                RowOutput::Class { index, labels } => Some((*index, labels_of(labels)?)),
+                RowOutput::Floats { .. } => return None,
+            },
+        };
+        let floats = match reading.scores {
+            None => None,
+            Some(i) => match program.output(i)? {
+                RowOutput::Floats { offset, width } => Some((*offset, *width)),
+                RowOutput::Class { .. } => return None,
+            },
+        };
+        // A classifier without a label output takes the class of the largest score: general path.
+        if task == Task::Classifier && class.is_none() {
+            return None;
+        }
+        Some(FastPath { class, floats })
+    }
+
+    fn copy_block<T: Copy>(
+        &self,
+        at: usize,
+        n: usize,
+        scratch: &RowScratch<T>,
+        floats: &mut [T],
+        classes: &mut [u32],
+    ) {
+        if let Some((offset, width)) = self.floats
+            && let Some(out) = floats.get_mut(at * width..(at + n) * width)
+        {
+            out.copy_from_slice(scratch.floats(offset, width));
+        }
+        if let Some((index, _)) = &self.class
+            && let Some(out) = classes.get_mut(at..at + n)
+        {
+            out.copy_from_slice(scratch.classes(*index));
+        }
+    }
+}
+
+fn labels_of(tensor: &Tensor) -> Option<Labels> {
+    match tensor.data() {
+        Data::String(v) => Some(Labels::Str(v.iter().map(|s| s.as_str().into()).collect())),
+        _ => tensor.to_i64_vec().ok().map(Labels::Int),
+    }
+}
+
+/// Numbers that a row program may be one of.
+trait Registers: RowNumber {
+    /// Lends this thread's registers, kept between calls so that a prediction allocates nothing.
+    fn scratch<R>(f: impl FnOnce(&mut RowScratch<Self>) -> R) -> R;
+}
+
+macro_rules! registers {
+    ($($t:ident),+) => {$(
+        impl Registers for $t {
+            fn scratch<R>(f: impl FnOnce(&mut RowScratch<$t>) -> R) -> R {
+                thread_local! {
+                    static OWN: RefCell<RowScratch<$t>> = RefCell::default();
+                }
+                OWN.with_borrow_mut(f)
+            }
+        }
+    )+};
+}
+registers!(f32, f64);
+
+impl GraphModel {
+    /// The answer for one row, where its form and the model allow the fast path.
+    pub(super) fn quick_row(&self, features: &Features<'_>) -> Option<Result<Prediction>> {
+        let fast = self.fast.as_ref()?;
+        match self.plan.row_program() {
+            Some(program) => self.row_by(fast, program, features),
+            None => self.row_by(fast, self.plan.wide_row_program()?, features),
+        }
+    }
+
+    fn row_by<T: Registers>(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram<T>,
+        features: &Features<'_>,
+    ) -> Option<Result<Prediction>> {
+        let (1, width) = size_of_rows(features)? else { return None };
+        if width != program.input_width() {
+            return None;
+        }
+        let answer = |row: &[T]| contain(|| Ok(self.fast_row(fast, program, row)));
+        if let Some(row) = numbers_of(features)? {
+            return Some(answer(row));
+        }
+        // A row of the other precision; most fit the stack.
+        let mut row: SmallVec<[T; 128]> = SmallVec::with_capacity(width);
+        convert::<T>(features, &mut row)?;
+        Some(answer(&row))
+    }
+
+    /// The answers for a batch, where its form and the model allow the fast path.
+    pub(super) fn quick_batch(&self, features: &Features<'_>) -> Option<Result<Predictions>> {
+        let fast = self.fast.as_ref()?;
+        match self.plan.row_program() {
+            Some(program) => self.batch_by(fast, program, features),
+            None => self.batch_by(fast, self.plan.wide_row_program()?, features),
+        }
+    }
+
+    fn batch_by<T: Registers>(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram<T>,
+        features: &Features<'_>,
+    ) -> Option<Result<Predictions>> {
+        let (rows, width) = size_of_rows(features)?;
+        if width != program.input_width() {
+            return None;
+        }
+        if let Err(error) = check_rows(rows, &self.limits) {
+            return Some(Err(error));
+        }
+        let run = |data: &[T]| contain(|| self.fast_batch(fast, program, rows, data));
+        if let Some(data) = numbers_of(features)? {
+            return Some(run(data));
+        }
+        let mut data = Vec::with_capacity(rows * width);
+        convert::<T>(features, &mut data)?;
+        Some(run(&data))
+    }
+
+    /// Runs the row program over all rows in blocks; `store` gets each block's first row.
+    fn run_rows<T: Registers>(
+        &self,
+        program: &RowProgram<T>,
+        rows: usize,
+        data: &[T],
+        mut store: impl FnMut(usize, usize, &RowScratch<T>),
+    ) {
+        let (block, width) = (program.block_rows(), program.input_width());
+        T::scratch(|scratch| {
+            let mut start = 0;
+            while start < rows {
+                let n = block.min(rows - start);
+                program.run(&self.plan, n, &data[start * width..(start + n) * width], scratch);
+                store(start, n, scratch);
+                start += n;
+            }
+        });
+    }
+
+    fn fast_row<T: Registers>(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram<T>,
+        row: &[T],
+    ) -> Prediction {
+        let mut answer = Answer::Value(f64::NAN);
+        let mut probability = None;
+        let mut scores: Option<SmallVec<[f64; 8]>> = None;
+        self.run_rows(program, 1, row, |_, _, scratch| {
+            let floats = fast.floats.map(|(offset, width)| scratch.floats(offset, width));
+            match &fast.class {
+                Some((index, labels)) => {
+                    let class = scratch.classes(*index).first().copied().unwrap_or(0) as usize;
+                    answer = match labels {
+                        Labels::Int(v) => Answer::Int(v.get(class).copied().unwrap_or_default()),
+                        Labels::Str(v) => v
+                            .get(class)
+                            .map_or_else(|| Answer::Str("".into()), |s| Answer::Str(s.clone())),
+                    };
+                    if let Some(floats) = floats {
+                        scores = Some(floats.iter().map(|&x| x.into()).collect());
+                        if self.signature.has_probabilities {
+                            probability = floats.get(class).map(|&p| p.into());
+                        }
+                    }
+                }
+                None => {
+                    let floats = floats.unwrap_or_default();
+                    answer = match floats {
+                        [one] if self.signature.task == Task::Regressor => {
+                            Answer::Value((*one).into())
+                        }
+                        many => Answer::Values(many.iter().map(|&x| x.into()).collect()),
+                    };
+                }
+            }
+        });
+        Prediction {
+            answer,
+            probability,
+            scores,
+            scores_kind: self.reading.kind,
+            classes: self.signature.classes.clone(),
+            model_version: self.info.version,
+            latency: Duration::ZERO,
+            receipt: Receipt::default(),
+        }
+    }
+
+    fn fast_batch<T: Registers>(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram<T>,
+        rows: usize,
+        data: &[T],
+    ) -> Result<Predictions> {
+        let width = fast.floats.map_or(0, |(_, w)| w);
+        let input_width = program.input_width();
+        let mut floats = vec![T::default(); rows * width];
+        let mut classes = vec![0u32; if fast.class.is_some() { rows } else { 0 }];
+        let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
+        let pieces = self.threads.size().max(1);
+        if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
+            let results = parking_lot::Mutex::new((&mut floats, &mut classes));
+            self.threads.split(rows, ns, program.block_rows(), |range| {
+                let part = &data[range.start * input_width..range.end * input_width];
+                self.run_rows(program, range.len(), part, |start, n, scratch| {
+                    let at = range.start + start;
+                    let mut results = results.lock();
+                    let (floats, classes) = &mut *results;
+                    fast.copy_block(at, n, scratch, floats, classes);
+                });
+            });
+        } else {
+            self.run_rows(program, rows, data, |at, n, scratch| {
+                fast.copy_block(at, n, scratch, &mut floats, &mut classes);
+            });
+        }
+        let scores = match fast.floats {
+            Some(_) => Some(Tensor::from_vec(&[rows, width], floats)?),
+            None => None,
+        };
+        let answers = match &fast.class {
+            Some((_, Labels::Int(v))) => {
+                let labels = classes
+                    .iter()
+                    .map(|&c| v.get(c as usize).copied().unwrap_or_default())
+                    .collect();
+                Answers::Labels(Tensor::from_vec::<i64>(&[rows], labels)?)
+            }
+            Some((_, Labels::Str(v))) => {
+                let labels = classes
+                    .iter()
+                    .map(|&c| v.get(c as usize).map_or_else(String::new, |s| s.to_string()))
+                    .collect();
+                Answers::Labels(Tensor::from_vec::<String>(&[rows], labels)?)
+            }
+            None => {
+                let values =
+                    scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
+                return Ok(self.predictions(rows, Answers::Values(values), None));
+            }
+        };
+        Ok(self.predictions(rows, answers, scores))
+    }
+}
+
+/// The only tensor of features that are one.
+fn tensor_of<'a>(features: &'a Features<'_>) -> Option<&'a Tensor> {
+    match features {
+        Features::Tensor(tensor) => Some(tensor),
+        Features::Inputs(tensors) => match tensors.as_slice() {
+            [tensor] => Some(tensor),
+            _ => None,
+        },
+        Features::F32 { .. } | Features::Columns(_) => None,
+    }
+}
+
+/// Rows and width of features that are rows of floats.
+fn size_of_rows(features: &Features<'_>) -> Option<(usize, usize)> {
+    if let Features::F32 { data, rows, width } = features {
+        return (rows.checked_mul(*width) == Some(data.len())).then_some((*rows, *width));
+    }
+    let tensor = tensor_of(features)?;
+    match (tensor.data(), tensor.dims()) {
+        (Data::F32(_) | Data::F64(_), [rows, width]) => Some((*rows, *width)),
+        _ => None,
+    }
+}
+
+/// The numbers of features that are rows of floats: `Some(None)` where they are not of `T`.
+fn numbers_of<'a, T: RowNumber>(features: &'a Features<'_>) -> Option<Option<&'a [T]>> {
+    Some(match features {
+        Features::F32 { data, .. } => T::from_f32(data),
+        _ => match tensor_of(features)?.data() {
+            Data::F32(v) => T::from_f32(v),
+            Data::F64(v) => T::from_f64(v),
+            _ => return None,
+        },
+    })
+}
+
+/// The same numbers rounded or widened, as Cast does it.
+fn convert<T: RowNumber>(features: &Features<'_>, out: &mut impl Extend<T>) -> Option<()> {
+    match features {
+        Features::F32 { data, .. } => out.extend(data.iter().map(|&x| T::of(x.into()))),
+        _ => match tensor_of(features)?.data() {
+            Data::F32(v) => out.extend(v.iter().map(|&x| T::of(x.into()))),
+            Data::F64(v) => out.extend(v.iter().map(|&x| T::of(x))),
+            _ => return None,
+        },
+    }
+    Some(())
+}
