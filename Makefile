@@ -1,4 +1,4 @@
-# make demo | test | test-engines | soak | lint | docs | bench | wheel | fuzz-smoke
+# make demo | test | test-engines | soak | lint | docs | bench | bench-peers | wheel | fuzz-smoke
 #
 # Each target installs what it lacks: Python packages into .venv, and, as root on a machine with
 # apt, a C compiler, Python's venv, and the programs that tests start (valgrind, nginx, a browser). Rust itself (1.95 or newer) must be there.
@@ -22,7 +22,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
-.PHONY: help demo test test-engines soak lint docs bench wheel loom fuzz-smoke toolchain programs clean
+.PHONY: help demo test test-engines soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
@@ -32,6 +32,7 @@ help:
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make docs        the documentation as a site, in build/site"
 	@echo "make bench       criterion, then from Python: onnxruntime side by side, and each policy"
+	@echo "make bench-peers every peer on models of a seed (QUICK=1, SEED=..., LINES=...)"
 	@echo "make wheel       a release wheel in dist/"
 	@echo "make loom        model checking of the concurrent protocols"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
@@ -80,6 +81,7 @@ lint: $(VENV)/.dev
 	MYPYPATH=python "$(BIN)/mypy" --ignore-missing-imports python/modelserve examples/demo.py \
 		examples/nginx examples/fastapi_model_server/model_server.py benches/*.py
 	MYPYPATH=python:benches/http "$(BIN)/mypy" --ignore-missing-imports benches/http
+	MYPYPATH=python:benches/peers "$(BIN)/mypy" --ignore-missing-imports benches/peers
 	MYPYPATH=python:docs/hooks "$(BIN)/mypy" --ignore-missing-imports docs/hooks
 
 docs: $(VENV)/.dev
@@ -93,6 +95,33 @@ bench: $(VENV)/.dev
 	"$(PYTHON)" benches/compare_onnxruntime.py --output build/compare_onnxruntime.md
 	"$(PYTHON)" benches/policies.py --output build/policies.md
 	"$(PYTHON)" benches/http/run.py --output build/http.md
+
+# The peers have an environment of their own: some of them need old versions of others.
+PEERS := $(CURDIR)/build/peers-venv
+PEERS_NATIVE := $(CURDIR)/build/peers-native
+RELEASE = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/release
+LINES ?=
+PEERS_OPTIONS = --seed $(SEED) --native "$(PEERS_NATIVE)" $(if $(QUICK),--quick) $(if $(LINES),--lines $(LINES))
+
+bench-peers: $(PEERS)/.installed $(VENV)/.demo
+	rm -rf build/peers-dist
+	PATH="$(BIN):$$PATH" "$(BIN)/maturin" build --locked --release --interpreter "$(PYTHON)" \
+		--out build/peers-dist
+	"$(PEERS)/bin/python" -m pip install --quiet --force-reinstall --no-deps build/peers-dist/*.whl
+	$(CARGO) build --locked --release -p modelserve-c
+	cd benches/peers/native && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" \
+		$(CARGO) build --locked --release
+	@mkdir -p "$(PEERS_NATIVE)"
+	cp "$(RELEASE)/one_row_rust" "$(PEERS_NATIVE)/"
+	$${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Iinclude benches/peers/native/one_row.c \
+		-o "$(PEERS_NATIVE)/one_row_c" -L"$(RELEASE)" -lmodelserve_c \
+		"-Wl,-rpath,$$(cd "$(RELEASE)" && pwd)" -lpthread -ldl -lm
+	"$(PEERS)/bin/python" benches/peers/run.py $(PEERS_OPTIONS)
+
+$(PEERS)/.installed: benches/peers/requirements.txt | $(BIN)/pip
+	"$(PYTHON)" -m venv --clear "$(PEERS)"
+	"$(PEERS)/bin/python" -m pip install --quiet -r benches/peers/requirements.txt
+	@touch $@
 
 wheel: $(VENV)/.demo
 	PATH="$(BIN):$$PATH" "$(BIN)/maturin" build --locked --release --interpreter "$(PYTHON)" --out dist
