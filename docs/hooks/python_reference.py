@@ -53,7 +53,8 @@ class Source:
 def _sources(root: Path) -> dict[str, Source]:
     """The file of each public name."""
     found: dict[str, Source] = {}
-    files = [root / PACKAGE / "_native.pyi", *sorted((root / PACKAGE).glob("*.py"))]
+    modules = [*(root / PACKAGE).glob("*.py"), root / PACKAGE / "convert" / "__init__.py"]
+    files = [root / PACKAGE / "_native.pyi", *sorted(modules)]
     for path in files:
         source = Source(path)
         for name in source.nodes:
