@@ -17,7 +17,7 @@ pub enum Attribute {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Strings(Vec<Vec<u8>>),
-    /// A native file of a boosting library: no type of ONNX's, and so in no ONNX file.
+    /// A native file of a boosting library, or an ensemble: no type of ONNX's.
     Booster(Arc<Booster>),
 }
 

@@ -17,7 +17,7 @@ mod walk;
 pub use booster::{Booster, Learner, LinearLearner, Outcome};
 pub use link::Link;
 
-/// The domain of the operator that answers as a native file does, which no ONNX file may use.
+/// The domain of the library's own operators, which answer as a trainer does.
 pub const DOMAIN: &str = "ai.modelserve";
 /// Features are numbered below this.
 pub const MAX_FEATURES: u32 = 1 << 28;

@@ -75,6 +75,18 @@ impl Library {
     }
 }
 
+/// Refuses a file that is too large to be read.
+pub(super) fn check_size(bytes: &[u8], limits: &LoadLimits) -> Result<()> {
+    ensure!(
+        bytes.len() as u64 <= limits.file_bytes,
+        LimitExceeded,
+        "a file of {} bytes (LoadLimits::file_bytes is {})",
+        bytes.len(),
+        limits.file_bytes
+    );
+    Ok(())
+}
+
 /// Class labels as an operator's attribute: `classlabels_int64s` or `classlabels_strings`.
 pub type Labels = (&'static str, Attribute);
 

@@ -36,7 +36,8 @@ pub const fn microsoft(op: &'static str, prepare: Prepare) -> Entry {
     Entry { domain: "com.microsoft", op, since: 1, prepare }
 }
 
-/// An entry of the library's own domain, which no ONNX file may use.
+/// An entry of the library's own domain. ONNX files write its operators in another form, which
+/// `format::onnx` reads into this one.
 pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
     Entry { domain: crate::ensemble::DOMAIN, op, since: 1, prepare }
 }

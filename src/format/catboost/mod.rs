@@ -34,13 +34,7 @@ use std::collections::BTreeMap;
 /// categories (CTRs), on texts, on embeddings, and on categories without their labels;
 /// `LimitExceeded`, naming the limit.
 pub fn read(bytes: &[u8], limits: &LoadLimits) -> Result<Booster> {
-    ensure!(
-        bytes.len() as u64 <= limits.file_bytes,
-        LimitExceeded,
-        "a file of {} bytes (LoadLimits::file_bytes is {})",
-        bytes.len(),
-        limits.file_bytes
-    );
+    super::booster::check_size(bytes, limits)?;
     let document: Document<'_> =
         serde_json::from_slice(bytes).map_err(|e| err!(InvalidModel, "{e}"))?;
     let features = Features::read(&document.features_info)?;

@@ -32,13 +32,7 @@ use std::collections::BTreeMap;
 /// `InvalidModel`, naming the key and the tree, where the text is not whole or contradicts itself;
 /// `Unsupported` for an objective that is not known; `LimitExceeded`, naming the limit.
 pub fn read(bytes: &[u8], limits: &LoadLimits) -> Result<Booster> {
-    ensure!(
-        bytes.len() as u64 <= limits.file_bytes,
-        LimitExceeded,
-        "a file of {} bytes (LoadLimits::file_bytes is {})",
-        bytes.len(),
-        limits.file_bytes
-    );
+    super::booster::check_size(bytes, limits)?;
     let text = std::str::from_utf8(bytes).map_err(|e| err!(InvalidModel, "not UTF-8: {e}"))?;
     let mut sections = Sections::new(text)?;
     let head = sections.head()?;

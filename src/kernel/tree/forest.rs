@@ -245,7 +245,7 @@ impl<T: Real, V: Real> Forest<T, V> {
                 strict[i / 64] |= 1 << (i % 64);
             }
         }
-        let mut forest = Forest {
+        let forest = Forest {
             columns,
             trees,
             nodes: pack(&drafts, general),
@@ -259,13 +259,12 @@ impl<T: Real, V: Real> Forest<T, V> {
             blend: None,
             strict,
         };
-        forest.blend = Blend::new(&forest);
         Ok(forest)
     }
 
-    /// The same without what serves batches only.
-    pub(super) fn for_rows(mut self) -> Self {
-        self.blend = None;
+    /// The same, with what folds its trees for batches.
+    pub(super) fn folded(mut self) -> Self {
+        self.blend = Blend::new(&self);
         self
     }
 
@@ -321,7 +320,7 @@ impl Forest<f32, f32> {
                 weights: weights.iter().map(|&(t, w)| (t, w.into())).collect(),
             },
         };
-        let mut forest = Forest {
+        let forest = Forest {
             columns: self.columns.clone(),
             trees: self.trees.clone(),
             nodes: Nodes::Large(nodes),
@@ -344,8 +343,7 @@ impl Forest<f32, f32> {
             blend: None,
             strict: Vec::new(),
         };
-        forest.blend = Blend::new(&forest);
-        forest
+        forest.folded()
     }
 }
 

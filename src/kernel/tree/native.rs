@@ -1,5 +1,6 @@
 //! `ai.modelserve:Booster`: what a native file of a boosting library answers, in the trainer's own
-//! arithmetic. No ONNX file has it; `format::booster` makes graphs of it.
+//! arithmetic. `format::booster` makes graphs of it, and `format::onnx` reads the operators of that
+//! domain into it.
 //!
 //! Input: rows `[N, F]` of `f32` or `f64`. Output: for values the rows of answers `[N, targets]`;
 //! for classes the labels `[N]` and the probabilities `[N, classes]`. Answers are of the precision

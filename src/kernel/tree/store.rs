@@ -35,12 +35,14 @@ impl Store {
         use Precision::{F32, F64, Input};
         let arithmetic = form.arithmetic;
         Ok(match (arithmetic.features, arithmetic.sums) {
-            (Input, _) => Store::F32(Forest::new(form, limits, true)?, Some(OnceLock::new())),
-            (F32, F32 | Input) => Store::F32(Forest::new(form, limits, false)?, None),
-            (F32, F64) => Store::Rounded(Forest::new(form, limits, false)?),
+            (Input, _) => {
+                Store::F32(Forest::new(form, limits, true)?.folded(), Some(OnceLock::new()))
+            }
+            (F32, F32 | Input) => Store::F32(Forest::new(form, limits, false)?.folded(), None),
+            (F32, F64) => Store::Rounded(Forest::new(form, limits, false)?.folded()),
             (F64, _) => Store::F64(
+                Forest::new(form, limits, false)?.folded(),
                 Forest::new(form, limits, false)?,
-                Forest::new(form, limits, false)?.for_rows(),
             ),
         })
     }

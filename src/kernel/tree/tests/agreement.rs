@@ -168,15 +168,15 @@ fn compiled_forests_answer_as_the_plain_walk() {
     for seed in 0..ROUNDS {
         let rng = &mut StdRng::seed_from_u64(seed);
         let form = ensemble(rng, Precision::F32, Precision::F32);
-        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap();
+        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap().folded();
         folded += usize::from(forest.blend.is_some());
         agrees(&form, &forest, rng);
 
         let form = ensemble(rng, Precision::F32, Precision::F64);
-        agrees(&form, &Forest::<f32, f64>::new(&form, &limits, false).unwrap(), rng);
+        agrees(&form, &Forest::<f32, f64>::new(&form, &limits, false).unwrap().folded(), rng);
 
         let form = ensemble(rng, Precision::F64, Precision::F64);
-        let forest = Forest::<f64, f64>::new(&form, &limits, false).unwrap();
+        let forest = Forest::<f64, f64>::new(&form, &limits, false).unwrap().folded();
         folded += usize::from(forest.blend.is_some());
         agrees(&form, &forest, rng);
 
@@ -204,7 +204,7 @@ fn a_row_answers_the_same_in_any_batch() {
     for seed in 0..200 {
         let rng = &mut StdRng::seed_from_u64(1_000_000 + seed);
         let form = ensemble(rng, Precision::F32, Precision::F32);
-        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap();
+        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap().folded();
         let (width, rows) = (form.features, 130);
         let x: Vec<f32> = (0..rows * width).map(|_| value(rng) as f32).collect();
         let mut together = Vec::new();
