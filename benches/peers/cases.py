@@ -60,9 +60,14 @@ class Case:
         return cls(kind, folder, json.loads((folder / "facts.json").read_text()))
 
     @property
-    def onnx(self) -> Path:
-        """The model as an ONNX file."""
+    def converted(self) -> Path:
+        """The model as `modelserve.convert` writes it."""
         return self.folder / "model.onnx"
+
+    @property
+    def onnx(self) -> Path:
+        """The model as skl2onnx or onnxmltools writes it, which is what other runtimes read."""
+        return self.folder / "peer.onnx"
 
     @property
     def native(self) -> Path | None:

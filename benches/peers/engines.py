@@ -74,7 +74,7 @@ def open_ours(case: Case, threads: int) -> tuple[ms.Model, str]:
             return ms.load(case.native, threads=threads), case.native.name
         except ms.ModelServeError:
             pass  # that format is not read by this version
-    return ms.load(case.onnx, threads=threads), case.onnx.name
+    return ms.load(case.converted, threads=threads), case.converted.name
 
 
 class OursManaged(Ours):

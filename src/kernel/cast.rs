@@ -1,7 +1,7 @@
 //! Cast and CastLike: between all element types.
 
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, err};
 use crate::tensor::{Data, Element, ElementType, Tensor};
 use half::{bf16, f16};
@@ -274,21 +274,49 @@ impl Kernel for Cast {
     }
 
     fn row_op(&self) -> Option<&dyn RowOp> {
-        (self.to == ElementType::F32).then_some(self)
+        Some(self)
+    }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        Some(self)
     }
 }
 
-impl RowOp for Cast {
+/// To floats only: rows hold whole numbers as they are.
+impl<T: RowNumber> RowOp<T> for Cast {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let &[width] = inputs else { return None };
         Some(RowShape { width, classes: None })
     }
 
-    fn run_rows(&self, _: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
-        if let Some(x) = inputs.first()
-            && x.len() == out.len()
-        {
-            out.copy_from_slice(x);
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        let &[from] = inputs else { return None };
+        let number = matches!(
+            from,
+            ElementType::F32
+                | ElementType::F64
+                | ElementType::I64
+                | ElementType::I32
+                | ElementType::Bool
+        );
+        let whole = matches!(self.to, ElementType::I64 | ElementType::I32);
+        let exact = self.to == from
+            || self.to == ElementType::F32
+            || self.to == T::TYPE
+            || (whole && from == ElementType::Bool);
+        (number && exact).then_some(self.to)
+    }
+
+    fn keeps(&self, from: ElementType) -> bool {
+        self.to == T::TYPE || self.to == from || from == ElementType::Bool
+    }
+
+    fn run_rows(&self, _: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
+        if let [x] = inputs {
+            for (o, &x) in out.iter_mut().zip(*x) {
+                let wide: f64 = x.into();
+                *o = T::of(f64::from(wide as f32));
+            }
         }
     }
 }

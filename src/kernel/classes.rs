@@ -1,9 +1,10 @@
 //! What the models of ai.onnx.ml share: rows of features, post transforms, class labels.
 
+use super::row::as_floats;
 use super::{Context, Inputs, Kernel, Outputs, RowOp, RowShape, one};
 use crate::attribute::Attributes;
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Data, Tensor, Value};
+use crate::tensor::{Data, ElementType, Tensor, Value};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -258,6 +259,10 @@ impl<M: RowModel> RowOp for RowKernel<M> {
         let classes = self.0.labels().map(Labels::len);
         let fits = matches!(*inputs, [width] if width > 0 && self.0.accepts(width));
         fits.then(|| RowShape { width: self.0.width(), classes })
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        as_floats(inputs)
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], classes: &mut [u32]) {

@@ -2,10 +2,11 @@
 
 use super::elementwise::arithmetic::for_numeric;
 use super::elementwise::broadcast::{Broadcast, aligned, binary, legacy_axis, of_one_type, owned};
+use super::elementwise::operands::Operands;
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail};
-use crate::tensor::{Data, Element, Tensor};
+use crate::tensor::{Data, Element, ElementType, Tensor};
 
 pub(super) const OPS: &[Entry] = &[
     onnx("Equal", 1, |s| prepare_comparison(s, Comparison::Equal)),
@@ -33,11 +34,12 @@ enum Comparison {
 struct Compare {
     comparison: Comparison,
     axis: Option<i64>,
+    operands: Operands<2>,
 }
 
 fn prepare_comparison(spec: &OpSpec<'_>, comparison: Comparison) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    Ok(Box::new(Compare { comparison, axis: legacy_axis(spec)? }))
+    Ok(Box::new(Compare { comparison, axis: legacy_axis(spec)?, operands: Operands::new(spec) }))
 }
 
 fn compared<T: Element + PartialOrd>(
@@ -75,6 +77,48 @@ impl Kernel for Compare {
                 _ => bail!(InvalidInput, "{:?} of {other}", self.comparison),
             }
         ))
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        (self.axis.is_none() && self.operands.fits::<f32>()).then_some(self as &dyn RowOp)
+    }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        (self.axis.is_none() && self.operands.fits::<f64>()).then_some(self as &dyn RowOp<f64>)
+    }
+}
+
+impl Comparison {
+    fn holds<T: PartialOrd>(self, a: T, b: T) -> bool {
+        match self {
+            Comparison::Equal => a == b,
+            Comparison::Less => a < b,
+            Comparison::LessOrEqual => a <= b,
+            Comparison::Greater => a > b,
+            Comparison::GreaterOrEqual => a >= b,
+        }
+    }
+}
+
+impl<T: RowNumber> RowOp<T> for Compare {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        Some(RowShape { width: self.operands.width(inputs)?, classes: None })
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        inputs.iter().all(|&t| t == T::TYPE).then_some(ElementType::Bool)
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
+        let Some([a, b]) = self.operands.rows(rows, inputs) else { return };
+        let width = a.width.max(b.width).max(1);
+        for (i, out) in out.chunks_exact_mut(width).enumerate() {
+            // An operand of one value is read over and over.
+            let (a, b) = (a.row(i).iter().cycle(), b.row(i).iter().cycle());
+            for (o, (&a, &b)) in out.iter_mut().zip(a.zip(b)) {
+                *o = T::of(self.comparison.holds(a, b).into());
+            }
+        }
     }
 }
 

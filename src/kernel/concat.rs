@@ -2,9 +2,10 @@
 
 use super::registry::{Entry, onnx};
 use super::reshape::Ints;
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::row::same_type;
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Element, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, Value, for_each_type};
 use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] =
@@ -77,7 +78,8 @@ fn prepare_concat(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     let Some(axis) = spec.attributes.int_opt("axis")? else {
         return Err(spec.invalid("attribute 'axis' is missing"));
     };
-    let rowwise = axis == 1 && spec.inputs.iter().all(|i| i.present && i.constant.is_none());
+    let rowwise =
+        matches!(axis, 1 | -1) && spec.inputs.iter().all(|i| i.present && i.constant.is_none());
     Ok(Box::new(Concat { axis, rowwise }))
 }
 
@@ -91,15 +93,23 @@ impl Kernel for Concat {
     fn row_op(&self) -> Option<&dyn RowOp> {
         self.rowwise.then_some(self)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.rowwise.then_some(self)
+    }
 }
 
-impl RowOp for Concat {
+impl<T: RowNumber> RowOp<T> for Concat {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let width = inputs.iter().try_fold(0usize, |sum, &w| sum.checked_add(w))?;
         Some(RowShape { width, classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
         if rows == 0 {
             return;
         }

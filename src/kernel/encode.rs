@@ -1,9 +1,10 @@
 //! Encoders of ai.onnx.ml: OneHotEncoder, LabelEncoder, CategoryMapper, DictVectorizer.
 
 use super::registry::{Entry, ml};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::{Context, Encoder, Encoding, Inputs, Kernel, OpSpec, Outputs, TextPart, one};
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Data, Element, MapKey, Tensor, Value, for_each_type};
+use crate::tensor::{Data, Element, ElementType, MapKey, Tensor, Value, for_each_type};
+use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 
 pub(super) const OPS: &[Entry] = &[
@@ -14,11 +15,13 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 /// From key to position, whatever type the keys have.
+///
+/// Only the model's own keys are ever put in: a plain hash is enough.
 enum Keys {
-    Ints(HashMap<i64, u32>),
-    Strings(HashMap<String, u32>),
+    Ints(FxHashMap<i64, u32>),
+    Strings(FxHashMap<String, u32>),
     /// By [`float_key`]; with NaN where the version lets NaN equal itself.
-    Floats(HashMap<u64, u32>),
+    Floats(FxHashMap<u64, u32>),
 }
 
 /// Equal floats have equal keys: one zero, one NaN.
@@ -37,6 +40,22 @@ fn truncated(x: f64) -> i64 {
 }
 
 impl Keys {
+    fn of_text(&self, text: &str) -> Option<usize> {
+        match self {
+            Keys::Strings(map) => map.get(text).map(|&p| p as usize),
+            Keys::Ints(_) | Keys::Floats(_) => None,
+        }
+    }
+
+    fn of_number(&self, number: f64) -> Option<usize> {
+        let position = match self {
+            Keys::Ints(map) => map.get(&truncated(number)),
+            Keys::Floats(map) => map.get(&float_key(number)),
+            Keys::Strings(_) => None,
+        };
+        position.map(|&p| p as usize)
+    }
+
     /// Calls `put` with the position of each element of `input`.
     fn find(&self, op: &str, input: &Tensor, mut put: impl FnMut(Option<u32>)) -> Result<()> {
         match (self, input.data()) {
@@ -114,6 +133,33 @@ impl Kernel for OneHotEncoder {
         );
         one(ctx.tensor(shape, out)?)
     }
+
+    fn text_part(&self) -> Option<TextPart<'_>> {
+        Some(TextPart::Encode(self))
+    }
+}
+
+impl Encoder for OneHotEncoder {
+    fn reads_text(&self) -> bool {
+        matches!(self.keys, Keys::Strings(_))
+    }
+
+    fn takes(&self, numbers: ElementType) -> bool {
+        // Floats are cut to integers.
+        matches!(self.keys, Keys::Ints(_)) && (numbers.is_float() || numbers.is_integer())
+    }
+
+    fn of_text(&self, text: &str) -> Option<usize> {
+        self.keys.of_text(text)
+    }
+
+    fn of_number(&self, number: f64) -> Option<usize> {
+        self.keys.of_number(number)
+    }
+
+    fn encoding(&self) -> Encoding<'_> {
+        Encoding::OneHot { categories: self.categories, zeros: self.zeros }
+    }
 }
 
 /// Replaces keys by values.
@@ -175,8 +221,8 @@ fn label_default(spec: &OpSpec<'_>, values: &Data) -> Result<Data> {
 }
 
 /// The first of equal keys counts.
-fn first_positions<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> HashMap<K, u32> {
-    let mut map = HashMap::new();
+fn first_positions<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> FxHashMap<K, u32> {
+    let mut map = FxHashMap::default();
     for (key, i) in keys.zip(0u32..) {
         map.entry(key).or_insert(i);
     }
@@ -225,6 +271,36 @@ impl Kernel for LabelEncoder {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let input = inputs.tensor(0)?;
         one(for_each_type!(&self.values, v => self.replace(ctx, input, v))?)
+    }
+
+    fn text_part(&self) -> Option<TextPart<'_>> {
+        Some(TextPart::Encode(self))
+    }
+}
+
+impl Encoder for LabelEncoder {
+    fn reads_text(&self) -> bool {
+        matches!(self.keys, Keys::Strings(_))
+    }
+
+    fn takes(&self, numbers: ElementType) -> bool {
+        match self.keys {
+            Keys::Ints(_) => numbers.is_integer(),
+            Keys::Floats(_) => numbers.is_float(),
+            Keys::Strings(_) => false,
+        }
+    }
+
+    fn of_text(&self, text: &str) -> Option<usize> {
+        self.keys.of_text(text)
+    }
+
+    fn of_number(&self, number: f64) -> Option<usize> {
+        self.keys.of_number(number)
+    }
+
+    fn encoding(&self) -> Encoding<'_> {
+        Encoding::Values { values: &self.values, default: &self.default }
     }
 }
 
@@ -295,7 +371,7 @@ impl Kernel for TwoWay {
 
 /// A map as one row, by a vocabulary of its keys.
 struct DictVectorizer {
-    positions: HashMap<MapKey, u32>,
+    positions: FxHashMap<MapKey, u32>,
     width: usize,
 }
 

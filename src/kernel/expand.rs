@@ -1,11 +1,12 @@
 //! Repeating and choosing by broadcast: Expand, Tile, Where.
 
+use super::elementwise::operands::Operands;
 use super::registry::{Entry, onnx};
 use super::reshape::Ints;
 use super::transpose::{View, check_text};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
 use smallvec::{SmallVec, smallvec};
 
 pub(super) const OPS: &[Entry] = &[
@@ -96,11 +97,13 @@ impl Kernel for Tile {
     }
 }
 
-struct Where;
+struct Where {
+    operands: Operands<3>,
+}
 
 fn prepare_where(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(3..=3)?;
-    Ok(Box::new(Where))
+    Ok(Box::new(Where { operands: Operands::new(spec) }))
 }
 
 impl Kernel for Where {
@@ -121,6 +124,40 @@ impl Kernel for Where {
             let out = choose(ctx, (condition.shape(), chosen), (x.shape(), v), y, &shape)?;
             one(ctx.tensor(shape, out)?)
         })
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        let fits = self.operands.is_input(0) && self.operands.fits::<f32>();
+        fits.then_some(self as &dyn RowOp)
+    }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        let fits = self.operands.is_input(0) && self.operands.fits::<f64>();
+        fits.then_some(self as &dyn RowOp<f64>)
+    }
+}
+
+impl<T: RowNumber> RowOp<T> for Where {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        Some(RowShape { width: self.operands.width(inputs)?, classes: None })
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        let (condition, rest) = inputs.split_first()?;
+        let fits = *condition == ElementType::Bool && rest.iter().all(|&t| t == T::TYPE);
+        fits.then_some(T::TYPE)
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
+        let Some(operands) = self.operands.rows(rows, inputs) else { return };
+        let width = operands.iter().map(|o| o.width).max().unwrap_or(1).max(1);
+        for (i, out) in out.chunks_exact_mut(width).enumerate() {
+            // An operand of one value is read over and over.
+            let [chosen, x, y] = operands.map(|o| o.row(i).iter().cycle());
+            for (o, ((&chosen, &x), &y)) in out.iter_mut().zip(chosen.zip(x).zip(y)) {
+                *o = if chosen == T::default() { y } else { x };
+            }
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::classes::Labels;
 use super::registry::{Entry, ml};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::row::{as_floats, same_type};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Element, Map, MapKey, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Element, ElementType, Map, MapKey, Shape, Tensor, Value, for_each_type};
 use std::sync::Arc;
 
 pub(super) const OPS: &[Entry] = &[
@@ -80,13 +81,17 @@ impl Kernel for ArrayFeatureExtractor {
     fn row_op(&self) -> Option<&dyn RowOp> {
         self.columns.as_ref().map(|_| self as &dyn RowOp)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.columns.as_ref().map(|_| self as &dyn RowOp<f64>)
+    }
 }
 
 fn shape_for<T: Element>(ctx: &Context<'_>, _: &[T], dims: &[usize]) -> Result<Shape> {
     ctx.shape_of::<T>(dims)
 }
 
-impl RowOp for ArrayFeatureExtractor {
+impl<T: RowNumber> RowOp<T> for ArrayFeatureExtractor {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let columns = self.columns.as_ref()?;
         let [width] = *inputs else { return None };
@@ -94,7 +99,11 @@ impl RowOp for ArrayFeatureExtractor {
         fits.then_some(RowShape { width: columns.len(), classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
         if let (Some(columns), [x], 1..) = (&self.columns, inputs, rows) {
             let rows = x.chunks_exact((x.len() / rows).max(1));
             for (row, out) in rows.zip(out.chunks_exact_mut(columns.len())) {
@@ -169,6 +178,10 @@ impl RowOp for FeatureVectorizer {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         (inputs.len() == self.widths.len() && self.total > 0)
             .then_some(RowShape { width: self.total, classes: None })
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        as_floats(inputs)
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {

@@ -1,10 +1,11 @@
 //! Reading by index: Gather, GatherElements, GatherND.
 
 use super::registry::{Entry, onnx};
+use super::row::same_type;
 use super::transpose::check_text;
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, ensure};
-use crate::tensor::{Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
 use smallvec::{SmallVec, smallvec};
 
 pub(super) const OPS: &[Entry] = &[
@@ -26,11 +27,20 @@ pub(super) fn resolve_index(index: i64, dim: usize) -> Result<usize> {
 
 struct Gather {
     axis: i64,
+    /// The columns that it picks of each row, where it does nothing else.
+    columns: Option<Vec<i64>>,
 }
 
 fn prepare_gather(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    Ok(Box::new(Gather { axis: spec.attributes.int("axis", 0)? }))
+    let axis = spec.attributes.int("axis", 0)?;
+    let columns = match spec.constant(1) {
+        Some(indices) if indices.dims().len() == 1 && matches!(axis, 1 | -1) => {
+            Some(indices.to_i64_vec()?)
+        }
+        _ => None,
+    };
+    Ok(Box::new(Gather { axis, columns }))
 }
 
 impl Kernel for Gather {
@@ -66,6 +76,40 @@ impl Kernel for Gather {
             }
             one(ctx.tensor(shape, out)?)
         })
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        self.columns.is_some().then_some(self)
+    }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.columns.is_some().then_some(self)
+    }
+}
+
+impl<T: RowNumber> RowOp<T> for Gather {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        let (&[width], Some(columns)) = (inputs, &self.columns) else { return None };
+        let fits = columns.iter().all(|&i| resolve_index(i, width).is_ok());
+        fits.then_some(RowShape { width: columns.len(), classes: None })
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
+        if let (Some(columns), [x], 1..) = (&self.columns, inputs, rows) {
+            let width = (x.len() / rows).max(1);
+            for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(columns.len().max(1)))
+            {
+                for (o, &i) in out.iter_mut().zip(columns) {
+                    if let Some(x) = resolve_index(i, width).ok().and_then(|i| row.get(i)) {
+                        *o = *x;
+                    }
+                }
+            }
+        }
     }
 }
 

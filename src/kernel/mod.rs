@@ -48,7 +48,9 @@ mod unary;
 
 pub use arena::Arena;
 pub use context::{Arg, Context, Inputs};
-pub use row::{RowNumber, RowOp, RowShape};
+pub use row::{
+    Encoder, Encoding, RowNumber, RowOp, RowShape, TextMap, TextPart, TextSplit, TokenCount,
+};
 pub use spec::{InputSpec, OpSpec};
 
 use crate::error::Result;
@@ -76,6 +78,11 @@ pub trait Kernel: Send + Sync {
 
     /// As [`Kernel::row_op`], for rows of `f64`.
     fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        None
+    }
+
+    /// The same operator as a function of the texts of one row, where it is one.
+    fn text_part(&self) -> Option<TextPart<'_>> {
         None
     }
 

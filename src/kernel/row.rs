@@ -6,10 +6,15 @@
 //!
 //! A program is one of `f32` or one of `f64`, as the model's input is; few operators know both.
 //!
+//! Its registers hold what ONNX has in other types, too, where that is exact: whole numbers, bools,
+//! floats in a program of doubles. Texts are no registers: what reads them
+//! ([`Kernel::text_part`]) reads the caller's own.
+//!
 //! [`Kernel::row_op`]: super::Kernel::row_op
+//! [`Kernel::text_part`]: super::Kernel::text_part
 
 use super::Kernel;
-use crate::tensor::{Element, ElementType};
+use crate::tensor::{Data, Element, ElementType};
 
 /// What a row operator produces for given input widths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +28,6 @@ pub struct RowShape {
 
 /// The numbers of a row program.
 pub trait RowNumber: Element + Copy + Default + PartialOrd + Into<f64> {
-    /// Their element type.
-    const TYPE: ElementType;
     /// The kernel as a function of such rows.
     fn op(kernel: &dyn Kernel) -> Option<&dyn RowOp<Self>>;
     /// The nearest number.
@@ -36,7 +39,6 @@ pub trait RowNumber: Element + Copy + Default + PartialOrd + Into<f64> {
 }
 
 impl RowNumber for f32 {
-    const TYPE: ElementType = ElementType::F32;
     fn op(kernel: &dyn Kernel) -> Option<&dyn RowOp<f32>> {
         kernel.row_op()
     }
@@ -52,7 +54,6 @@ impl RowNumber for f32 {
 }
 
 impl RowNumber for f64 {
-    const TYPE: ElementType = ElementType::F64;
     fn op(kernel: &dyn Kernel) -> Option<&dyn RowOp<f64>> {
         kernel.wide_row_op()
     }
@@ -68,7 +69,7 @@ impl RowNumber for f64 {
 }
 
 /// A kernel seen as a function of single rows of numbers.
-pub trait RowOp<T = f32>: Send + Sync {
+pub trait RowOp<T: RowNumber = f32>: Send + Sync {
     /// What comes out for inputs of these widths; `None` when the operator refuses them (the
     /// general path then reports why).
     fn shape(&self, inputs: &[usize]) -> Option<RowShape>;
@@ -79,8 +80,104 @@ pub trait RowOp<T = f32>: Send + Sync {
     /// and do not appear here.
     fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], classes: &mut [u32]);
 
+    /// The type of the values that it answers for inputs of these types, as ONNX has them; `None`
+    /// where it refuses them.
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        inputs.iter().all(|&t| t == T::TYPE).then_some(T::TYPE)
+    }
+
+    /// Whether what it answers is its only input as it stands, for an input of this type.
+    fn keeps(&self, _: ElementType) -> bool {
+        false
+    }
+
     /// The class labels by index, for classifiers.
     fn labels(&self) -> Option<crate::tensor::Tensor> {
         None
     }
+}
+
+/// The one type of inputs that are moved, whatever it is.
+pub(super) fn same_type(inputs: &[ElementType]) -> Option<ElementType> {
+    let (first, rest) = inputs.split_first()?;
+    rest.iter().all(|t| t == first).then_some(*first)
+}
+
+/// `f32` for inputs that a model of ai.onnx.ml takes as floats: floats, and whole numbers.
+pub(super) fn as_floats(inputs: &[ElementType]) -> Option<ElementType> {
+    let number = |t: &ElementType| {
+        matches!(t, ElementType::F32 | ElementType::I64 | ElementType::I32 | ElementType::Bool)
+    };
+    inputs.iter().all(number).then_some(ElementType::F32)
+}
+
+/// What a kernel does to the texts of rows.
+pub enum TextPart<'a> {
+    /// A text becomes another text.
+    Map(&'a dyn TextMap),
+    /// A text becomes tokens.
+    Split(&'a dyn TextSplit),
+    /// Tokens become numbers.
+    Count(&'a dyn TokenCount),
+    /// A text, or a number, becomes the number of a known value.
+    Encode(&'a dyn Encoder),
+}
+
+/// A kernel as a function from text to text.
+pub trait TextMap {
+    /// Appends what `text` becomes.
+    fn map(&self, text: &str, out: &mut String);
+}
+
+/// A kernel as a function from a text to its tokens.
+pub trait TextSplit {
+    /// Calls `each` with the tokens in order.
+    fn split(&self, text: &str, each: &mut dyn FnMut(&str));
+    /// What rows of fewer tokens are filled up with, in a batch.
+    fn padding(&self) -> &str;
+}
+
+/// A kernel as a function from the tokens of a row to numbers.
+pub trait TokenCount {
+    /// Numbers a row.
+    fn width(&self) -> usize;
+    /// The number of a token; of every unknown one the same.
+    fn number(&self, token: &str) -> u32;
+    /// Whether a token makes no difference.
+    fn is_unknown(&self, token: &str) -> bool;
+    /// Fills `out`, `width` values, from the numbers of a row's tokens.
+    fn count(&self, numbers: &[u32], out: &mut [f32]);
+}
+
+/// A kernel as a function from single values to codes.
+pub trait Encoder {
+    /// Whether its keys are texts; numbers otherwise.
+    fn reads_text(&self) -> bool;
+    /// Whether it takes numbers of this type.
+    fn takes(&self, numbers: ElementType) -> bool;
+    /// The position of a text among the keys.
+    fn of_text(&self, text: &str) -> Option<usize>;
+    /// The position of a number among the keys.
+    fn of_number(&self, number: f64) -> Option<usize>;
+    /// What a position becomes.
+    fn encoding(&self) -> Encoding<'_>;
+}
+
+/// What the position of a known value becomes.
+#[derive(Debug, Clone, Copy)]
+pub enum Encoding<'a> {
+    /// A row of zeros with a one at the position.
+    OneHot {
+        /// Values of the row.
+        categories: usize,
+        /// What is unknown is a row of zeros, not an error.
+        zeros: bool,
+    },
+    /// The value at that position.
+    Values {
+        /// By position.
+        values: &'a Data,
+        /// The one value of what is unknown.
+        default: &'a Data,
+    },
 }

@@ -1,9 +1,10 @@
 //! Row-wise feature transforms of ai.onnx.ml: Scaler, Normalizer, Binarizer, Imputer.
 
 use super::registry::{Entry, ml};
+use super::row::as_floats;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Data, Element, Shape, Tensor};
+use crate::tensor::{Data, Element, ElementType, Shape, Tensor};
 
 pub(super) const OPS: &[Entry] = &[
     ml("Scaler", 1, prepare_scaler),
@@ -29,8 +30,18 @@ trait RowTransform: Send + Sync {
     fn takes_f32(&self) -> bool {
         true
     }
+    /// Whether whole numbers are transformed as the floats they are equal to.
+    fn takes_whole(&self) -> bool {
+        false
+    }
+    /// Whether rows of `f64` stay `f64`.
+    fn is_wide(&self) -> bool {
+        false
+    }
     /// Transforms one row in place.
     fn row(&self, row: &mut [f32]);
+    /// Transforms one row of `f64` in place, where [`RowTransform::is_wide`].
+    fn wide_row(&self, _: &mut [f64]) {}
     /// The output for an input of another type than `f32`.
     fn other(&self, ctx: &mut Context<'_>, input: &Tensor, width: usize) -> Result<Tensor>;
 }
@@ -69,6 +80,23 @@ impl<M: RowTransform> Kernel for RowTransformKernel<M> {
     fn row_op(&self) -> Option<&dyn RowOp> {
         self.0.takes_f32().then_some(self)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.0.is_wide().then_some(self)
+    }
+}
+
+impl<M: RowTransform> RowOp<f64> for RowTransformKernel<M> {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        RowOp::<f32>::shape(self, inputs)
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[f64]], out: &mut [f64], _: &mut [u32]) {
+        if let ([x], 1..) = (inputs, rows) {
+            out.copy_from_slice(x);
+            out.chunks_exact_mut((x.len() / rows).max(1)).for_each(|row| self.0.wide_row(row));
+        }
+    }
 }
 
 impl<M: RowTransform> RowOp for RowTransformKernel<M> {
@@ -76,6 +104,13 @@ impl<M: RowTransform> RowOp for RowTransformKernel<M> {
         let [width] = *inputs else { return None };
         let fits = width > 0 && self.0.check(width).is_ok();
         fits.then_some(RowShape { width, classes: None })
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        match self.0.takes_whole() {
+            true => as_floats(inputs),
+            false => inputs.iter().all(|&t| t == ElementType::F32).then_some(ElementType::F32),
+        }
     }
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
@@ -133,6 +168,10 @@ fn prepare_scaler(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 impl RowTransform for Scaler {
     fn check(&self, width: usize) -> Result<()> {
         self.scale.check(width, "scales")
+    }
+
+    fn takes_whole(&self) -> bool {
+        true
     }
 
     fn row(&self, row: &mut [f32]) {
@@ -298,6 +337,11 @@ fn impute<T: Element + Copy>(
     Ok(T::wrap(out))
 }
 
+/// Whether `x` is the value to replace, which may be NaN.
+fn is_missing(x: f64, replaced: f64) -> bool {
+    x == replaced || (x.is_nan() && replaced.is_nan())
+}
+
 impl RowTransform for Imputer {
     fn check(&self, width: usize) -> Result<()> {
         match self {
@@ -308,6 +352,19 @@ impl RowTransform for Imputer {
 
     fn takes_f32(&self) -> bool {
         matches!(self, Imputer::Floats { .. })
+    }
+
+    fn is_wide(&self) -> bool {
+        matches!(self, Imputer::Floats { .. })
+    }
+
+    fn wide_row(&self, row: &mut [f64]) {
+        if let Imputer::Floats { replaced, by } = self {
+            let replaced = f64::from(*replaced);
+            for (x, v) in row.iter_mut().zip(by.cycle()) {
+                *x = if is_missing(*x, replaced) { v.into() } else { *x };
+            }
+        }
     }
 
     fn row(&self, row: &mut [f32]) {
@@ -327,8 +384,7 @@ impl RowTransform for Imputer {
         let data = match (self, input.data()) {
             (Imputer::Floats { replaced, by }, Data::F64(v)) => {
                 let replaced = f64::from(*replaced);
-                let missing = |x: f64| x == replaced || (x.is_nan() && replaced.is_nan());
-                impute(ctx, v, missing, by.cycle().map(f64::from))?
+                impute(ctx, v, |x| is_missing(x, replaced), by.cycle().map(f64::from))?
             }
             (Imputer::Ints { replaced, by }, Data::I64(v)) => {
                 impute(ctx, v, |x| x == *replaced, by.cycle())?

@@ -8,7 +8,7 @@ use crate::attribute::Attribute;
 use crate::error::{Result, bail, ensure};
 use crate::format::booster::{self, Library};
 use crate::graph::{Dim, Graph, ValueType};
-use crate::plan::{CompileOptions, Plan, RunOptions, compile};
+use crate::plan::{CompileOptions, Plan, RowColumn, RunOptions, compile};
 use crate::source::Source;
 use crate::tensor::{Data, ElementType, Shape, Tensor, Value};
 use crate::threads::Threads;
@@ -242,23 +242,40 @@ fn type_of(value: &Value) -> Option<ValueType> {
 /// Times the row program, once it is warm: what decides about threads must not be the first,
 /// cold run.
 fn measure_fast_path(model: &mut GraphModel) {
-    let narrow = model.plan.row_program().map(|p| p.input_width());
-    let wide = || model.plan.wide_row_program().map(|p| p.input_width());
-    let Some(width) = narrow.or_else(wide) else { return };
+    let columns = match (model.plan.row_program(), model.plan.wide_row_program()) {
+        (Some(program), _) => program.columns(),
+        (None, Some(program)) => program.columns(),
+        (None, None) => return,
+    };
     /// Features of a row above which trying would make loading slow.
     const MAX_WIDTH: usize = 1 << 20;
+    let width = columns.iter().map(RowColumn::width).fold(0, usize::saturating_add);
     if model.fast.is_none() || model.signature.task == Task::Tensors || width > MAX_WIDTH {
         return;
     }
     let rows = 16;
-    let zeros = vec![0f32; rows * width];
+    let probes: Result<Vec<Tensor>> = columns.iter().map(|c| trial_rows(c, rows)).collect();
+    let Ok(probes) = probes else { return };
     let mut best = u64::MAX;
     for _ in 0..3 {
+        let features = Features::Inputs(probes.clone());
         let began = Instant::now();
-        if model.predict_batch(Features::F32 { data: &zeros, rows, width }).is_err() {
+        if model.predict_batch(features).is_err() {
             return;
         }
         best = best.min(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
     model.row_ns = best / rows as u64;
+}
+
+/// Rows to try an input with: zeros, and texts of some words.
+fn trial_rows(column: &RowColumn, rows: usize) -> Result<Tensor> {
+    let shape = Shape::new(&[rows, column.width()])?;
+    match *column {
+        RowColumn::Numbers { dtype, .. } => zeros(dtype, shape),
+        RowColumn::Texts { .. } => {
+            let text = "a few words as most texts have them, and some more".to_string();
+            Tensor::new(shape.clone(), Data::String(vec![text; shape.len()]))
+        }
+    }
 }

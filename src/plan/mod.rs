@@ -12,7 +12,7 @@ mod rowwise;
 
 pub use compile::{CompileOptions, compile};
 pub use exec::RunOptions;
-pub use rowwise::{RowOutput, RowProgram, RowScratch};
+pub use rowwise::{RowColumn, RowInput, RowOutput, RowProgram, RowScratch};
 
 use crate::kernel::{Arena, Kernel};
 use crate::tensor::Value;

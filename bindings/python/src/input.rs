@@ -3,6 +3,7 @@
 use crate::array::{as_array, check_rank, dims_of, numpy_module, tensor_in};
 use crate::budget::Budget;
 use crate::error::{OrRaise, raise};
+use crate::scalars;
 use modelserve::graph::Dim;
 use modelserve::tensor::{ElementType, Shape, Tensor};
 use modelserve::{ErrorKind, Features, Signature, TensorSpec};
@@ -41,8 +42,14 @@ impl<'py> Input<'py> {
             let tensor = Tensor::from_vec(&[1, row.len()], row.into_vec());
             return Ok(Input::Owned(Features::Tensor(tensor.or_raise(object.py())?)));
         }
+        if let Some(text) = scalars::text(object, signature, budget)? {
+            return Ok(text);
+        }
         if let Ok(dict) = object.cast::<PyDict>() {
-            return named_row(dict, signature, budget);
+            return match scalars::row(dict, signature, budget)? {
+                Some(row) => Ok(row),
+                None => named_row(dict, signature, budget),
+            };
         }
         if is_frame(object)? {
             return frame(object, signature, budget);

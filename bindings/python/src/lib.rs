@@ -24,6 +24,7 @@ mod prediction;
 mod receipt;
 mod record;
 mod reports;
+mod scalars;
 mod signature;
 mod snapshot;
 

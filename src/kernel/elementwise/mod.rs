@@ -3,14 +3,16 @@
 pub(super) mod arithmetic;
 mod bitwise;
 pub(super) mod broadcast;
+pub(super) mod operands;
 mod power;
 
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one, simd};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 use arithmetic::{Arithmetic, for_numeric};
 use broadcast::{aligned, binary, legacy_axis, owned};
+use operands::Operands;
 
 pub(super) const OPS: &[Entry] = &[
     onnx("Add", 1, |s| prepare(s, Function::Add)),
@@ -94,31 +96,12 @@ pub(super) fn add(ctx: &mut Context<'_>, a: Tensor, b: Tensor) -> Result<Tensor>
 struct Binary {
     function: Function,
     axis: Option<i64>,
-    /// Whether each operand is a constant, and its row where that is the same f32 values for
-    /// every row of the other operand.
-    operands: [Operand; 2],
-}
-
-enum Operand {
-    Input,
-    Row(Vec<f32>),
-    Constant,
-}
-
-impl Operand {
-    fn new(spec: &OpSpec<'_>, i: usize) -> Operand {
-        let Some(constant) = spec.constant(i) else { return Operand::Input };
-        match (constant.data(), constant.dims()) {
-            (Data::F32(v), [] | [_] | [1, _]) if !v.is_empty() => Operand::Row(v.clone()),
-            _ => Operand::Constant,
-        }
-    }
+    operands: Operands<2>,
 }
 
 fn prepare(spec: &OpSpec<'_>, function: Function) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    let operands = [Operand::new(spec, 0), Operand::new(spec, 1)];
-    Ok(Box::new(Binary { function, axis: legacy_axis(spec)?, operands }))
+    Ok(Box::new(Binary { function, axis: legacy_axis(spec)?, operands: Operands::new(spec) }))
 }
 
 fn prepare_mod(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
@@ -147,76 +130,42 @@ impl Kernel for Binary {
     }
 
     fn row_op(&self) -> Option<&dyn RowOp> {
-        let fits = self.axis.is_none()
-            && self.function != Function::Modulo
-            && !self.operands.iter().any(|o| matches!(o, Operand::Constant))
-            && self.operands.iter().any(|o| matches!(o, Operand::Input));
-        fits.then_some(self as &dyn RowOp)
+        self.is_rowwise::<f32>().then_some(self as &dyn RowOp)
     }
 
-    fn packed_bytes(&self) -> u64 {
-        let row =
-            |o: &Operand| if let Operand::Row(v) = o { v.len() * size_of::<f32>() } else { 0 };
-        self.operands.iter().map(|o| row(o) as u64).sum()
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.is_rowwise::<f64>().then_some(self as &dyn RowOp<f64>)
     }
 }
 
 impl Binary {
-    /// The two operands of `rows` rows: values, width, and whether they are the same each row.
-    fn row_operands<'r>(
-        &'r self,
-        rows: usize,
-        inputs: &[&'r [f32]],
-    ) -> Option<[(&'r [f32], usize, bool); 2]> {
-        let mut inputs = inputs.iter();
-        let mut next = |operand: &'r Operand| match operand {
-            Operand::Row(row) => Some((row.as_slice(), row.len(), true)),
-            _ => inputs.next().map(|v| (*v, v.len() / rows.max(1), false)),
-        };
-        Some([next(&self.operands[0])?, next(&self.operands[1])?])
+    fn is_rowwise<T: RowNumber>(&self) -> bool {
+        self.axis.is_none() && self.function != Function::Modulo && self.operands.fits::<T>()
     }
 }
 
-impl RowOp for Binary {
+impl<T: RowNumber + Arithmetic> RowOp<T> for Binary {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
-        let mut inputs = inputs.iter().copied();
-        let mut width = |o: &Operand| match o {
-            Operand::Row(row) => Some(row.len()),
-            _ => inputs.next(),
-        };
-        let (a, b) = (width(&self.operands[0])?, width(&self.operands[1])?);
-        let width = match (a, b) {
-            (a, b) if a == b => a,
-            (1, b) => b,
-            (a, 1) => a,
-            _ => return None,
-        };
-        inputs.next().is_none().then_some(RowShape { width, classes: None })
+        Some(RowShape { width: self.operands.width(inputs)?, classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
-        let Some([(a, wa, fixed_a), (b, wb, fixed_b)]) = self.row_operands(rows, inputs) else {
-            return;
-        };
-        let width = wa.max(wb).max(1);
-        with_function!(self.function, f32, f => {
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
+        let Some([a, b]) = self.operands.rows(rows, inputs) else { return };
+        let width = a.width.max(b.width).max(1);
+        with_function!(self.function, T, f => {
             for (i, out) in out.chunks_exact_mut(width).enumerate() {
-                let at = |fixed: bool, w: usize| if fixed { 0..w } else { i * w..(i + 1) * w };
-                let (Some(a), Some(b)) = (a.get(at(fixed_a, wa)), b.get(at(fixed_b, wb))) else {
-                    return;
-                };
-                match (a, b) {
-                    (&[a], _) if wb > 1 => {
+                match (a.row(i), b.row(i)) {
+                    (&[a], b) if b.len() > 1 => {
                         out.copy_from_slice(b);
-                        simd::map(out, |b| f(a, b));
+                        T::map(out, |b| f(a, b));
                     }
-                    (_, &[b]) => {
+                    (a, &[b]) => {
                         out.copy_from_slice(a);
-                        simd::map(out, |a| f(a, b));
+                        T::map(out, |a| f(a, b));
                     }
-                    _ => {
+                    (a, b) => {
                         out.copy_from_slice(a);
-                        simd::zip(out, b, f);
+                        T::zip(out, b, f);
                     }
                 }
             }

@@ -38,6 +38,21 @@ fn log_sum_exp(max: f64, terms: impl Iterator<Item = f64>) -> f64 {
     terms.map(|v| (v - shift).exp()).sum::<f64>().ln() + shift
 }
 
+/// The sum of `term` of each element, in eight running sums.
+fn wide_sum(line: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+    let mut sums = [0f64; 8];
+    let (chunks, rest) = line.as_chunks::<8>();
+    for chunk in chunks {
+        for (s, &v) in sums.iter_mut().zip(chunk) {
+            *s += term(v.into());
+        }
+    }
+    for (s, &v) in sums.iter_mut().zip(rest) {
+        *s += term(v.into());
+    }
+    sums.iter().sum()
+}
+
 impl Reducible for f32 {
     fn reduce(reduction: Reduction, line: &[f32]) -> f32 {
         let wide = || line.iter().map(|&v| f64::from(v));
@@ -47,8 +62,8 @@ impl Reducible for f32 {
             Reduction::Max => extremum!(line, f32::NEG_INFINITY, >),
             Reduction::Min => extremum!(line, f32::INFINITY, <),
             Reduction::Prod => line.iter().product(),
-            Reduction::L1 => wide().map(f64::abs).sum::<f64>() as f32,
-            Reduction::L2 => wide().map(|v| v * v).sum::<f64>().sqrt() as f32,
+            Reduction::L1 => wide_sum(line, f64::abs) as f32,
+            Reduction::L2 => wide_sum(line, |v| v * v).sqrt() as f32,
             Reduction::LogSum => simd::sum(line).ln(),
             Reduction::LogSumExp => log_sum_exp(simd::max(line).into(), wide()) as f32,
             Reduction::SumSquare => simd::dot(line, line),

@@ -5,7 +5,7 @@ mod cumulative;
 mod line;
 
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail};
 use crate::tensor::{Data, Shape, Tensor};
 use half::{bf16, f16};
@@ -75,11 +75,19 @@ impl Axes {
 struct Reduce {
     reduction: Reduction,
     axes: Axes,
+    /// Whether a matrix becomes a column.
+    rowwise: bool,
 }
 
 fn prepare(spec: &OpSpec<'_>, reduction: Reduction) -> Result<Box<dyn Kernel>> {
     let axes = Axes::new(spec, if reduction == Reduction::Sum { 13 } else { 18 })?;
-    Ok(Box::new(Reduce { reduction, axes }))
+    let listed = match (&axes.listed, spec.constant(1)) {
+        (Some(listed), _) => listed.clone(),
+        (None, Some(constant)) => constant.to_i64_vec()?,
+        (None, None) => Vec::new(),
+    };
+    let rowwise = axes.keep_dims && matches!(listed[..], [1 | -1]);
+    Ok(Box::new(Reduce { reduction, axes, rowwise }))
 }
 
 /// Where the lines that are reduced lie in a tensor.
@@ -265,6 +273,28 @@ impl Kernel for Reduce {
             Data::String(_) => bail!(InvalidInput, "Reduce{:?} of str", self.reduction),
         };
         one(Tensor::new(lines.out, data)?)
+    }
+
+    fn row_op(&self) -> Option<&dyn RowOp> {
+        self.rowwise.then_some(self)
+    }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.rowwise.then_some(self)
+    }
+}
+
+impl<T: RowNumber + Reducible> RowOp<T> for Reduce {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        matches!(*inputs, [width] if width > 0).then_some(RowShape { width: 1, classes: None })
+    }
+
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
+        if let ([x], 1..) = (inputs, rows) {
+            for (o, row) in out.iter_mut().zip(x.chunks_exact((x.len() / rows).max(1))) {
+                *o = T::reduce(self.reduction, row);
+            }
+        }
     }
 }
 

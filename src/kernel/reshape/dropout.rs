@@ -1,9 +1,10 @@
 //! Dropout, which in inference drops nothing.
 
+use super::super::row::same_type;
 use super::copy_rows;
 use crate::error::{Result, bail, ensure};
-use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
-use crate::tensor::{Data, Tensor, Value};
+use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
+use crate::tensor::{Data, ElementType, Tensor, Value};
 use half::{bf16, f16};
 use smallvec::smallvec;
 
@@ -76,16 +77,28 @@ impl Kernel for Dropout {
     fn row_op(&self) -> Option<&dyn RowOp> {
         (self.inference && self.mask.is_none()).then_some(self)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        (self.inference && self.mask.is_none()).then_some(self)
+    }
 }
 
-impl RowOp for Dropout {
+impl<T: RowNumber> RowOp<T> for Dropout {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let &[width] = inputs else { return None };
         Some(RowShape { width, classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
         copy_rows(rows, inputs, out);
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn keeps(&self, _: ElementType) -> bool {
+        true
     }
 }
 

@@ -6,10 +6,11 @@ mod ints;
 pub(super) use ints::Ints;
 
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::row::same_type;
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{ElementType, Shape, Tensor};
 use smallvec::{SmallVec, smallvec};
 
 pub(super) const OPS: &[Entry] = &[
@@ -23,8 +24,8 @@ pub(super) const OPS: &[Entry] = &[
     onnx("Unsqueeze", 1, prepare_unsqueeze),
 ];
 
-/// A kernel that hands its `f32` rows on as they are.
-fn copy_rows(rows: usize, inputs: &[&[f32]], out: &mut [f32]) {
+/// A kernel that hands its rows on as they are.
+fn copy_rows<T: RowNumber>(rows: usize, inputs: &[&[T]], out: &mut [T]) {
     if let Some(x) = inputs.first()
         && x.len() == out.len()
         && rows > 0
@@ -120,9 +121,13 @@ impl Kernel for Reshape {
             _ => None,
         }
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        self.row_op().map(|_| self as &dyn RowOp<f64>)
+    }
 }
 
-impl RowOp for Reshape {
+impl<T: RowNumber> RowOp<T> for Reshape {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let (&[width], Ints::Known(target)) = (inputs, &self.shape) else { return None };
         let keeps = match target[..] {
@@ -133,8 +138,16 @@ impl RowOp for Reshape {
         keeps.then_some(RowShape { width, classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
         copy_rows(rows, inputs, out);
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn keeps(&self, _: ElementType) -> bool {
+        true
     }
 }
 
@@ -161,16 +174,28 @@ impl Kernel for Flatten {
     fn row_op(&self) -> Option<&dyn RowOp> {
         (self.axis == 1).then_some(self)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        (self.axis == 1).then_some(self)
+    }
 }
 
-impl RowOp for Flatten {
+impl<T: RowNumber> RowOp<T> for Flatten {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let &[width] = inputs else { return None };
         Some(RowShape { width, classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
         copy_rows(rows, inputs, out);
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn keeps(&self, _: ElementType) -> bool {
+        true
     }
 }
 
@@ -265,16 +290,28 @@ impl Kernel for Identity {
     fn row_op(&self) -> Option<&dyn RowOp> {
         Some(self)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        Some(self)
+    }
 }
 
-impl RowOp for Identity {
+impl<T: RowNumber> RowOp<T> for Identity {
     fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
         let &[width] = inputs else { return None };
         Some(RowShape { width, classes: None })
     }
 
-    fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
+    fn run_rows(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: &mut [u32]) {
         copy_rows(rows, inputs, out);
+    }
+
+    fn typed(&self, inputs: &[ElementType]) -> Option<ElementType> {
+        same_type(inputs)
+    }
+
+    fn keeps(&self, _: ElementType) -> bool {
+        true
     }
 }
 

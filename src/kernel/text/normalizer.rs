@@ -1,6 +1,6 @@
 //! StringNormalizer: drops stop words and changes case.
 
-use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, TextMap, TextPart, one};
 use crate::error::{Result, bail, ensure};
 use std::collections::HashSet;
 
@@ -14,15 +14,30 @@ enum Case {
 impl Case {
     /// Character by character: a character whose other case has several stays as it is, as with
     /// the C library's mapping, which every exporter's reference uses.
-    fn apply(self, text: &str) -> String {
+    fn append(self, text: &str, out: &mut String) {
         fn single(mut mapped: impl ExactSizeIterator<Item = char>, c: char) -> char {
             if mapped.len() == 1 { mapped.next().unwrap_or(c) } else { c }
         }
+        let start = out.len();
         match self {
-            Case::Keep => text.to_string(),
-            Case::Lower => text.chars().map(|c| single(c.to_lowercase(), c)).collect(),
-            Case::Upper => text.chars().map(|c| single(c.to_uppercase(), c)).collect(),
+            Case::Keep => out.push_str(text),
+            Case::Lower if text.is_ascii() => {
+                out.push_str(text);
+                out[start..].make_ascii_lowercase();
+            }
+            Case::Upper if text.is_ascii() => {
+                out.push_str(text);
+                out[start..].make_ascii_uppercase();
+            }
+            Case::Lower => out.extend(text.chars().map(|c| single(c.to_lowercase(), c))),
+            Case::Upper => out.extend(text.chars().map(|c| single(c.to_uppercase(), c))),
         }
+    }
+
+    fn apply(self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        self.append(text, &mut out);
+        out
     }
 }
 
@@ -80,5 +95,16 @@ impl Kernel for StringNormalizer {
         let dims: &[usize] = if flat { &[out.len()] } else { &[1, out.len()] };
         let shape = ctx.shape_of::<String>(dims)?;
         one(ctx.tensor(shape, out)?)
+    }
+
+    fn text_part(&self) -> Option<TextPart<'_>> {
+        // Without stop words no text is left out.
+        self.stop_words.is_empty().then_some(TextPart::Map(self))
+    }
+}
+
+impl TextMap for StringNormalizer {
+    fn map(&self, text: &str, out: &mut String) {
+        self.case.append(text, out);
     }
 }

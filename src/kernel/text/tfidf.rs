@@ -1,9 +1,9 @@
 //! TfIdfVectorizer: counts of the n-grams of a pool.
 
-use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
+use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, TextPart, TokenCount, one};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::{Data, Tensor};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -14,12 +14,12 @@ enum Mode {
 
 /// The words of the pool by number: n-grams are looked up by the numbers of their words.
 enum Words {
-    Ints(HashMap<i64, u32>),
-    Strings(HashMap<String, u32>),
+    Ints(FxHashMap<i64, u32>),
+    Strings(FxHashMap<String, u32>),
 }
 
 /// One step of the pool's n-grams: from the n-gram so far and a word to the longer n-gram.
-type Steps = HashMap<(u32, u32), u32>;
+type Steps = FxHashMap<(u32, u32), u32>;
 
 /// The n-gram of no words.
 const ROOT: u32 = 0;
@@ -33,6 +33,8 @@ struct TfIdfVectorizer {
     steps: Steps,
     /// The output column of each n-gram of the steps, where it is one of the pool.
     column_of: Vec<Option<u32>>,
+    /// The output column of each word that is an n-gram of the pool alone.
+    column_of_word: Vec<Option<u32>>,
     /// By column.
     weights: Vec<f32>,
     width: usize,
@@ -93,21 +95,21 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         "{}: expected one of 'pool_strings' and 'pool_int64s'",
         spec.op
     );
-    fn number<K: std::hash::Hash + Eq>(map: &mut HashMap<K, u32>, key: K) -> u32 {
+    fn number<K: std::hash::Hash + Eq>(map: &mut FxHashMap<K, u32>, key: K) -> u32 {
         let next = map.len() as u32;
         *map.entry(key).or_insert(next)
     }
     let (words, pool): (Words, Vec<u32>) = if strings.is_empty() {
-        let mut map = HashMap::new();
+        let mut map = FxHashMap::default();
         let pool = ints.iter().map(|&i| number(&mut map, i)).collect();
         (Words::Ints(map), pool)
     } else {
-        let mut map = HashMap::new();
+        let mut map = FxHashMap::default();
         let pool = strings.into_iter().map(|s| number(&mut map, s)).collect();
         (Words::Strings(map), pool)
     };
 
-    let mut steps = Steps::new();
+    let mut steps = Steps::default();
     let mut column_of = vec![None];
     let mut ngram = 0;
     for (i, &start) in starts.iter().enumerate() {
@@ -143,6 +145,12 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             *slot = Some(column as u32);
         }
     }
+    let count = match &words {
+        Words::Ints(map) => map.len(),
+        Words::Strings(map) => map.len(),
+    };
+    let alone = |word: u32| *column_of.get(*steps.get(&(ROOT, word))? as usize)?;
+    let column_of_word = (0..count as u32).map(alone).collect();
     let mut by_column = Vec::new();
     if mode != Mode::Tf && !weights.is_empty() {
         ensure!(
@@ -165,6 +173,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         words,
         steps,
         column_of,
+        column_of_word,
         weights: by_column,
         width,
     }))
@@ -192,12 +201,12 @@ impl TfIdfVectorizer {
     }
 
     /// Counts the n-grams of one row that begin at each of its words.
-    fn count(&self, row: &[u32], counts: &mut [f32]) {
+    fn tally(&self, row: &[u32], counts: &mut [f32]) {
         // Single words have no gaps: they are counted once, not for every skip.
         if self.shortest == 1 {
             for &word in row {
-                if let Some(column) = self.column(self.step(ROOT, word)) {
-                    counts[column] += 1.0;
+                if let Some(&Some(column)) = self.column_of_word.get(word as usize) {
+                    counts[column as usize] += 1.0;
                 }
             }
         }
@@ -268,10 +277,37 @@ impl Kernel for TfIdfVectorizer {
         let cost = length.saturating_mul(20 * (1 + self.skips.min(100))).saturating_add(self.width);
         ctx.threads.split_rows(&mut out, self.width, cost, |range, out| {
             for (i, counts) in range.zip(out.chunks_exact_mut(self.width)) {
-                self.count(&numbers[i * length..(i + 1) * length], counts);
+                self.tally(&numbers[i * length..(i + 1) * length], counts);
                 self.weigh(counts);
             }
         });
         one(ctx.tensor(shape, out)?)
+    }
+
+    fn text_part(&self) -> Option<TextPart<'_>> {
+        matches!(self.words, Words::Strings(_)).then_some(TextPart::Count(self))
+    }
+}
+
+impl TokenCount for TfIdfVectorizer {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn number(&self, token: &str) -> u32 {
+        match &self.words {
+            Words::Strings(map) => map.get(token).copied().unwrap_or(UNKNOWN),
+            Words::Ints(_) => UNKNOWN,
+        }
+    }
+
+    fn is_unknown(&self, token: &str) -> bool {
+        TokenCount::number(self, token) == UNKNOWN
+    }
+
+    fn count(&self, numbers: &[u32], out: &mut [f32]) {
+        out.fill(0.0);
+        self.tally(numbers, out);
+        self.weigh(out);
     }
 }

@@ -1,7 +1,7 @@
 //! Tokenizer of com.microsoft: strings to rows of tokens, filled up to the longest row.
 
-use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
-use super::pattern::compile;
+use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, TextPart, TextSplit, one};
+use super::pattern::{Class, compile, repeated_class};
 use crate::error::{Result, ensure};
 use regex::Regex;
 
@@ -13,7 +13,13 @@ enum Rule {
     Separators(Vec<Regex>),
     /// What this matches.
     Expression(Regex),
+    /// Runs of characters of one class, as long as they go.
+    Runs(Class),
 }
+
+/// The marks around the tokens of a row.
+const START: &str = "\u{2}";
+const END: &str = "\u{3}";
 
 struct Tokenizer {
     rule: Rule,
@@ -39,7 +45,10 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             return Err(spec.invalid("neither 'separators' nor 'tokenexp' is given"));
         }
         [] if expression == "." => Rule::Characters,
-        [] => Rule::Expression(compile(&expression)?),
+        [] => match repeated_class(&expression) {
+            Some(class) => Rule::Runs(class),
+            None => Rule::Expression(compile(&expression)?),
+        },
         [only] if only.is_empty() => Rule::Characters,
         many => Rule::Separators(many.iter().map(|s| compile(s)).collect::<Result<_>>()?),
     };
@@ -63,10 +72,10 @@ impl Tokenizer {
         token.chars().take(self.shortest).count() == self.shortest
     }
 
-    fn tokens<'a>(&self, text: &'a str) -> Vec<&'a str> {
+    fn tokens<'a>(&self, text: &'a str, each: &mut dyn FnMut(&'a str)) {
         match &self.rule {
             Rule::Characters => {
-                text.char_indices().map(|(i, c)| &text[i..i + c.len_utf8()]).collect()
+                text.char_indices().for_each(|(i, c)| each(&text[i..i + c.len_utf8()]));
             }
             Rule::Separators(separators) => {
                 let mut tokens = vec![text];
@@ -77,9 +86,10 @@ impl Tokenizer {
                     }
                     tokens = parts;
                 }
-                tokens
+                tokens.into_iter().for_each(each);
             }
-            Rule::Expression(expression) => self.matches(expression, text),
+            Rule::Expression(expression) => self.matches(expression, text, each),
+            Rule::Runs(class) => self.runs(class, text, each),
         }
     }
 
@@ -105,22 +115,45 @@ impl Tokenizer {
         }
     }
 
-    fn matches<'a>(&self, expression: &Regex, text: &'a str) -> Vec<&'a str> {
-        let mut tokens = Vec::new();
+    fn matches<'a>(&self, expression: &Regex, text: &'a str, each: &mut dyn FnMut(&'a str)) {
         if !self.is_long_enough(text) {
-            return tokens;
+            return;
         }
         let mut start = 0;
         while start <= text.len() {
             let Some(found) = expression.find_at(text, start) else { break };
             if self.is_long_enough(found.as_str()) {
-                tokens.push(found.as_str());
+                each(found.as_str());
                 start = found.end();
             } else {
                 start = next_char(text, found.start());
             }
         }
-        tokens
+    }
+
+    /// As [`Tokenizer::matches`] for one class over and over: what follows a run's first character
+    /// is no longer than the run.
+    fn runs<'a>(&self, class: &Class, text: &'a str, each: &mut dyn FnMut(&'a str)) {
+        let mut rest = text;
+        while let Some(start) = class.first(rest, true) {
+            let run = &rest[start..];
+            let end = class.first(run, false).unwrap_or(run.len());
+            let (token, after) = run.split_at(end);
+            if self.is_long_enough(token) {
+                each(token);
+            }
+            rest = after;
+        }
+    }
+}
+
+impl TextSplit for Tokenizer {
+    fn split(&self, text: &str, each: &mut dyn FnMut(&str)) {
+        self.tokens(text, &mut |token| each(token));
+    }
+
+    fn padding(&self) -> &str {
+        &self.pad
     }
 }
 
@@ -142,7 +175,14 @@ impl Kernel for Tokenizer {
             let shape = ctx.shape_of::<String>(dims)?;
             return one(ctx.tensor(shape, Vec::<String>::new())?);
         }
-        let rows: Vec<Vec<&str>> = texts.iter().map(|t| self.tokens(t)).collect();
+        let rows: Vec<Vec<&str>> = texts
+            .iter()
+            .map(|text| {
+                let mut tokens = Vec::new();
+                self.tokens(text, &mut |token| tokens.push(token));
+                tokens
+            })
+            .collect();
         let most = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = if most == 0 { 0 } else { most + 2 * usize::from(self.mark) };
         let mut dims = input.dims().to_vec();
@@ -152,15 +192,20 @@ impl Kernel for Tokenizer {
         if width > 0 {
             for (i, row) in rows.iter().enumerate() {
                 if self.mark {
-                    out.push("\u{2}".into());
+                    out.push(START.into());
                 }
                 out.extend(row.iter().map(|t| (*t).to_string()));
                 if self.mark {
-                    out.push("\u{3}".into());
+                    out.push(END.into());
                 }
                 out.resize((i + 1) * width, self.pad.clone());
             }
         }
         one(ctx.tensor(shape, out)?)
+    }
+
+    fn text_part(&self) -> Option<TextPart<'_>> {
+        // Rows without any token are rows without marks, too, where no row of the batch has one.
+        (!self.mark).then_some(TextPart::Split(self))
     }
 }

@@ -179,6 +179,24 @@ impl Kernel for Unary {
     fn row_op(&self) -> Option<&dyn RowOp> {
         Some(self)
     }
+
+    fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
+        Some(self)
+    }
+}
+
+impl RowOp<f64> for Unary {
+    fn shape(&self, inputs: &[usize]) -> Option<RowShape> {
+        RowOp::<f32>::shape(self, inputs)
+    }
+
+    fn run_rows(&self, _: usize, inputs: &[&[f64]], out: &mut [f64], _: &mut [u32]) {
+        if let [x] = inputs {
+            for (o, &x) in out.iter_mut().zip(*x) {
+                *o = self.function.of_f64(x);
+            }
+        }
+    }
 }
 
 impl RowOp for Unary {

@@ -1,16 +1,20 @@
 //! The tabular fast path of a loaded model: rows through its row program, no tensor made.
 
+mod rows;
+
 use super::graph_model::contain;
 use super::interpret::Reading;
 use super::request::check_rows;
 use super::{Answer, Answers, Features, GraphModel, Prediction, Predictions, Receipt, Task};
 use crate::error::{Result, err};
 use crate::kernel::RowNumber;
-use crate::plan::{Plan, RowOutput, RowProgram, RowScratch};
+use crate::plan::{Plan, RowInput, RowOutput, RowProgram, RowScratch};
 use crate::tensor::{Data, Tensor};
+use rows::{Converted, bound};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where the row program leaves the answer.
@@ -131,18 +135,13 @@ impl GraphModel {
         program: &RowProgram<T>,
         features: &Features<'_>,
     ) -> Option<Result<Prediction>> {
-        let (1, width) = size_of_rows(features)? else { return None };
-        if width != program.input_width() {
+        let mut converted = Converted::<T>::new();
+        let (rows, inputs) =
+            bound(program, &self.signature, &self.limits, features, &mut converted)?;
+        if rows != 1 {
             return None;
         }
-        let answer = |row: &[T]| contain(|| Ok(self.fast_row(fast, program, row)));
-        if let Some(row) = numbers_of(features)? {
-            return Some(answer(row));
-        }
-        // A row of the other precision; most fit the stack.
-        let mut row: SmallVec<[T; 128]> = SmallVec::with_capacity(width);
-        convert::<T>(features, &mut row)?;
-        Some(answer(&row))
+        contain(|| Ok(self.fast_row(fast, program, &inputs))).transpose()
     }
 
     /// The answers for a batch, where its form and the model allow the fast path.
@@ -160,52 +159,54 @@ impl GraphModel {
         program: &RowProgram<T>,
         features: &Features<'_>,
     ) -> Option<Result<Predictions>> {
-        let (rows, width) = size_of_rows(features)?;
-        if width != program.input_width() {
-            return None;
-        }
+        let mut converted = Converted::<T>::new();
+        let (rows, inputs) =
+            bound(program, &self.signature, &self.limits, features, &mut converted)?;
         if let Err(error) = check_rows(rows, &self.limits) {
             return Some(Err(error));
         }
-        let run = |data: &[T]| contain(|| self.fast_batch(fast, program, rows, data));
-        if let Some(data) = numbers_of(features)? {
-            return Some(run(data));
-        }
-        let mut data = Vec::with_capacity(rows * width);
-        convert::<T>(features, &mut data)?;
-        Some(run(&data))
+        contain(|| self.fast_batch(fast, program, rows, &inputs)).transpose()
     }
 
-    /// Runs the row program over all rows in blocks; `store` gets each block's first row.
+    /// Runs the row program over all rows in blocks; `store` gets each block's first row. `false`
+    /// where the program refuses a value.
     fn run_rows<T: Registers>(
         &self,
         program: &RowProgram<T>,
-        rows: usize,
-        data: &[T],
+        rows: std::ops::Range<usize>,
+        inputs: &[RowInput<'_, T>],
         mut store: impl FnMut(usize, usize, &RowScratch<T>),
-    ) {
-        let (block, width) = (program.block_rows(), program.input_width());
+    ) -> bool {
+        let block = program.block_rows();
         T::scratch(|scratch| {
-            let mut start = 0;
-            while start < rows {
-                let n = block.min(rows - start);
-                program.run(&self.plan, n, &data[start * width..(start + n) * width], scratch);
+            let mut start = rows.start;
+            while start < rows.end {
+                let n = block.min(rows.end - start);
+                let part: SmallVec<[RowInput<'_, T>; 4]> = inputs
+                    .iter()
+                    .zip(program.columns())
+                    .map(|(input, column)| input.part(start, n, column.width()))
+                    .collect();
+                if !program.run(&self.plan, n, &part, scratch) {
+                    return false;
+                }
                 store(start, n, scratch);
                 start += n;
             }
-        });
+            true
+        })
     }
 
     fn fast_row<T: Registers>(
         &self,
         fast: &FastPath,
         program: &RowProgram<T>,
-        row: &[T],
-    ) -> Prediction {
+        row: &[RowInput<'_, T>],
+    ) -> Option<Prediction> {
         let mut answer = Answer::Value(f64::NAN);
         let mut probability = None;
         let mut scores: Option<SmallVec<[f64; 8]>> = None;
-        self.run_rows(program, 1, row, |_, _, scratch| {
+        let ran = self.run_rows(program, 0..1, row, |_, _, scratch| {
             let floats = fast.floats.map(|(offset, width)| scratch.floats(offset, width));
             match &fast.class {
                 Some((index, labels)) => {
@@ -234,7 +235,7 @@ impl GraphModel {
                 }
             }
         });
-        Prediction {
+        ran.then(|| Prediction {
             answer,
             probability,
             scores,
@@ -243,7 +244,7 @@ impl GraphModel {
             model_version: self.info.version,
             latency: Duration::ZERO,
             receipt: Receipt::default(),
-        }
+        })
     }
 
     fn fast_batch<T: Registers>(
@@ -251,29 +252,35 @@ impl GraphModel {
         fast: &FastPath,
         program: &RowProgram<T>,
         rows: usize,
-        data: &[T],
-    ) -> Result<Predictions> {
+        inputs: &[RowInput<'_, T>],
+    ) -> Result<Option<Predictions>> {
         let width = fast.floats.map_or(0, |(_, w)| w);
-        let input_width = program.input_width();
         let mut floats = vec![T::default(); rows * width];
         let mut classes = vec![0u32; if fast.class.is_some() { rows } else { 0 }];
         let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
         let pieces = self.threads.size().max(1);
-        if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
+        let ran = if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
+            let refused = AtomicBool::new(false);
             let results = parking_lot::Mutex::new((&mut floats, &mut classes));
             self.threads.split(rows, ns, program.block_rows(), |range| {
-                let part = &data[range.start * input_width..range.end * input_width];
-                self.run_rows(program, range.len(), part, |start, n, scratch| {
-                    let at = range.start + start;
+                let ran = self.run_rows(program, range, inputs, |at, n, scratch| {
                     let mut results = results.lock();
                     let (floats, classes) = &mut *results;
                     fast.copy_block(at, n, scratch, floats, classes);
                 });
+                if !ran {
+                    // Relaxed: read after the pool's scope has ended.
+                    refused.store(true, Ordering::Relaxed);
+                }
             });
+            !refused.into_inner()
         } else {
-            self.run_rows(program, rows, data, |at, n, scratch| {
+            self.run_rows(program, 0..rows, inputs, |at, n, scratch| {
                 fast.copy_block(at, n, scratch, &mut floats, &mut classes);
-            });
+            })
+        };
+        if !ran {
+            return Ok(None);
         }
         let scores = match fast.floats {
             Some(_) => Some(Tensor::from_vec(&[rows, width], floats)?),
@@ -297,58 +304,9 @@ impl GraphModel {
             None => {
                 let values =
                     scores.ok_or_else(|| err!(Internal, "a fast path without an answer"))?;
-                return Ok(self.predictions(rows, Answers::Values(values), None));
+                return Ok(Some(self.predictions(rows, Answers::Values(values), None)));
             }
         };
-        Ok(self.predictions(rows, answers, scores))
+        Ok(Some(self.predictions(rows, answers, scores)))
     }
-}
-
-/// The only tensor of features that are one.
-fn tensor_of<'a>(features: &'a Features<'_>) -> Option<&'a Tensor> {
-    match features {
-        Features::Tensor(tensor) => Some(tensor),
-        Features::Inputs(tensors) => match tensors.as_slice() {
-            [tensor] => Some(tensor),
-            _ => None,
-        },
-        Features::F32 { .. } | Features::Columns(_) => None,
-    }
-}
-
-/// Rows and width of features that are rows of floats.
-fn size_of_rows(features: &Features<'_>) -> Option<(usize, usize)> {
-    if let Features::F32 { data, rows, width } = features {
-        return (rows.checked_mul(*width) == Some(data.len())).then_some((*rows, *width));
-    }
-    let tensor = tensor_of(features)?;
-    match (tensor.data(), tensor.dims()) {
-        (Data::F32(_) | Data::F64(_), [rows, width]) => Some((*rows, *width)),
-        _ => None,
-    }
-}
-
-/// The numbers of features that are rows of floats: `Some(None)` where they are not of `T`.
-fn numbers_of<'a, T: RowNumber>(features: &'a Features<'_>) -> Option<Option<&'a [T]>> {
-    Some(match features {
-        Features::F32 { data, .. } => T::from_f32(data),
-        _ => match tensor_of(features)?.data() {
-            Data::F32(v) => T::from_f32(v),
-            Data::F64(v) => T::from_f64(v),
-            _ => return None,
-        },
-    })
-}
-
-/// The same numbers rounded or widened, as Cast does it.
-fn convert<T: RowNumber>(features: &Features<'_>, out: &mut impl Extend<T>) -> Option<()> {
-    match features {
-        Features::F32 { data, .. } => out.extend(data.iter().map(|&x| T::of(x.into()))),
-        _ => match tensor_of(features)?.data() {
-            Data::F32(v) => out.extend(v.iter().map(|&x| T::of(x.into()))),
-            Data::F64(v) => out.extend(v.iter().map(|&x| T::of(x))),
-            _ => return None,
-        },
-    }
-    Some(())
 }
