@@ -3,7 +3,8 @@
 #![cfg(feature = "onnx")]
 #![allow(clippy::unwrap_used)]
 
-use modelserve::{LoadOptions, Model, ModelManager, Policies, load};
+use modelserve::tensor::Tensor;
+use modelserve::{Features, LoadOptions, Model, ModelManager, Policies, load};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
@@ -84,5 +85,30 @@ fn a_warm_prediction_allocates_nothing() {
         });
         assert_eq!(served, 0, "{file}: allocations in 100 predictions through a manager");
         manager.unload("served").unwrap();
+    }
+}
+
+/// Pipelines: the request has tensors of its own, and nothing is added to them.
+#[test]
+fn a_warm_prediction_of_columns_or_texts_allocates_nothing() {
+    let text = |value: &str| Tensor::from_vec(&[1], vec![value.to_string()]).unwrap();
+    let number = |value: f32| Tensor::from_vec(&[1], vec![value]).unwrap();
+    let columns = [number(31.5), Tensor::from_vec(&[1], vec![4i64]).unwrap(), text("Ulm"), text("x")];
+    let rows = [("columns", columns.to_vec()), ("words", vec![text("The fox is NOT a question")])];
+    for (file, tensors) in rows {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pipelines");
+        let model = load(path.join(file).with_extension("onnx"), &LoadOptions::default()).unwrap();
+        assert!(model.info().fast_path, "{file}");
+        let features = Features::Inputs(tensors);
+        let own = allocations(|| drop(features.clone()));
+        for _ in 0..3 {
+            model.predict(features.clone()).unwrap();
+        }
+        let alone = allocations(|| {
+            for _ in 0..100 {
+                model.predict(features.clone()).unwrap();
+            }
+        });
+        assert_eq!(alone, 100 * own, "{file}: allocations in 100 predictions");
     }
 }

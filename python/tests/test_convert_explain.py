@@ -120,7 +120,12 @@ def test_sklearn_by_the_definition(tmp_path: Path) -> None:
     boosted.fit(rows, D.progress)
     forest = ensemble.RandomForestRegressor(5, max_depth=4, random_state=0).fit(rows, D.progress)
     base = float(boosted.init_.constant_.item())
+    two = ensemble.GradientBoostingClassifier(n_estimators=5, max_depth=3, random_state=0)
+    two.fit(rows, D.progress > 150)
+    prior = float(two.init_.class_prior_[1])
+    odds = float(np.log(prior / (1 - prior)))
     for estimator, trees, scale, start in (
+        (two, [t.tree_ for t in two.estimators_[:, 0]], two.learning_rate, odds),
         (boosted, [t.tree_ for t in boosted.estimators_[:, 0]], boosted.learning_rate, base),
         (forest, [t.tree_ for t in forest.estimators_], 1 / 5, 0.0),
     ):
@@ -134,7 +139,10 @@ def test_sklearn_by_the_definition(tmp_path: Path) -> None:
         expected = np.array([[*shapley(margin, 3, r), margin(r, set())] for r in asked])
         assert_explains(model, asked, expected)
         np.testing.assert_allclose(
-            found.values.sum(axis=1) + found.base, estimator.predict(asked), rtol=1e-12
+            found.values.sum(axis=1) + found.base,
+            estimator.decision_function(asked) if estimator is two else estimator.predict(asked),
+            rtol=1e-12,
+            atol=1e-12,
         )
 
 
@@ -145,6 +153,7 @@ def test_sklearn_by_the_definition(tmp_path: Path) -> None:
         (ensemble.RandomForestClassifier(5, random_state=0), D.iris, D.names),
         (ensemble.ExtraTreesRegressor(5, random_state=0), D.diabetes, D.progress),
         (ensemble.GradientBoostingClassifier(n_estimators=4), D.iris, D.species),
+        (ensemble.GradientBoostingClassifier(n_estimators=4), D.iris, D.species == 1),
         (ensemble.GradientBoostingRegressor(n_estimators=4), D.diabetes, D.progress),
         (ensemble.IsolationForest(n_estimators=5, random_state=0), D.wine, None),
     ],

@@ -12,6 +12,8 @@ pub enum Outcome {
     /// The probability of the second of two classes, from one margin; a margin of exactly one
     /// half after the link is the first class.
     Binary,
+    /// As [`Outcome::Binary`], but the margin itself decides: one of 0 is the second class.
+    BinaryByMargin,
     /// A probability for each class, from a margin each; the first of the largest wins.
     Classes,
     /// A score from one margin: the first of two labels below 0, else the second.

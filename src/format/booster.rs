@@ -133,7 +133,7 @@ pub fn import(
     let mut outputs = Vec::new();
     let classes = match booster.outcome {
         Outcome::Values | Outcome::Outlier => None,
-        Outcome::Binary => Some(2),
+        Outcome::Binary | Outcome::BinaryByMargin => Some(2),
         Outcome::Classes => Some(targets),
     };
     match classes {

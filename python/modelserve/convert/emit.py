@@ -54,10 +54,7 @@ def _attributes(native: Native) -> dict[str, Any]:
     import onnx
 
     attributes = dict(native.attributes)
-    if native.zero_is_second is not None:
-        attributes |= _MARGINS
-        attributes.pop("link_parameters", None)
-    elif native.labels is not None:
+    if native.labels is not None:
         attributes |= label_attribute(native)
     return {
         key: onnx.numpy_helper.from_array(value, key) if isinstance(value, np.ndarray) else value
@@ -88,11 +85,8 @@ def emit(
     other = wide is not None and wide != native.dtype
     if other:
         answers = graph.name("answers")
-    if native.zero_is_second is not None:
-        _by_margin(graph, native, rows, [*outputs[:-1], answers])
-    else:
-        given = [*outputs[:-1], answers]
-        graph.node(native.operator, [rows], given, domain=DOMAIN, **_attributes(native))
+    given = [*outputs[:-1], answers]
+    graph.node(native.operator, [rows], given, domain=DOMAIN, **_attributes(native))
     if other:
         assert wide is not None
         graph.node("Cast", [answers], [outputs[-1]], to=_onnx_type(wide))
@@ -109,28 +103,9 @@ def emit_margins(
     emit(graph, native, rows, [outputs[0], probabilities])
     attributes = native.attributes | _MARGINS
     attributes.pop("link_parameters", None)
-    plain = replace(native, attributes=attributes, labels=None, zero_is_second=None)
+    plain = replace(native, attributes=attributes, labels=None)
     margin = graph.name("margin")
     graph.node(native.operator, [rows], [margin], domain=DOMAIN, **_attributes(plain))
     if native.targets == 2 and native.attributes["n_targets"] == 1:
         margin = call(graph, "Concat", call(graph, "Neg", margin), margin, axis=1)
     graph.node("Cast", [margin], [outputs[-1]], to=_onnx_type(wide))
-
-
-def _by_margin(graph: Graph, native: Native, rows: str, outputs: list[str]) -> None:
-    """Two classes, the label decided by the margin: not below 0 is the second class."""
-    margin = graph.name("margin")
-    graph.node(native.operator, [rows], [margin], domain=DOMAIN, **_attributes(native))
-    slope = graph.constant(np.array(native.zero_is_second, native.dtype))
-    second = call(graph, "Sigmoid", call(graph, "Mul", margin, slope))
-    first = call(graph, "Sub", graph.constant(np.array(1.0, native.dtype)), second)
-    graph.node("Concat", [first, second], [outputs[1]], axis=1)
-    zero = graph.constant(np.array(0.0, native.dtype))
-    chosen = call(graph, "Cast", call(graph, "GreaterOrEqual", margin, zero), to=7)
-    flat = call(graph, "Reshape", chosen, graph.constant(np.array([-1], np.int64)))
-    assert native.labels is not None
-    table = native.labels
-    if table.dtype.kind == "O":
-        table = table.astype(str)
-    labels = graph.constant(table)
-    graph.node("Gather", [labels, flat], [outputs[0]], axis=0)

@@ -48,9 +48,6 @@ class Native:
     labels: NDArray[Any] | None = None
     #: Values that mean a missing one, beside NaN.
     missing: Sequence[float] = ()
-    #: For two classes: the factor of the margin in the logistic function, where a margin of
-    #: exactly 0 is the second class, which the operator would give the first.
-    zero_is_second: float | None = None
     #: Feature names, where the model has them.
     names: list[str] | None = None
     #: Features that rows hold as labels, which become their place in the list.

@@ -152,19 +152,17 @@ def _native(
     outcome: Outcome,
     *,
     labels: NDArray[Any] | None = None,
-    zero_is_second: float | None = None,
     **arithmetic: Any,
 ) -> Native:
     attributes = arrays.attributes() | {"features": "float", "sums": "double"} | arithmetic
     return Native(
         operator="TreeEnsemble",
-        attributes=attributes | {"outcome": outcome},
+        attributes={"outcome": outcome} | attributes,
         features=arrays.features,
         dtype=np.dtype(np.float64),
         outcome=outcome,
         targets=2 if outcome == "binary" else arrays.targets,
         labels=labels,
-        zero_is_second=zero_is_second,
         thresholds=arrays.thresholds(),
     )
 
@@ -241,7 +239,9 @@ def gradient_boosting(estimator: Any) -> Native | None:
         return _native(arrays, "classes", labels=labels, link="softmax", **start)
     slope = 2.0 if estimator.loss == "exponential" else 1.0
     start |= {"link": "sigmoid", "link_parameters": np.array([slope])}
-    return _native(arrays, "binary", labels=labels, zero_is_second=slope, **start)
+    # scikit-learn's labels go by the margin: where it is exactly 0, by the second class.
+    start["outcome"] = "binary_by_margin"
+    return _native(arrays, "binary", labels=labels, **start)
 
 
 def _initial(estimator: Any) -> NDArray[np.float64] | None:

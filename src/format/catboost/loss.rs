@@ -31,7 +31,7 @@ pub(super) fn read(info: &ModelInfo<'_>, targets: usize) -> Result<Loss> {
     };
     let expected = match outcome {
         _ if link == Link::MeanVariance => targets == 2,
-        Outcome::Binary => targets == 1,
+        Outcome::Binary | Outcome::BinaryByMargin => targets == 1,
         Outcome::Classes => targets > 1,
         Outcome::Values | Outcome::Outlier => true,
     };

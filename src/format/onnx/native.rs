@@ -20,7 +20,7 @@
 //! | `aggregate` | `SUM` or `AVERAGE` |
 //! | `features`, `sums` | `float` or `double`: what rows are rounded to, and leaves are added in |
 //! | `link`, `link_parameters` | `identity`, `sigmoid`, `softmax`, `exp`, `isolation`; double |
-//! | `outcome` | `values`, `binary`, `classes` or `outlier` |
+//! | `outcome` | `values`, `binary`, `binary_by_margin`, `classes` or `outlier` |
 //! | `nodes_cover`, `nodes_gain`, `nodes_ids` | double, double, int32 `[nodes]`, or left out |
 //! | `classlabels_int64s`, `classlabels_strings` | the labels of the classes |
 
@@ -155,6 +155,7 @@ fn ensemble(attributes: &Attributes, limits: &LoadLimits) -> Result<Booster> {
     let outcome = match attributes.str("outcome", "values")?.as_str() {
         "values" => Outcome::Values,
         "binary" => Outcome::Binary,
+        "binary_by_margin" => Outcome::BinaryByMargin,
         "classes" => Outcome::Classes,
         "outlier" => Outcome::Outlier,
         other => bail!(InvalidModel, "outcome '{other:.40}' is not known"),

@@ -68,7 +68,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     };
     let width = match booster.outcome {
         Outcome::Values | Outcome::Classes | Outcome::Outlier => targets,
-        Outcome::Binary => 2,
+        Outcome::Binary | Outcome::BinaryByMargin => 2,
     };
     let labels = match booster.outcome {
         Outcome::Values => None,
@@ -83,7 +83,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         labels.as_ref().map_or(0, Labels::len)
     );
     ensure!(
-        targets == 1 || !matches!(booster.outcome, Outcome::Binary | Outcome::Outlier),
+        targets == 1 || matches!(booster.outcome, Outcome::Values | Outcome::Classes),
         InvalidModel,
         "{}: {targets} margins for two classes",
         spec.op
@@ -97,10 +97,11 @@ impl Rule {
     fn finish<V: Real>(&self, margins: &[V], out: &mut [V]) -> u32 {
         let mut values: SmallVec<[f64; 16]> = margins.iter().map(|m| m.f64()).collect();
         self.link.apply(&mut values, self.precision);
-        if self.outcome == Outcome::Binary {
+        if matches!(self.outcome, Outcome::Binary | Outcome::BinaryByMargin) {
             let p = V::of(values[0]);
             (out[0], out[1]) = (p.complement(), p);
-            return u32::from(p > V::of(0.5));
+            let by_margin = self.outcome == Outcome::BinaryByMargin;
+            return u32::from(if by_margin { margins[0].f64() >= 0.0 } else { p > V::of(0.5) });
         }
         let mut best = 0;
         for (i, (o, &v)) in out.iter_mut().zip(&values).enumerate() {
