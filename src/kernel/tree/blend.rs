@@ -1,50 +1,55 @@
 //! Batches over ranks: every node of a tree is evaluated for a tile of rows at once.
 //!
-//! A column's value is replaced by its rank among the column's thresholds, which fits a byte or
-//! two: `x <= t` becomes `rank(x) <= rank(t)`, exactly. A tree is then folded from its leaves up:
-//! each inner node chooses, row by row, between the leaf that its `yes` side ends at and that of
-//! its `no` side. That is more comparisons than a descent makes, but without a jump or a gather,
-//! and 32 or 16 rows take one instruction. It pays for trees of few nodes for their depth.
+//! A column's value is replaced by its rank among the column's thresholds, a byte: `x <= t` becomes
+//! `rank(x) <= rank(t)`, exactly. A column with more thresholds than a byte can tell apart is
+//! ranked more than once, each time for some of the trees. A tree is then folded from its leaves
+//! up: each inner node chooses, row by row, between the leaf that its `yes` side ends at and that
+//! of its `no` side. That is more comparisons than a descent makes, but without a jump or a gather,
+//! and 16, 32 or 64 rows take one instruction. It pays for trees of few nodes for their depth, and
+//! for the first levels of any.
 //! Evaluating all nodes by vectors is the idea of QuickScorer (Lucchese et al., SIGIR 2015) and
 //! its vector versions; folding replaces their bit vectors of leaves.
 
 use super::forest::{Forest, Tree};
 use super::node::Nodes;
 use super::real::Real;
-use crate::kernel::simd::blend::{LANES, LEAVES, Rank, Ranked, SLOTS, Step, Table, fold, rank};
+use crate::kernel::simd::blend::{
+    CUTS, ENDS, Fold, Folds, LANES, Lanes, Pair, Place, Quad, Slot, Step, Table, Test, fold, rank,
+    whole_blocks,
+};
 
 /// Columns at most: the ranks of a tile should stay near.
 const MAX_COLUMNS: usize = 1024;
 
-/// Levels that are folded of a tree which is too large as a whole, and the depth from which that
-/// pays.
-const TOP_LEVELS: u32 = 5;
-const TOP_DEPTH: u32 = 7;
+/// Scales at most: more trees than these are enough for are walked.
+const MAX_SCALES: usize = 4096;
+
+/// Levels that are folded of a tree which is too large as a whole.
+const TOP_LEVELS: u32 = 6;
+// The nodes up to the first level below have numbers of ends.
+const _: () = assert!((2 << TOP_LEVELS) - 1 <= ENDS);
+
+/// Steps of a walk in whose time a row's value is ranked.
+const STEPS_PER_SCALE: usize = 3;
+
+/// Nodes that are folded in the time that one step of a walk takes.
+const NODES_PER_STEP: usize = 40;
 
 /// Where the trees of a forest are folded.
 #[derive(Debug)]
 pub(super) struct Blend<T> {
-    /// Sorted thresholds of each column, filled up with infinity to one less than a power of two.
-    cuts: Vec<Vec<T>>,
-    /// The steps of all trees.
-    steps: Vec<Step>,
-    /// What is folded of each tree.
-    folds: Vec<Fold>,
-    /// Nodes at which folded tops end, by their position in the tree.
-    ends: Vec<u32>,
-    /// Whether a rank fits a byte.
-    narrow: bool,
+    scales: Vec<Scale<T>>,
+    folds: Folds,
+    /// Levels of each tree above the ends at which walking goes on; 0 where folding ends at leaves.
+    levels: Vec<u32>,
 }
 
-/// What is folded of one tree.
-#[derive(Debug, Clone, Copy)]
-struct Fold {
-    /// First of its steps; the next tree's are one past its last.
-    steps: u32,
-    /// First of its [`Blend::ends`].
-    ends: u32,
-    /// Levels above the ends; 0 for a tree that is folded as a whole.
-    levels: u32,
+/// Thresholds among which a column has its ranks.
+#[derive(Debug)]
+struct Scale<T> {
+    column: usize,
+    /// Sorted, and filled up with infinity to [`whole_blocks`].
+    cuts: Vec<T>,
 }
 
 /// How far folding brings a tile.
@@ -60,28 +65,18 @@ pub(super) enum Folded {
 /// Memory for the ranks of some tiles, kept by a thread.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
-    narrow: Lane<u8>,
-    wide: Lane<u16>,
+    /// Tile by tile, scale by scale.
+    ranks: Vec<Lanes<i8>>,
+    table: Table,
 }
 
-#[derive(Debug, Default)]
-struct Lane<R: Rank> {
-    /// Tile by tile, column by column.
-    ranks: Vec<[R; LANES]>,
-    table: Table<R>,
-}
-
-/// The levels of a tree that folding is cheaper for than walking: all, its top, or none. With AVX2
-/// a node costs a row about a twentieth of a step where ranks are bytes, and twice that otherwise.
-fn levels(tree: &Tree, narrow: bool) -> u32 {
+/// The levels of a tree that folding is cheaper for than walking: all, or its top.
+fn levels(tree: &Tree) -> u32 {
     let inner = (tree.nodes / 2) as usize;
-    let per_step = if narrow { 20 } else { 10 };
-    if inner < LEAVES && inner <= per_step * tree.depth as usize {
+    if inner < ENDS && inner <= NODES_PER_STEP * tree.depth as usize {
         tree.depth
-    } else if tree.depth >= TOP_DEPTH {
-        TOP_LEVELS
     } else {
-        0
+        TOP_LEVELS.min(tree.depth)
     }
 }
 
@@ -102,181 +97,217 @@ impl<T: Real> Blend<T> {
         if forest.general || columns == 0 || columns > MAX_COLUMNS {
             return None;
         }
-        let narrow = Blend::with(forest, true).filter(|blend| blend.most() <= u8::MAX.into());
-        let blend = match narrow {
-            Some(blend) => blend,
-            None => Blend::with(forest, false).filter(|blend| blend.most() <= u16::MAX.into())?,
-        };
-        blend.finished(forest)
-    }
-
-    /// The most thresholds of a column.
-    fn most(&self) -> usize {
-        self.cuts.iter().map(Vec::len).max().unwrap_or(0)
-    }
-
-    /// The thresholds of what is folded with ranks of that width.
-    fn with<V>(forest: &Forest<T, V>, narrow: bool) -> Option<Blend<T>> {
-        let mut cuts: Vec<Vec<T>> = vec![Vec::new(); forest.columns.list.len()];
+        let mut scales =
+            Scales { list: Vec::new(), open: vec![None; columns], of_nodes: Vec::new() };
+        // By tree, levels and nodes that are folded.
+        let mut folded = Vec::new();
         for tree in &forest.trees {
-            for i in 0..top(&forest.nodes, tree, levels(tree, narrow)) {
+            let levels = levels(tree);
+            let nodes = top(&forest.nodes, tree, levels);
+            if scales.list.len() + nodes as usize > MAX_SCALES {
+                break;
+            }
+            for i in 0..nodes {
                 let node = forest.nodes.at((tree.start + i) as usize);
-                if node.offset != 0 && !node.threshold.is_nan() {
-                    cuts[node.word as usize].push(node.threshold);
-                }
+                scales.add(node.word as usize, (node.offset != 0).then_some(node.threshold));
+            }
+            folded.push((levels, nodes as usize));
+        }
+        let Scales { list, of_nodes, .. } = scales;
+        if list.is_empty() {
+            return None;
+        }
+        let mut blend = Blend { folds: Folds::new(list.len()), scales: list, levels: Vec::new() };
+        let (mut first, mut gained) = (0, 0);
+        for (t, tree) in forest.trees.iter().enumerate() {
+            let (levels, nodes) = folded.get(t).copied().unwrap_or_default();
+            let whole = levels == tree.depth;
+            let scales = &of_nodes[first..first + nodes];
+            first += nodes;
+            blend.levels.push(if whole { 0 } else { levels });
+            let fold = blend.fold_of(&forest.nodes, tree, whole, scales);
+            blend.folds.push(&fold.unwrap_or_default());
+            if blend.folds.has(t) {
+                gained += (levels as usize).saturating_sub(nodes / 2 / NODES_PER_STEP);
             }
         }
-        for cuts in &mut cuts {
-            cuts.sort_by(|a, b| a.f64().total_cmp(&b.f64()));
-            // By value: the two zeros are one cut.
-            cuts.dedup();
+        for scale in &mut blend.scales {
+            scale.cuts.resize(whole_blocks(scale.cuts.len()), T::INFINITY);
         }
-        let some = cuts.iter().any(|c| !c.is_empty());
-        some.then_some(Blend {
-            cuts,
-            steps: Vec::new(),
-            folds: Vec::new(),
-            ends: Vec::new(),
-            narrow,
-        })
+        (gained > STEPS_PER_SCALE * blend.scales.len()).then_some(blend)
     }
 
-    fn finished<V>(mut self, forest: &Forest<T, V>) -> Option<Blend<T>> {
-        let (mut gained, mut searched) = (0, 0);
-        for tree in &forest.trees {
-            let levels = levels(tree, self.narrow);
-            let fold = Fold {
-                steps: self.steps.len() as u32,
-                ends: self.ends.len() as u32,
-                levels: if levels < tree.depth { levels } else { 0 },
-            };
-            self.folds.push(fold);
-            if self.tree(&forest.nodes, tree, levels).is_some() {
-                gained += levels as usize;
-            } else {
-                self.steps.truncate(fold.steps as usize);
-                self.ends.truncate(fold.ends as usize);
-            }
-        }
-        let (steps, ends) = (self.steps.len() as u32, self.ends.len() as u32);
-        self.folds.push(Fold { steps, ends, levels: 0 });
-        for cuts in &mut self.cuts {
-            searched += cuts.len().checked_ilog2().map_or(0, |n| n as usize + 1);
-            cuts.resize((cuts.len() + 1).next_power_of_two() - 1, T::INFINITY);
-        }
-        // Ranking costs a search a column, and saves most of a descent a tree.
-        (gained > 2 * searched).then_some(self)
-    }
-
-    /// Adds the steps of one tree; `None` where it needs more places than there are.
-    fn tree(&mut self, nodes: &Nodes<T>, tree: &Tree, levels: u32) -> Option<()> {
-        let whole = levels >= tree.depth;
-        let limit = top(nodes, tree, levels);
-        let node = |at: u32| nodes.at((tree.start + at) as usize);
-        let is_end = |at: u32| at >= limit || node(at).offset == 0;
-        let first_end = self.ends.len();
-        // (node, place of its result, whether its children are done)
-        let mut stack = vec![(0u32, 0usize, false)];
-        while let Some((at, place, done)) = stack.pop() {
-            if is_end(at) {
-                continue;
-            }
+    /// What there is to fold of a tree, whose first nodes have these scales.
+    fn fold_of(&self, nodes: &Nodes<T>, tree: &Tree, whole: bool, scales: &[u16]) -> Option<Fold> {
+        let node = |at: usize| nodes.at(tree.start as usize + at);
+        let is_end = |at: usize| at >= scales.len() || node(at).offset == 0;
+        // Ends on the way have their position for a number.
+        let end = |at: usize| if whole { node(at).threshold.number() } else { at as u32 } as u8;
+        let mut results: Vec<Option<Outcome>> = vec![None; scales.len()];
+        let mut fold = Fold::default();
+        // Children come after their parents.
+        for at in (0..scales.len()).rev().filter(|&at| !is_end(at)) {
             let this = node(at);
-            let (no, yes) = (at + this.offset, at + this.offset + 1);
-            let yes_place = if is_end(no) { place } else { place + 1 };
-            if !done {
-                if yes_place >= SLOTS {
-                    return None;
-                }
-                stack.push((at, place, true));
-                // Popped last first: the `no` side is done before the `yes` side begins.
-                stack.push((yes, yes_place, false));
-                stack.push((no, place, false));
-                continue;
-            }
-            let mut place_of = |at: u32, place: usize| -> u16 {
-                if !is_end(at) {
-                    return (LEAVES + place) as u16;
-                }
-                if whole {
-                    return node(at).threshold.number() as u16;
-                }
-                self.ends.push(at);
-                (self.ends.len() - first_end - 1) as u16
-            };
-            let cuts = &self.cuts[this.word as usize];
-            let rank = cuts.partition_point(|&cut| cut < this.threshold) as u16;
-            let no = place_of(no, place);
+            let cuts = &self.scales[usize::from(scales[at])].cuts;
+            let rank = cuts.partition_point(|&cut| cut < this.threshold) as u8;
+            let test = Test::new(scales[at], rank);
+            let no = at + this.offset as usize;
             // A NaN for a threshold passes nothing: both sides are the one that it leads to.
-            let yes = if this.threshold.is_nan() { no } else { place_of(yes, yes_place) };
-            let out = (LEAVES + place) as u16;
-            self.steps.push(Step { column: this.word as u16, rank, yes, no, out });
+            let yes = if this.threshold.is_nan() { no } else { no + 1 };
+            let outcome = |at: usize| results.get(at).copied().flatten();
+            let sides = [yes, no].map(|at| outcome(at).unwrap_or(Outcome::End(end(at))));
+            results[at] = Some(join(test, sides, &mut fold)?);
         }
-        (!self.steps.is_empty()).then_some(())
+        fold.answer = match results.first().copied().flatten()? {
+            Outcome::End(_) => None,
+            Outcome::Slot(slot) => Some(slot),
+            Outcome::Pair(pair) => {
+                let slot = next_slot(&fold)?;
+                fold.pairs.push((pair, slot));
+                Some(slot)
+            }
+        };
+        Some(fold)
     }
 
-    /// Writes the ranks of one more tile of columns.
-    pub(super) fn rank(&self, columns: &[[T; LANES]], ranks: &mut Ranks) {
-        if self.narrow {
-            ranks.narrow.push(&self.cuts, columns);
-        } else {
-            ranks.wide.push(&self.cuts, columns);
+    /// Writes the ranks of a block's columns.
+    pub(super) fn rank(&self, rows: usize, columns: &[Lanes<T>], width: usize, ranks: &mut Ranks) {
+        let scales = self.scales.len();
+        let lanes = rows.div_ceil(LANES) * scales;
+        if ranks.ranks.len() < lanes {
+            ranks.ranks.resize(lanes, Lanes([0; LANES]));
+        }
+        let tiles = columns.chunks_exact(width).zip(ranks.ranks.chunks_exact_mut(scales));
+        for (tile, (columns, ranks)) in tiles.enumerate() {
+            for (scale, ranks) in self.scales.iter().zip(ranks) {
+                rank(&scale.cuts, rows - tile * LANES, &columns[scale.column], ranks);
+            }
         }
     }
 
-    /// Folds tree `tree` for tile `tile`: `leaves` gets the numbers of the leaves, or the
-    /// positions of the nodes where walking goes on.
+    /// How many ranks a row has.
+    #[cfg(test)]
+    pub(super) fn scales(&self) -> usize {
+        self.scales.len()
+    }
+
+    /// Whether folding brings a tree's rows to their leaves.
+    pub(super) fn whole(&self, tree: usize) -> bool {
+        self.levels.get(tree) == Some(&0) && self.folds.has(tree)
+    }
+
+    /// Folds tree `tree` for tile `tile` of `rows` rows: `ends` gets the numbers of the leaves, or
+    /// the positions of the nodes where walking goes on.
     pub(super) fn fold(
         &self,
         tree: usize,
-        tile: usize,
+        (tile, rows): (usize, usize),
         ranks: &mut Ranks,
-        leaves: &mut [u32; LANES],
+        ends: &mut Lanes<u8>,
     ) -> Folded {
-        let (this, next) = (self.folds[tree], self.folds[tree + 1]);
-        let steps = &self.steps[this.steps as usize..next.steps as usize];
-        if steps.is_empty() {
+        if !self.folds.has(tree) {
             return Folded::Root;
         }
-        let columns = self.cuts.len();
-        let tile = tile * columns..(tile + 1) * columns;
-        let mut numbers = [0u16; LANES];
-        if self.narrow {
-            fold(steps, &ranks.narrow.ranks[tile], &mut ranks.narrow.table, &mut numbers);
-        } else {
-            fold(steps, &ranks.wide.ranks[tile], &mut ranks.wide.table, &mut numbers);
+        let scales = self.scales.len();
+        let tile = &ranks.ranks[tile * scales..(tile + 1) * scales];
+        fold(&self.folds, tree, rows, tile, &mut ranks.table, ends);
+        match self.levels[tree] {
+            0 => Folded::Leaves,
+            levels => Folded::Nodes(levels),
         }
-        if this.levels == 0 {
-            *leaves = numbers.map(u32::from);
-            return Folded::Leaves;
-        }
-        let ends = &self.ends[this.ends as usize..next.ends as usize];
-        *leaves = numbers.map(|n| ends[usize::from(n)]);
-        Folded::Nodes(this.levels)
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        let cuts: usize = self.cuts.iter().map(|c| c.len() * size_of::<T>()).sum();
-        let folds = self.folds.len() * size_of::<Fold>() + self.ends.len() * 4;
-        cuts + folds + self.steps.len() * size_of::<Step>()
+        let scales = self.scales.iter().map(|s| size_of_val(s) + s.cuts.len() * size_of::<T>());
+        scales.sum::<usize>() + self.folds.bytes() + self.levels.len() * 4
     }
 }
 
-impl Ranks {
-    /// Forgets the tiles.
-    pub(super) fn clear(&mut self) {
-        self.narrow.ranks.clear();
-        self.wide.ranks.clear();
-    }
+/// What a node has come to, while a tree is taken apart.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    End(u8),
+    /// Part of its parent yet, or not.
+    Pair(Pair),
+    Slot(Slot),
 }
 
-impl<R: Rank> Lane<R> {
-    fn push<T: Ranked>(&mut self, cuts: &[Vec<T>], columns: &[[T; LANES]]) {
-        for (cuts, x) in cuts.iter().zip(columns) {
-            let mut ranks = [R::default(); LANES];
-            rank(cuts, x, &mut ranks);
-            self.ranks.push(ranks);
+/// A slot that is not taken.
+fn next_slot(fold: &Fold) -> Option<Slot> {
+    Slot::new(fold.quads.len() + fold.pairs.len())
+}
+
+/// Adds an inner node; `None` where there are no slots left. A step takes the slot of one of its
+/// sides.
+fn join(test: Test, sides: [Outcome; 2], fold: &mut Fold) -> Option<Outcome> {
+    let pair = |side| match side {
+        Outcome::End(end) => Some(Pair { test, ends: [end; 2] }),
+        Outcome::Pair(pair) => Some(pair),
+        Outcome::Slot(_) => None,
+    };
+    if let [Outcome::End(yes), Outcome::End(no)] = sides {
+        return Some(Outcome::Pair(Pair { test, ends: [yes, no] }));
+    }
+    if let [Some(yes), Some(no)] = sides.map(pair) {
+        let slot = next_slot(fold)?;
+        fold.quads.push((Quad { test, pairs: [yes, no] }, slot));
+        return Some(Outcome::Slot(slot));
+    }
+    let mut out = None;
+    let mut places = [Place::end(0); 2];
+    for (place, side) in places.iter_mut().zip(sides) {
+        let slot = match side {
+            Outcome::End(end) => {
+                *place = Place::end(end);
+                continue;
+            }
+            Outcome::Pair(pair) => {
+                let slot = next_slot(fold)?;
+                fold.pairs.push((pair, slot));
+                slot
+            }
+            Outcome::Slot(slot) => slot,
+        };
+        *place = slot.into();
+        out = Some(slot);
+    }
+    let out = out?;
+    fold.steps.push((Step { test, sides: places }, out));
+    Some(Outcome::Slot(out))
+}
+
+/// Scales while they are made.
+struct Scales<T> {
+    list: Vec<Scale<T>>,
+    /// By column, the scale that is not full.
+    open: Vec<Option<u16>>,
+    /// The scale of each node that was added.
+    of_nodes: Vec<u16>,
+}
+
+impl<T: Real> Scales<T> {
+    /// Adds a node's threshold (`None` for a leaf's) to a scale of its column. Trees that follow
+    /// each other share scales, so that the ranks that they look at are near each other.
+    fn add(&mut self, column: usize, cut: Option<T>) {
+        let Some(cut) = cut.filter(|cut| !cut.is_nan()) else {
+            return self.of_nodes.push(0);
+        };
+        if let Some(open) = self.open[column] {
+            let cuts = &mut self.list[usize::from(open)].cuts;
+            let at = cuts.partition_point(|&c| c < cut);
+            // By value: the two zeros are one cut.
+            let known = cuts.get(at) == Some(&cut);
+            if known || cuts.len() < CUTS {
+                if !known {
+                    cuts.insert(at, cut);
+                }
+                return self.of_nodes.push(open);
+            }
         }
+        let number = self.list.len() as u16;
+        self.list.push(Scale { column, cuts: vec![cut] });
+        self.open[column] = Some(number);
+        self.of_nodes.push(number);
     }
 }

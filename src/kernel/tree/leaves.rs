@@ -1,7 +1,9 @@
 //! What leaves add to the scores of a row.
 
 use super::real::Real;
+use super::walk::at;
 use crate::ensemble::{Aggregate, LinearLeaf};
+use crate::kernel::simd::blend::LANES;
 
 /// The weights of all leaves of a forest, by the leaf's number.
 #[derive(Debug)]
@@ -75,6 +77,68 @@ impl<V: Real> Leaves<V> {
                     join(aggregate, weight, &mut scores[i], &mut seen[i]);
                 }
             }
+        }
+    }
+
+    /// Joins the leaves of a few trees, in their order, to the scores of a tile's rows: leaf
+    /// `leaves[tree][row]`. The rows are as they were given, with their stride.
+    #[inline(always)]
+    pub(super) fn add_tile<T: Real>(
+        &self,
+        aggregate: Aggregate,
+        leaves: &[[u32; LANES]],
+        (rows, stride): (&[T], usize),
+        scores: &mut [V],
+        seen: &mut [bool],
+    ) {
+        let targets = self.targets.max(1);
+        let sum = matches!(aggregate, Aggregate::Sum | Aggregate::Average);
+        match &self.weights {
+            Weights::Single(v) if sum && self.linear.is_empty() => {
+                add_rows::<V, 1>(leaves, v, scores)
+            }
+            Weights::Dense(v) if sum && self.linear.is_empty() && targets <= 4 => match targets {
+                2 => add_rows::<V, 2>(leaves, v, scores),
+                3 => add_rows::<V, 3>(leaves, v, scores),
+                4 => add_rows::<V, 4>(leaves, v, scores),
+                _ => {}
+            },
+            _ => {
+                let rows_of_scores =
+                    scores.chunks_exact_mut(targets).zip(seen.chunks_exact_mut(targets));
+                for (i, (scores, seen)) in rows_of_scores.enumerate() {
+                    let row = &rows[i * stride..(i + 1) * stride];
+                    for leaves in leaves {
+                        self.add(aggregate, leaves[i] as usize, row, scores, seen);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds each row's leaves of `K` targets to its scores; of four trees at once, so that a score is
+/// loaded and stored once for them.
+#[inline(always)]
+fn add_rows<V: Real, const K: usize>(leaves: &[[u32; LANES]], values: &[V], scores: &mut [V]) {
+    let (values, scores) = (values.as_chunks::<K>().0, scores.as_chunks_mut::<K>().0);
+    let add = |sum: &mut [V; K], leaf: u32| {
+        let value = at(values, leaf as usize);
+        for k in 0..K {
+            sum[k] += value[k];
+        }
+    };
+    if let [a, b, c, d] = leaves {
+        for ((((scores, &a), &b), &c), &d) in scores.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            let mut sum = *scores;
+            for leaf in [a, b, c, d] {
+                add(&mut sum, leaf);
+            }
+            *scores = sum;
+        }
+    } else {
+        for leaves in leaves {
+            scores.iter_mut().zip(leaves).for_each(|(scores, &leaf)| add(scores, leaf));
         }
     }
 }

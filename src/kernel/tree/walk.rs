@@ -1,11 +1,11 @@
 //! Descending the trees and adding up the leaves.
 //!
-//! A step waits for memory; so several descents run side by side: one row through sixteen
-//! trees, or eight rows through one tree while it is in the cache. Batches go in tiles of rows, laid
-//! out column by column, through [`super::blend`] where that pays. The leaves of a row are added
-//! in the order of the trees in any case, so that a row's sum does not depend on its batch.
+//! A step waits for memory; so several descents run side by side: one row through sixteen trees, or
+//! sixteen rows through one tree while it is in the cache. Batches go in tiles of rows, laid out
+//! column by column, through [`super::blend`] where that pays. The leaves of a row are added in the
+//! order of the trees in any case, so that a row's sum does not depend on its batch.
 
-use super::blend::{Folded, Ranks};
+use super::blend::{Blend, Folded, Ranks};
 use super::column::Columns;
 use super::forest::{Forest, Tree};
 use super::leaves::Weights;
@@ -13,27 +13,38 @@ use super::node::{Cell, EQUAL, MEMBER, NAN_YES, Nodes};
 use super::real::Real;
 use super::set::MemberSet;
 use crate::ensemble::Aggregate;
-use crate::kernel::simd::blend::LANES as TILE;
+use crate::kernel::simd::blend::{LANES as TILE, Lanes};
+use crate::kernel::simd::fetch::fetch;
 
 /// Trees that one row descends side by side: their nodes come from far.
 const TREES: usize = 16;
 /// Rows that descend one tree side by side.
-const ROWS: usize = 8;
+const ROWS: usize = 16;
+/// The same where there are no more.
+const FEW: usize = 8;
+/// Rows from which they do, instead of one after the other.
+const BATCH: usize = 4;
 /// Rows of a tile from which folding pays.
-const FOLDED_ROWS: usize = 24;
+const FOLDED_ROWS: usize = 16;
 /// Tiles of a block: a tree is used for all of them while it is in the cache.
 const BLOCK_TILES: usize = 8;
 /// Bytes of a block's columns, at most: they share the second-level cache with a tree.
 const BLOCK_BYTES: usize = 192 * 1024;
 /// Steps between two looks at whether all descents have arrived.
 const STRIDE: u32 = 4;
+/// Trees whose leaves are added at once: a row's sum is loaded and stored once for them.
+const TOGETHER: usize = 4;
+/// Bytes of nodes that do not stay in the second-level cache from one block to the next.
+const FAR: usize = 512 * 1024;
+/// How many trees before its use one is asked for.
+const AHEAD: usize = 2;
 
 /// A thread's memory for scoring, kept between calls.
 #[derive(Debug)]
 pub(super) struct Scratch<T, V> {
     row: Vec<T>,
     /// Tile by tile, column by column.
-    columns: Vec<[T; TILE]>,
+    columns: Vec<Lanes<T>>,
     ranks: Ranks,
     scores: Vec<V>,
     seen: Vec<bool>,
@@ -96,7 +107,7 @@ impl<T: Pair<V>, V: Real> Forest<T, V> {
                 let count = block.min(rows - start);
                 let part = &x[start * stride..(start + count) * stride];
                 self.begin(count, scratch);
-                if count < ROWS / 2 {
+                if count < BATCH {
                     for i in 0..count {
                         self.row(&part[i * stride..(i + 1) * stride], i, scratch);
                     }
@@ -204,88 +215,124 @@ impl<T: Pair<V>, V: Real> Forest<T, V> {
 
     /// Adds up a block of rows, tree by tree.
     fn block(&self, rows: usize, x: &[T], stride: usize, scratch: &mut Scratch<T, V>) {
-        let targets = self.targets.max(1);
         let Scratch { columns, ranks, scores, seen, .. } = scratch;
-        columns.clear();
-        for tile in x.chunks(TILE * stride.max(1)) {
-            transpose(&self.columns, tile, stride, columns);
-        }
         let width = self.columns.list.len();
-        let blend = self.blend.as_ref().filter(|_| rows >= FOLDED_ROWS);
-        if let Some(blend) = blend {
-            ranks.clear();
-            columns.chunks(width).for_each(|tile| blend.rank(tile, ranks));
+        let lanes = rows.div_ceil(TILE) * width;
+        if columns.len() < lanes {
+            columns.resize(lanes, Lanes([T::ZERO; TILE]));
         }
-        let mut leaves = [0u32; TILE];
-        for (t, tree) in self.trees.iter().enumerate() {
+        let columns = &mut columns[..lanes];
+        let tiles = columns.chunks_exact_mut(width.max(1));
+        for (tile, x) in tiles.zip(x.chunks(TILE * stride.max(1))) {
+            transpose(&self.columns, x, stride, tile);
+        }
+        let block = Block { rows, x, stride };
+        match self.blend.as_ref().filter(|_| rows >= FOLDED_ROWS) {
+            Some(blend) => {
+                blend.rank(rows, columns, width, ranks);
+                self.add_trees(block, columns, Some((blend, ranks)), scores, seen);
+            }
+            None => self.add_trees(block, columns, None, scores, seen),
+        }
+    }
+
+    /// Adds the trees to a block of rows.
+    fn add_trees(
+        &self,
+        block: Block<'_, T>,
+        columns: &[Lanes<T>],
+        mut blend: Option<(&Blend<T>, &mut Ranks)>,
+        scores: &mut [V],
+        seen: &mut [bool],
+    ) {
+        let (targets, width) = (self.targets.max(1), self.columns.list.len());
+        let mut leaves = [[0u32; TILE]; TOGETHER];
+        let tiles = block.rows.div_ceil(TILE);
+        let far = self.nodes.bytes() > FAR;
+        let folds = blend.as_ref().map(|(blend, _)| *blend);
+        let whole = |t: usize| folds.is_some_and(|folds| folds.whole(t));
+        let mut next = 0;
+        while next < self.trees.len() {
+            let most = self.trees.len().min(next + TOGETHER);
+            // Trees that are walked by many tiles stay in the first-level cache one by one.
+            let some = (next..most).take_while(|&t| tiles == 1 || whole(t)).count();
+            let together = next..next + some.max(1);
+            next = together.end;
             let mut first = 0;
-            for tile in 0..rows.div_ceil(TILE) {
-                let count = TILE.min(rows - first);
+            for tile in 0..tiles {
+                let count = TILE.min(block.rows - first);
                 let own = first * targets..(first + count) * targets;
-                let (scores, seen) = (&mut scores[own.clone()], &mut seen[own]);
-                let x = &x[first * stride..(first + count) * stride];
-                let folded = match blend {
-                    Some(blend) if count >= FOLDED_ROWS => blend.fold(t, tile, ranks, &mut leaves),
-                    _ => Folded::Root,
-                };
                 let columns = &columns[tile * width..(tile + 1) * width];
-                match folded {
-                    Folded::Leaves => {}
-                    Folded::Nodes(levels) => {
-                        self.walk_tile(tree, tree.depth - levels, columns, count, &mut leaves);
+                for (t, leaves) in together.clone().zip(&mut leaves) {
+                    if far {
+                        self.fetch(t + AHEAD, whole(t + AHEAD), tile, tiles);
                     }
-                    Folded::Root => {
-                        leaves = [0; TILE];
-                        self.walk_tile(tree, tree.depth, columns, count, &mut leaves);
-                    }
+                    let blend = blend.as_mut().map(|(blend, ranks)| (*blend, &mut **ranks));
+                    self.tile_leaves(t, (tile, count), columns, blend, leaves);
                 }
-                let leaf = |i: usize| (tree.leaf + leaves[i]) as usize;
-                self.add_tile(leaf, count, x, stride, scores, seen);
+                let x = &block.x[first * block.stride..(first + count) * block.stride];
+                let (scores, seen) = (&mut scores[own.clone()], &mut seen[own]);
+                let leaves = &leaves[..together.len()];
+                self.leaves.add_tile(self.aggregate, leaves, (x, block.stride), scores, seen);
                 first += count;
             }
         }
     }
 
+    /// Asks for part `part` of `parts` of what the descents of a tree will read; only its leaves
+    /// where it is folded.
     #[inline(always)]
-    fn add_tile(
-        &self,
-        leaf: impl Fn(usize) -> usize,
-        count: usize,
-        rows: &[T],
-        stride: usize,
-        scores: &mut [V],
-        seen: &mut [bool],
-    ) {
-        let targets = self.targets.max(1);
-        let sum = matches!(self.aggregate, Aggregate::Sum | Aggregate::Average)
-            && self.leaves.linear.is_empty();
+    fn fetch(&self, tree: usize, folded: bool, part: usize, parts: usize) {
+        let Some(tree) = self.trees.get(tree) else { return };
+        let share = |start: u32, count: usize| {
+            let (first, each) = (start as usize, count.div_ceil(parts));
+            first + (each * part).min(count)..first + (each * (part + 1)).min(count)
+        };
+        let nodes = share(tree.start, tree.nodes as usize);
+        match &self.nodes {
+            _ if folded => {}
+            Nodes::Small(v) => fetch(&v[nodes]),
+            Nodes::Large(v) => fetch(&v[nodes]),
+        }
+        let leaves = share(tree.leaf, tree.nodes as usize / 2 + 1);
         match &self.leaves.weights {
-            Weights::Single(values) if sum => {
-                for (i, score) in scores.iter_mut().enumerate() {
-                    *score += values[leaf(i)];
-                }
+            Weights::Single(v) => fetch(&v[leaves]),
+            Weights::Dense(v) => {
+                fetch(&v[leaves.start * self.targets..leaves.end * self.targets]);
             }
-            Weights::Dense(values) if sum => match targets {
-                2 => add_rows::<V, 2>(leaf, values, scores),
-                3 => add_rows::<V, 3>(leaf, values, scores),
-                4 => add_rows::<V, 4>(leaf, values, scores),
-                _ => {
-                    for (i, scores) in scores.chunks_exact_mut(targets).enumerate() {
-                        let values = &values[leaf(i) * targets..][..targets];
-                        for (score, &value) in scores.iter_mut().zip(values) {
-                            *score += value;
-                        }
-                    }
-                }
-            },
-            _ => {
-                for i in 0..count {
-                    let own = i * targets..(i + 1) * targets;
-                    let (scores, seen) = (&mut scores[own.clone()], &mut seen[own]);
-                    let row = &rows[i * stride..(i + 1) * stride];
-                    self.leaves.add(self.aggregate, leaf(i), row, scores, seen);
-                }
-            }
+            Weights::Sparse { .. } => {}
+        }
+    }
+
+    /// The numbers of the leaves at which a tile's rows end in a tree.
+    #[inline(always)]
+    fn tile_leaves(
+        &self,
+        t: usize,
+        (tile, count): (usize, usize),
+        columns: &[Lanes<T>],
+        blend: Option<(&Blend<T>, &mut Ranks)>,
+        leaves: &mut [u32; TILE],
+    ) {
+        let tree = &self.trees[t];
+        let mut ends = Lanes([0u8; TILE]);
+        let folded = match blend {
+            Some((blend, ranks)) => blend.fold(t, (tile, count), ranks, &mut ends),
+            _ => Folded::Root,
+        };
+        // Also of rows that are not there, but walk beside others.
+        let used = &mut leaves[..count.next_multiple_of(ROWS)];
+        let (base, levels) = match folded {
+            Folded::Leaves => (tree.leaf, None),
+            Folded::Nodes(levels) => (0, Some(levels)),
+            Folded::Root => (0, Some(0)),
+        };
+        for (leaf, &end) in used.iter_mut().zip(&ends.0) {
+            *leaf = base + u32::from(end);
+        }
+        if let Some(levels) = levels {
+            self.walk_tile(tree, tree.depth - levels, columns, count, leaves);
+            leaves[..count].iter_mut().for_each(|leaf| *leaf += tree.leaf);
         }
     }
 
@@ -294,55 +341,54 @@ impl<T: Pair<V>, V: Real> Forest<T, V> {
         &self,
         tree: &Tree,
         depth: u32,
-        columns: &[[T; TILE]],
+        columns: &[Lanes<T>],
         count: usize,
         leaves: &mut [u32; TILE],
     ) {
         let range = tree.start as usize..(tree.start + tree.nodes) as usize;
         match &self.nodes {
             Nodes::Small(nodes) => {
-                self.tile_leaves::<_, false>(&nodes[range], depth, columns, count, leaves);
+                self.walk_nodes::<_, false>(&nodes[range], depth, columns, count, leaves);
             }
             Nodes::Large(nodes) if self.general => {
-                self.tile_leaves::<_, true>(&nodes[range], depth, columns, count, leaves);
+                self.walk_nodes::<_, true>(&nodes[range], depth, columns, count, leaves);
             }
             Nodes::Large(nodes) => {
-                self.tile_leaves::<_, false>(&nodes[range], depth, columns, count, leaves);
+                self.walk_nodes::<_, false>(&nodes[range], depth, columns, count, leaves);
             }
         }
     }
 
     #[inline(always)]
-    fn tile_leaves<C: Cell<T>, const GENERAL: bool>(
+    fn walk_nodes<C: Cell<T>, const GENERAL: bool>(
         &self,
         nodes: &[C],
         depth: u32,
-        columns: &[[T; TILE]],
+        columns: &[Lanes<T>],
         count: usize,
         leaves: &mut [u32; TILE],
     ) {
-        let groups = leaves.as_chunks_mut::<ROWS>().0;
-        for (g, group) in groups.iter_mut().enumerate().take(count.div_ceil(ROWS)) {
-            *group =
-                descend::<T, C, GENERAL, ROWS>(nodes, &self.sets, *group, depth, |k, column| {
-                    at(columns, column)[g * ROWS + k]
-                });
+        if count <= FEW {
+            self.walk_groups::<C, GENERAL, FEW>(nodes, depth, columns, count, leaves);
+        } else {
+            self.walk_groups::<C, GENERAL, ROWS>(nodes, depth, columns, count, leaves);
         }
     }
-}
 
-/// Adds each row's leaf of `K` targets to its scores.
-#[inline(always)]
-fn add_rows<V: Real, const K: usize>(
-    leaf: impl Fn(usize) -> usize,
-    values: &[V],
-    scores: &mut [V],
-) {
-    let values = values.as_chunks::<K>().0;
-    for (i, scores) in scores.as_chunks_mut::<K>().0.iter_mut().enumerate() {
-        let values = values[leaf(i)];
-        for k in 0..K {
-            scores[k] += values[k];
+    #[inline(always)]
+    fn walk_groups<C: Cell<T>, const GENERAL: bool, const K: usize>(
+        &self,
+        nodes: &[C],
+        depth: u32,
+        columns: &[Lanes<T>],
+        count: usize,
+        leaves: &mut [u32; TILE],
+    ) {
+        let groups = leaves.as_chunks_mut::<K>().0;
+        for (g, group) in groups.iter_mut().enumerate().take(count.div_ceil(K)) {
+            *group = descend::<T, C, GENERAL, K>(nodes, &self.sets, *group, depth, |k, column| {
+                at(columns, column).0[g * K + k]
+            });
         }
     }
 }
@@ -350,11 +396,13 @@ fn add_rows<V: Real, const K: usize>(
 /// `slice[i]` for an index that the compilation of the forest has bounded.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the hot loop of every walk")]
-fn at<E>(slice: &[E], i: usize) -> &E {
+pub(super) fn at<E>(slice: &[E], i: usize) -> &E {
     debug_assert!(i < slice.len());
     // SAFETY: `Forest::new` numbers columns and children itself: a node's column is below the
     // number of columns, which is the length of every slice of columns made here, and its
-    // children lie within its tree, whose nodes the slice of nodes holds.
+    // children lie within its tree, whose nodes the slice of nodes holds, as it does the nodes at
+    // which folding ends. It numbers the leaves too, by which folding and walking end: there are as
+    // many chunks of weights.
     unsafe { slice.get_unchecked(i) }
 }
 
@@ -404,13 +452,20 @@ fn holds<T: Real, C: Cell<T>>(node: C, x: T, sets: &[MemberSet<T>]) -> bool {
     holds | (flags & NAN_YES != 0 && x.is_nan())
 }
 
-/// The columns of a tile of rows, each for all its rows; rows that are not there are zeros.
-fn transpose<T: Real>(columns: &Columns, rows: &[T], stride: usize, out: &mut Vec<[T; TILE]>) {
-    for column in &columns.list {
-        let mut tile = [T::ZERO; TILE];
-        for (x, row) in tile.iter_mut().zip(rows.chunks_exact(stride)) {
+/// The columns of a tile of rows, each for all its rows. Where there are fewer rows than a tile
+/// has, what was there stays: nobody reads what a descent beside theirs answers.
+fn transpose<T: Real>(columns: &Columns, rows: &[T], stride: usize, tile: &mut [Lanes<T>]) {
+    for (column, lanes) in columns.list.iter().zip(tile) {
+        for (x, row) in lanes.0.iter_mut().zip(rows.chunks_exact(stride)) {
             *x = column.rule.apply(row[column.feature as usize]);
         }
-        out.push(tile);
     }
+}
+
+/// Rows that are answered together.
+#[derive(Clone, Copy)]
+struct Block<'a, T> {
+    rows: usize,
+    x: &'a [T],
+    stride: usize,
 }

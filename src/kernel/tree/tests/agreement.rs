@@ -6,6 +6,7 @@ use super::super::walk::Pair;
 use crate::ensemble::{
     Aggregate, CategorySet, Ensemble, LinearLeaf, Missing, Node, Precision, Split, Test,
 };
+use crate::kernel::simd::versions;
 use crate::limits::LoadLimits;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -43,10 +44,12 @@ struct Kind {
     targets: usize,
     trees: usize,
     depth: u32,
+    /// Thresholds are seldom the same.
+    crowded: bool,
 }
 
 fn test(rng: &mut StdRng, kind: Kind, sets: u32) -> Test {
-    let t = threshold(rng);
+    let t = if kind.crowded { f64::from(rng.random_range(-3.0..3.0f32)) } else { threshold(rng) };
     match rng.random_range(0..if kind.simple { 8 } else { 14 }) {
         0..6 => Test::LessOrEqual(t),
         6..8 => Test::Less(t),
@@ -100,7 +103,12 @@ fn ensemble(rng: &mut StdRng, features: Precision, sums: Precision) -> Ensemble 
         targets: if rng.random_bool(0.7) { 1 } else { rng.random_range(2..4) },
         trees: rng.random_range(1..40),
         depth: rng.random_range(0..7),
+        crowded: false,
     };
+    of_kind(rng, kind, features, sums)
+}
+
+fn of_kind(rng: &mut StdRng, kind: Kind, features: Precision, sums: Precision) -> Ensemble {
     let mut form = Ensemble::empty(kind.features as usize, kind.targets);
     form.arithmetic.features = features;
     form.arithmetic.sums = sums;
@@ -209,11 +217,38 @@ fn a_row_answers_the_same_in_any_batch() {
         let x: Vec<f32> = (0..rows * width).map(|_| value(rng) as f32).collect();
         let mut together = Vec::new();
         forest.score(rows, &x, width, |_, got, _| together.push(got.to_vec()));
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         for (i, row) in x.chunks(width).enumerate() {
-            forest.score(1, row, width, |_, got, _| {
-                let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(got), bits(&together[i]));
-            });
+            forest.score(1, row, width, |_, got, _| assert_eq!(bits(got), bits(&together[i])));
         }
+        versions::each(|| {
+            forest.score(rows, &x, width, |i, got, _| assert_eq!(bits(got), bits(&together[i])));
+        });
     }
+}
+
+#[test]
+fn deep_trees_and_crowded_columns_answer_as_the_plain_walk() {
+    let limits = LoadLimits::default();
+    let (mut tops, mut crowded) = (0, 0);
+    for seed in 0..if cfg!(debug_assertions) { 30 } else { 200 } {
+        let rng = &mut StdRng::seed_from_u64(2_000_000 + seed);
+        let kind = Kind {
+            simple: true,
+            features: rng.random_range(1..7),
+            targets: rng.random_range(1..6),
+            trees: rng.random_range(1..20),
+            depth: rng.random_range(8..13),
+            crowded: true,
+        };
+        let form = of_kind(rng, kind, Precision::F32, Precision::F32);
+        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap().folded();
+        let blend = forest.blend.as_ref();
+        tops += usize::from(blend.is_some_and(|b| (0..kind.trees).any(|t| !b.whole(t))));
+        crowded += usize::from(blend.is_some_and(|b| b.scales() > forest.columns.list.len()));
+        agrees(&form, &forest, rng);
+        let form = of_kind(rng, kind, Precision::F64, Precision::F64);
+        agrees(&form, &Forest::<f64, f64>::new(&form, &limits, false).unwrap().folded(), rng);
+    }
+    assert!(tops > 3 && crowded > 2, "{tops} with tops, {crowded} with more scales than columns");
 }
