@@ -36,10 +36,11 @@ impl Attribute {
     }
 }
 
-/// The attributes of one node, by name. Sub-graphs are kept apart (see `graph::Node`).
+/// The attributes of one node, by name; clones share them, since trees are attributes. Sub-graphs
+/// are kept apart (see `graph::Node`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Attributes {
-    entries: Vec<(String, Attribute)>,
+    entries: Arc<Vec<(String, Attribute)>>,
 }
 
 fn wrong(name: &str, expected: &str, got: &Attribute) -> crate::Error {
@@ -55,15 +56,29 @@ impl Attributes {
     /// Adds or replaces an attribute.
     pub fn set(&mut self, name: impl Into<String>, value: Attribute) {
         let name = name.into();
-        match self.entries.iter_mut().find(|(n, _)| *n == name) {
+        let entries = Arc::make_mut(&mut self.entries);
+        match entries.iter_mut().find(|(n, _)| *n == name) {
             Some((_, v)) => *v = value,
-            None => self.entries.push((name, value)),
+            None => entries.push((name, value)),
         }
     }
 
     /// The attribute of that name.
     pub fn get(&self, name: &str) -> Option<&Attribute> {
         self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    /// The tensor of that name, taken out, or `None` where absent.
+    pub fn take_tensor(&mut self, name: &str) -> Result<Option<Tensor>> {
+        if self.tensor_opt(name)?.is_none() {
+            return Ok(None);
+        }
+        let entries = Arc::make_mut(&mut self.entries);
+        let at = entries.iter().position(|(n, _)| n == name);
+        Ok(at.and_then(|at| match entries.remove(at).1 {
+            Attribute::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }))
     }
 
     /// All attributes in file order.

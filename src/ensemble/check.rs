@@ -124,8 +124,42 @@ impl Ensemble {
         Ok(())
     }
 
-    /// A depth-first search with an explicit stack: no cycles, and the height of every node.
+    /// No cycles, and no tree deeper than the limit.
     fn check_depth(&self, limits: &LoadLimits) -> Result<()> {
+        let height = match self.heights() {
+            Some(height) => height,
+            None => self.searched_heights()?,
+        };
+        for &root in &self.roots {
+            let depth = height[root as usize] as usize;
+            ensure!(
+                depth <= limits.tree_depth,
+                LimitExceeded,
+                "a tree is {depth} deep (LoadLimits::tree_depth is {})",
+                limits.tree_depth
+            );
+        }
+        Ok(())
+    }
+
+    /// The height of every node where each comes before its children, as trainers write them:
+    /// then there is no cycle, and one pass from the end does.
+    fn heights(&self) -> Option<Vec<u32>> {
+        let mut height = vec![0u32; self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            if let Node::Split(split) = node {
+                let (yes, no) = (split.yes as usize, split.no as usize);
+                if yes <= i || no <= i {
+                    return None;
+                }
+                height[i] = height[yes].max(height[no]) + 1;
+            }
+        }
+        Some(height)
+    }
+
+    /// The heights of all nodes that a root leads to: a depth-first search with an explicit stack.
+    fn searched_heights(&self) -> Result<Vec<u32>> {
         const NEW: u32 = u32::MAX;
         const OPEN: u32 = u32::MAX - 1;
         let mut height = vec![NEW; self.nodes.len()];
@@ -157,14 +191,7 @@ impl Ensemble {
                     }
                 }
             }
-            let depth = height[root as usize] as usize;
-            ensure!(
-                depth <= limits.tree_depth,
-                LimitExceeded,
-                "a tree is {depth} deep (LoadLimits::tree_depth is {})",
-                limits.tree_depth
-            );
         }
-        Ok(())
+        Ok(height)
     }
 }

@@ -32,8 +32,9 @@ use crate::ensemble::{
 use crate::error::{Result, bail, ensure, err};
 use crate::format::booster::Library;
 use crate::limits::LoadLimits;
-use crate::tensor::Tensor;
+use crate::tensor::{Data, ElementType};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// Replaces the attributes of an operator of this domain by the booster they describe; answers
@@ -72,18 +73,15 @@ fn booster(attributes: &Attributes, limits: &LoadLimits) -> Result<Booster> {
     library.read(model, limits)
 }
 
-/// The arrays of one node.
+/// The arrays of one node: each is read once, and taken out.
 struct Arrays<'a> {
-    attributes: &'a Attributes,
+    attributes: &'a mut Attributes,
 }
 
 impl Arrays<'_> {
-    fn tensor(&self, name: &str) -> Result<Option<&Tensor>> {
-        self.attributes.tensor_opt(name)
-    }
-
-    fn doubles(&self, name: &str) -> Result<Vec<f64>> {
-        match self.tensor(name)? {
+    fn doubles(&mut self, name: &str) -> Result<Vec<f64>> {
+        match self.attributes.take_tensor(name)? {
+            Some(t) if t.dtype() == ElementType::F64 => t.into_vec(),
             Some(t) if t.dtype().is_float() => t.to_f64_vec(),
             Some(t) => bail!(InvalidModel, "'{name}' is of {}, expected doubles", t.dtype()),
             None => Ok(Vec::new()),
@@ -91,18 +89,28 @@ impl Arrays<'_> {
     }
 
     /// Whole numbers from 0 on.
-    fn numbers(&self, name: &str) -> Result<Vec<u32>> {
-        let Some(tensor) = self.tensor(name)? else { return Ok(Vec::new()) };
+    fn numbers(&mut self, name: &str) -> Result<Vec<u32>> {
+        fn of<T: Copy + Display>(name: &str, v: &[T]) -> Result<Vec<u32>>
+        where
+            u32: TryFrom<T>,
+        {
+            let number = |v: &T| {
+                u32::try_from(*v).map_err(|_| err!(InvalidModel, "'{name}' has the element {v}"))
+            };
+            v.iter().map(number).collect()
+        }
+        let Some(tensor) = self.attributes.take_tensor(name)? else { return Ok(Vec::new()) };
         ensure!(
             !tensor.dtype().is_float(),
             InvalidModel,
             "'{name}' is of {}, expected whole numbers",
             tensor.dtype()
         );
-        let number = |v: &i64| {
-            u32::try_from(*v).map_err(|_| err!(InvalidModel, "'{name}' has the element {v}"))
-        };
-        tensor.to_i64_vec()?.iter().map(number).collect()
+        match tensor.data() {
+            Data::U8(v) => of(name, v),
+            Data::I32(v) => of(name, v),
+            _ => of(name, &tensor.to_i64_vec()?),
+        }
     }
 
     fn count(&self, name: &str) -> Result<usize> {
@@ -119,29 +127,29 @@ impl Arrays<'_> {
     }
 }
 
-fn ensemble(attributes: &Attributes, limits: &LoadLimits) -> Result<Booster> {
-    let arrays = Arrays { attributes };
+fn ensemble(attributes: &mut Attributes, limits: &LoadLimits) -> Result<Booster> {
+    let mut arrays = Arrays { attributes };
     let targets = arrays.count("n_targets")?;
     let mut form = Ensemble::empty(arrays.count("n_features")?, targets);
     form.arithmetic.features = arrays.precision("features")?;
     form.arithmetic.sums = arrays.precision("sums")?;
-    form.arithmetic.base_first = attributes.flag("base_first", false)?;
+    form.arithmetic.base_first = arrays.attributes.flag("base_first", false)?;
     form.base = arrays.doubles("base")?;
     form.roots = arrays.numbers("roots")?;
     form.cover = arrays.doubles("nodes_cover")?;
     form.gain = arrays.doubles("nodes_gain")?;
     form.ids = arrays.numbers("nodes_ids")?;
-    form.aggregate = match attributes.str("aggregate", "SUM")?.as_str() {
+    form.aggregate = match arrays.attributes.str("aggregate", "SUM")?.as_str() {
         "SUM" => Aggregate::Sum,
         "AVERAGE" => Aggregate::Average,
         other => bail!(InvalidModel, "aggregate '{other:.40}' is not known"),
     };
-    form.sets = sets(&arrays)?;
-    let leaves = leaves(&arrays, &mut form)?;
-    nodes(&arrays, &mut form, leaves)?;
+    form.sets = sets(&mut arrays)?;
+    let leaves = leaves(&mut arrays, &mut form)?;
+    nodes(&mut arrays, &mut form, leaves)?;
     form.check(limits)?;
     let parameters = arrays.doubles("link_parameters")?;
-    let link = match (attributes.str("link", "identity")?.as_str(), parameters.as_slice()) {
+    let link = match (arrays.attributes.str("link", "identity")?.as_str(), parameters.as_slice()) {
         ("identity", _) => Link::Identity,
         ("sigmoid", []) => Link::Sigmoid { slope: 1.0 },
         ("sigmoid", [slope]) => Link::Sigmoid { slope: *slope },
@@ -152,7 +160,7 @@ fn ensemble(attributes: &Attributes, limits: &LoadLimits) -> Result<Booster> {
             bail!(InvalidModel, "link '{other:.40}' with {} parameters is not known", p.len())
         }
     };
-    let outcome = match attributes.str("outcome", "values")?.as_str() {
+    let outcome = match arrays.attributes.str("outcome", "values")?.as_str() {
         "values" => Outcome::Values,
         "binary" => Outcome::Binary,
         "binary_by_margin" => Outcome::BinaryByMargin,
@@ -171,7 +179,7 @@ fn ensemble(attributes: &Attributes, limits: &LoadLimits) -> Result<Booster> {
     })
 }
 
-fn sets(arrays: &Arrays<'_>) -> Result<Vec<CategorySet>> {
+fn sets(arrays: &mut Arrays<'_>) -> Result<Vec<CategorySet>> {
     let (values, starts) = (arrays.doubles("set_values")?, arrays.numbers("set_starts")?);
     let set = |bounds: &[u32]| {
         let range = match *bounds {
@@ -185,7 +193,7 @@ fn sets(arrays: &Arrays<'_>) -> Result<Vec<CategorySet>> {
 }
 
 /// Adds the leaves; answers how many there are.
-fn leaves(arrays: &Arrays<'_>, form: &mut Ensemble) -> Result<usize> {
+fn leaves(arrays: &mut Arrays<'_>, form: &mut Ensemble) -> Result<usize> {
     let values = arrays.doubles("leaf_values")?;
     let of = arrays.numbers("leaf_targets")?;
     let each = if of.is_empty() { form.targets.max(1) } else { 1 };
@@ -198,9 +206,11 @@ fn leaves(arrays: &Arrays<'_>, form: &mut Ensemble) -> Result<usize> {
         values.len(),
         form.targets
     );
-    let targets = (0..form.targets as u32).cycle();
+    form.weights.reserve_exact(values.len());
     if of.is_empty() {
-        form.weights.extend(targets.zip(values.iter().copied()));
+        for row in values.chunks(each) {
+            form.weights.extend((0..).zip(row.iter().copied()));
+        }
     } else {
         form.weights.extend(of.into_iter().zip(values.iter().copied()));
     }
@@ -213,7 +223,7 @@ fn leaves(arrays: &Arrays<'_>, form: &mut Ensemble) -> Result<usize> {
     Ok(count)
 }
 
-fn nodes(arrays: &Arrays<'_>, form: &mut Ensemble, leaves: usize) -> Result<()> {
+fn nodes(arrays: &mut Arrays<'_>, form: &mut Ensemble, leaves: usize) -> Result<()> {
     let modes = arrays.numbers("nodes_modes")?;
     let features = arrays.numbers("nodes_features")?;
     let thresholds = arrays.doubles("nodes_thresholds")?;
@@ -233,6 +243,7 @@ fn nodes(arrays: &Arrays<'_>, form: &mut Ensemble, leaves: usize) -> Result<()> 
             modes.len()
         );
     }
+    form.nodes.reserve_exact(modes.len());
     let columns = modes.iter().zip(&features).zip(&thresholds).zip(&yes).zip(&no).zip(&missing);
     for (i, (((((&mode, &feature), &t), &yes), &no), &missing)) in columns.enumerate() {
         if mode == 255 {

@@ -4,7 +4,7 @@
 //! nothing of no size can be counted: a file cannot cost more memory than a factor of its size.
 
 use super::text::{DEPTH, Fault, fault};
-use serde::de::value::BorrowedStrDeserializer;
+use serde::de::value::{BorrowedStrDeserializer, F32Deserializer, F64Deserializer, I64Deserializer};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -171,6 +171,15 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
             }
             b'[' => {
                 let mut inside = from.enter(b']')?;
+                if let (Some(element), Some(left)) = (inside.element, inside.left)
+                    && let Some(size) = width(element).filter(|_| element != b'C')
+                {
+                    let bytes = inside.from.take(left.saturating_mul(size))?;
+                    inside.left = Some(0);
+                    let value = packed(element, bytes, visitor)?;
+                    inside.leave()?;
+                    return Ok(value);
+                }
                 let value = visitor.visit_seq(&mut inside)?;
                 inside.leave()?;
                 Ok(value)
@@ -207,6 +216,63 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
         unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+    }
+}
+
+/// A list of numbers of one type, all of its bytes: nearly all of a file is such lists.
+fn packed<'de, V: Visitor<'de>>(
+    element: u8,
+    bytes: &'de [u8],
+    visitor: V,
+) -> Result<V::Value, Fault> {
+    type Int = I64Deserializer<Fault>;
+    match element {
+        b'd' => list(bytes, visitor, |b| F32Deserializer::new(f32::from_be_bytes(b))),
+        b'D' => list(bytes, visitor, |b| F64Deserializer::new(f64::from_be_bytes(b))),
+        b'i' => list(bytes, visitor, |b| Int::new(i8::from_be_bytes(b).into())),
+        b'U' => list(bytes, visitor, |b| Int::new(u8::from_be_bytes(b).into())),
+        b'I' => list(bytes, visitor, |b| Int::new(i16::from_be_bytes(b).into())),
+        b'l' => list(bytes, visitor, |b| Int::new(i32::from_be_bytes(b).into())),
+        _ => list(bytes, visitor, |b| Int::new(i64::from_be_bytes(b))),
+    }
+}
+
+fn list<'de, V: Visitor<'de>, D: Deserializer<'de, Error = Fault>, const N: usize>(
+    bytes: &'de [u8],
+    visitor: V,
+    element: impl Fn([u8; N]) -> D,
+) -> Result<V::Value, Fault> {
+    let mut numbers = Numbers { left: bytes.as_chunks::<N>().0, element };
+    let value = visitor.visit_seq(&mut numbers)?;
+    match numbers.left {
+        [] => Ok(value),
+        _ => Err(fault("a list is longer than expected")),
+    }
+}
+
+/// The numbers of a list.
+struct Numbers<'de, const N: usize, F> {
+    left: &'de [[u8; N]],
+    element: F,
+}
+
+impl<'de, const N: usize, D: Deserializer<'de, Error = Fault>, F: Fn([u8; N]) -> D> SeqAccess<'de>
+    for &mut Numbers<'de, N, F>
+{
+    type Error = Fault;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
+        let Some((&first, rest)) = self.left.split_first() else { return Ok(None) };
+        self.left = rest;
+        seed.deserialize((self.element)(first)).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.len())
     }
 }
 

@@ -30,6 +30,9 @@ pub(super) struct Column {
 }
 
 impl Rule {
+    /// How many there are.
+    pub(super) const COUNT: usize = Rule::ZeroPasses as usize + 1;
+
     /// The column's value for a feature's.
     #[inline(always)]
     pub(super) fn apply<T: Real>(self, x: T) -> T {

@@ -10,6 +10,7 @@ use crate::ensemble::{Aggregate, CategorySet, Ensemble, Missing, Node, Precision
 use crate::error::{Result, ensure};
 use crate::limits::LoadLimits;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// One tree.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ pub(super) struct Forest<T, V> {
     pub columns: Columns,
     pub trees: Vec<Tree>,
     pub nodes: Nodes<T>,
-    pub leaves: Leaves<V>,
+    pub leaves: Arc<Leaves<V>>,
     pub sets: Vec<MemberSet<T>>,
     pub targets: usize,
     /// Features a row must have.
@@ -134,28 +135,39 @@ fn exactly<T: Real>(t: f64) -> T {
     if near.f64() == t { near } else { T::NAN }
 }
 
-/// One node, before the width of nodes is chosen.
-struct Draft<T> {
-    column: u32,
-    flags: u32,
-    threshold: T,
-    offset: u32,
-    strict: bool,
-}
-
 /// Collects the columns that nodes ask for.
-#[derive(Default)]
 struct Register {
-    numbers: HashMap<Column, u32>,
+    /// The numbers of a feature's columns by rule; [`Register::NONE`] for what nobody asked for.
+    numbers: Vec<[u32; Rule::COUNT]>,
+    /// Those of the features beyond.
+    far: HashMap<Column, u32>,
     list: Vec<Column>,
 }
 
 impl Register {
+    const NONE: u32 = u32::MAX;
+
+    /// For rows of `width` features and that many nodes: a file may speak of features that few
+    /// nodes look at.
+    fn new(width: usize, nodes: usize) -> Register {
+        let near = width.min(nodes.max(1024));
+        Register {
+            numbers: vec![[Register::NONE; Rule::COUNT]; near],
+            far: HashMap::new(),
+            list: Vec::new(),
+        }
+    }
+
     fn number(&mut self, column: Column) -> u32 {
-        *self.numbers.entry(column).or_insert_with(|| {
+        let slot = match self.numbers.get_mut(column.feature as usize) {
+            Some(rules) => &mut rules[column.rule as usize],
+            None => self.far.entry(column).or_insert(Register::NONE),
+        };
+        if *slot == Register::NONE {
+            *slot = self.list.len() as u32;
             self.list.push(column);
-            self.list.len() as u32 - 1
-        })
+        }
+        *slot
     }
 }
 
@@ -167,13 +179,15 @@ impl<T: Real, V: Real> Forest<T, V> {
         let listed = form.nodes.len();
         let budget = listed.saturating_mul(8).saturating_add(1024).min(limits.tree_nodes);
         let mut sets: Vec<MemberSet<T>> = form.sets.iter().map(MemberSet::new).collect();
-        let mut register = Register::default();
-        let mut drafts: Vec<Draft<T>> = Vec::with_capacity(listed);
+        let width = form.width();
+        let mut register = Register::new(width, listed);
+        let mut nodes: Vec<Large<T>> = Vec::with_capacity(listed);
+        let mut strict = Strict::default();
         let mut trees = Vec::with_capacity(form.roots.len());
         let mut numbers: Vec<u32> = Vec::with_capacity(form.leaves.len());
         let mut order: Vec<u32> = Vec::new();
         for &root in &form.roots {
-            let (start, leaf) = (drafts.len(), numbers.len());
+            let (start, leaf) = (nodes.len(), numbers.len());
             order.clear();
             order.push(root);
             let (mut at, mut depth, mut level_end) = (0, 0usize, 1);
@@ -193,13 +207,7 @@ impl<T: Real, V: Real> Forest<T, V> {
                         );
                         let threshold = T::numbered(local as u32);
                         numbers.push(*number);
-                        drafts.push(Draft {
-                            column: 0,
-                            flags: 0,
-                            threshold,
-                            offset: 0,
-                            strict: false,
-                        });
+                        nodes.push(Large { threshold, word: 0, offset: 0 });
                     }
                     Node::Split(split) => {
                         let (split, chain) = without_chain(form, *split);
@@ -210,13 +218,11 @@ impl<T: Real, V: Real> Forest<T, V> {
                             sets.push(MemberSet::new(&CategorySet::exact(values)));
                         }
                         let column = Column { feature: split.feature, rule: plain.rule };
-                        drafts.push(Draft {
-                            column: register.number(column),
-                            flags: plain.flags,
-                            threshold: plain.threshold,
-                            offset,
-                            strict: plain.strict,
-                        });
+                        if widens && plain.strict {
+                            strict.set(nodes.len());
+                        }
+                        let word = register.number(column) & COLUMN | plain.flags;
+                        nodes.push(Large { threshold: plain.threshold, word, offset });
                         order.extend(if plain.swapped {
                             [split.yes, split.no]
                         } else {
@@ -231,33 +237,30 @@ impl<T: Real, V: Real> Forest<T, V> {
                     "trees that share nodes unfold to more than {budget} nodes"
                 );
             }
-            let nodes = order.len() as u32;
-            trees.push(Tree { start: start as u32, nodes, depth: depth as u32, leaf: leaf as u32 });
+            trees.push(Tree {
+                start: start as u32,
+                nodes: order.len() as u32,
+                depth: depth as u32,
+                leaf: leaf as u32,
+            });
         }
         // A set's index is kept in a threshold, which must hold it exactly.
         ensure!(sets.len() <= 1 << 24, LimitExceeded, "more than 2^24 category sets");
-        let general = drafts.iter().any(|d| d.flags != 0);
-        let columns = columns(register.list, &mut drafts, general);
-        let mut strict = Vec::new();
-        if widens && drafts.iter().any(|d| d.strict) {
-            strict.resize(drafts.len().div_ceil(64), 0u64);
-            for (i, _) in drafts.iter().enumerate().filter(|(_, d)| d.strict) {
-                strict[i / 64] |= 1 << (i % 64);
-            }
-        }
+        let general = nodes.iter().any(|n| n.word & !COLUMN != 0);
+        let columns = columns(register.list, &mut nodes, general);
         let forest = Forest {
             columns,
             trees,
-            nodes: pack(&drafts, general),
-            leaves: leaves(form, &numbers),
+            nodes: pack(nodes, general),
+            leaves: leaves(form, &numbers).into(),
             sets,
             targets: form.targets,
-            width: form.width(),
+            width,
             general,
             aggregate: form.aggregate,
             finish: finish(form),
             blend: None,
-            strict,
+            strict: strict.bits,
         };
         Ok(forest)
     }
@@ -324,11 +327,11 @@ impl Forest<f32, f32> {
             columns: self.columns.clone(),
             trees: self.trees.clone(),
             nodes: Nodes::Large(nodes),
-            leaves: Leaves {
+            leaves: Arc::new(Leaves {
                 weights,
                 targets: self.leaves.targets,
                 linear: self.leaves.linear.clone(),
-            },
+            }),
             sets: self.sets.iter().map(MemberSet::widened).collect(),
             targets: self.targets,
             width: self.width,
@@ -347,41 +350,85 @@ impl Forest<f32, f32> {
     }
 }
 
+impl<V: Real> Forest<f64, V> {
+    /// The same trees for rows of `f32`; sums and leaves stay what they are. Moving a threshold to
+    /// the next smaller double first changes nothing of which floats it lets pass.
+    pub(super) fn narrowed(&self) -> Forest<f32, V> {
+        let narrow = |node: &Large<f64>| {
+            let threshold = match (node.offset, node.word & (EQUAL | MEMBER)) {
+                (0, _) => f32::numbered(node.threshold.number()),
+                (_, 0) => f32::at_most(node.threshold),
+                _ => exactly(node.threshold),
+            };
+            Large { threshold, word: node.word, offset: node.offset }
+        };
+        let nodes = match &self.nodes {
+            Nodes::Small(_) => Vec::new(),
+            Nodes::Large(nodes) => nodes.iter().map(narrow).collect(),
+        };
+        Forest {
+            columns: self.columns.clone(),
+            trees: self.trees.clone(),
+            nodes: pack(nodes, self.general),
+            leaves: self.leaves.clone(),
+            sets: self.sets.iter().map(MemberSet::narrowed).collect(),
+            targets: self.targets,
+            width: self.width,
+            general: self.general,
+            aggregate: self.aggregate,
+            finish: self.finish.clone(),
+            blend: None,
+            strict: Vec::new(),
+        }
+    }
+}
+
+/// Which thresholds were `<`, a bit a node.
+#[derive(Default)]
+struct Strict {
+    bits: Vec<u64>,
+}
+
+impl Strict {
+    fn set(&mut self, node: usize) {
+        if self.bits.len() <= node / 64 {
+            self.bits.resize(node / 64 + 1, 0);
+        }
+        self.bits[node / 64] |= 1 << (node % 64);
+    }
+}
+
 /// The columns in the end: the features themselves where no rule changes one and many are looked
 /// at, so that a row is read in place.
-fn columns<T>(list: Vec<Column>, drafts: &mut [Draft<T>], general: bool) -> Columns {
+fn columns<T>(list: Vec<Column>, nodes: &mut [Large<T>], general: bool) -> Columns {
     let width = list.iter().map(|c| c.feature as usize + 1).max().unwrap_or(0);
     let plain = list.iter().all(|c| c.rule == Rule::Plain);
     if !plain || list.len() * 4 < width || (width > usize::from(u16::MAX) && !general) {
         return Columns { list, identity: false };
     }
-    for draft in drafts.iter_mut().filter(|d| d.offset != 0) {
-        draft.column = list[draft.column as usize].feature;
+    for node in nodes.iter_mut().filter(|n| n.offset != 0) {
+        let feature = list[(node.word & COLUMN) as usize].feature;
+        node.word = node.word & !COLUMN | feature;
     }
     let list = (0..width as u32).map(|feature| Column { feature, rule: Rule::Plain }).collect();
     Columns { list, identity: true }
 }
 
-fn pack<T: Real>(drafts: &[Draft<T>], general: bool) -> Nodes<T> {
-    let small = |d: &Draft<T>| d.column <= u32::from(u16::MAX) && d.offset <= u32::from(u16::MAX);
-    if size_of::<T>() == 4 && !general && drafts.iter().all(small) {
-        let node = |d: &Draft<T>| Small {
-            // A leaf's NaN keeps its number only as bits.
-            threshold: match d.offset {
-                0 => f32::numbered(d.threshold.number()),
-                _ => d.threshold.f32(),
-            },
-            column: d.column as u16,
-            offset: d.offset as u16,
-        };
-        return Nodes::Small(drafts.iter().map(node).collect());
+fn pack<T: Real>(nodes: Vec<Large<T>>, general: bool) -> Nodes<T> {
+    let fits = |n: u32| n <= u32::from(u16::MAX);
+    if size_of::<T>() != 4 || general || !nodes.iter().all(|n| fits(n.word) && fits(n.offset)) {
+        return Nodes::Large(nodes);
     }
-    let node = |d: &Draft<T>| Large {
-        threshold: d.threshold,
-        word: d.column & COLUMN | d.flags,
-        offset: d.offset,
+    let node = |n: &Large<T>| Small {
+        // A leaf's NaN keeps its number only as bits.
+        threshold: match n.offset {
+            0 => f32::numbered(n.threshold.number()),
+            _ => n.threshold.f32(),
+        },
+        column: n.word as u16,
+        offset: n.offset as u16,
     };
-    Nodes::Large(drafts.iter().map(node).collect())
+    Nodes::Small(nodes.iter().map(node).collect())
 }
 
 /// The leaves in the order of their numbers in the compiled trees.

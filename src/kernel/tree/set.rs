@@ -64,6 +64,16 @@ impl<T: Real> MemberSet<T> {
         }
     }
 
+    /// For rows of `f32`, which are never equal to what floats do not hold.
+    pub(super) fn narrowed(&self) -> MemberSet<f32> {
+        let exact = |v: &&T| f64::from(v.f32()) == v.f64();
+        MemberSet {
+            bits: self.bits.clone(),
+            sorted: self.sorted.iter().filter(exact).map(|v| v.f32()).collect(),
+            above: self.above,
+        }
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.bits.len() * 8 + self.sorted.len() * size_of::<T>()

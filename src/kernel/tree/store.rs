@@ -40,10 +40,11 @@ impl Store {
             }
             (F32, F32 | Input) => Store::F32(Forest::new(form, limits, false)?.folded(), None),
             (F32, F64) => Store::Rounded(Forest::new(form, limits, false)?.folded()),
-            (F64, _) => Store::F64(
-                Forest::new(form, limits, false)?.folded(),
-                Forest::new(form, limits, false)?,
-            ),
+            (F64, _) => {
+                let wide = Forest::new(form, limits, false)?;
+                let narrow = wide.narrowed();
+                Store::F64(wide.folded(), narrow)
+            }
         })
     }
 
