@@ -3,6 +3,7 @@
 use crate::ensemble::Booster;
 use crate::error::{Result, err};
 use crate::tensor::Tensor;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// One attribute's value.
@@ -16,7 +17,8 @@ pub enum Attribute {
     Tensor(Tensor),
     Ints(Vec<i64>),
     Floats(Vec<f32>),
-    Strings(Vec<Vec<u8>>),
+    /// As [`Attribute::String`]; slices of the file's own bytes.
+    Strings(Vec<Bytes>),
     /// A native file of a boosting library, or an ensemble: no type of ONNX's.
     Booster(Arc<Booster>),
 }

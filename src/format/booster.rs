@@ -189,7 +189,7 @@ fn own_labels(booster: &Booster, count: usize) -> Labels {
             match numbers {
                 Some(numbers) => ("classlabels_int64s", Attribute::Ints(numbers)),
                 None => {
-                    let names = names.iter().map(|n| n.clone().into_bytes()).collect();
+                    let names = names.iter().map(|n| n.clone().into()).collect();
                     ("classlabels_strings", Attribute::Strings(names))
                 }
             }

@@ -468,7 +468,7 @@ mod tests {
             .attr("default_tensor", Attribute::Tensor(t(&[1], &[-7i16])));
         assert_eq!(op.run1(&[strings(&[2], &["b", "x"])]), t(&[2], &[2i16, -7]));
         assert!(op.run(&[t(&[1], &[1i64])]).is_err());
-        let names = vec![b"a".to_vec(), b"b".to_vec()];
+        let names = vec![b"a"[..].into(), b"b"[..].into()];
         let op = Op::ml("LabelEncoder", 1).attr("classes_strings", Attribute::Strings(names));
         assert_eq!(op.run1(&[strings(&[2], &["b", "x"])]), t(&[2], &[1i64, -1]));
         assert_eq!(op.run1(&[t(&[2], &[0i64, 9])]), strings(&[2], &["a", "_Unused"]));

@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn classes_are_decided_before_the_transform() {
         let x = t(&[2, 2], &[1f32, 2.0, -1.0, 0.5]);
-        let names = ["a", "b", "c"].iter().map(|s| s.as_bytes().to_vec()).collect();
+        let names = ["a", "b", "c"].iter().map(|s| s.as_bytes().to_vec().into()).collect();
         let outputs = Op::ml("LinearClassifier", 1)
             .attr("coefficients", floats(&[0.5, -0.25, 1.0, 0.75, -0.5, 0.125]))
             .attr("intercepts", floats(&[0.1, 0.2, 0.3]))

@@ -62,7 +62,7 @@ impl Op {
     }
 
     pub fn strings(self, name: &str, value: &[&str]) -> Op {
-        let value = value.iter().map(|s| s.as_bytes().to_vec()).collect();
+        let value = value.iter().map(|s| s.as_bytes().to_vec().into()).collect();
         self.attr(name, Attribute::Strings(value))
     }
 

@@ -6,6 +6,7 @@
 
 use crate::graph::{Graph, Node, ValueId};
 use crate::tensor::Tensor;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// How far up the graph a proof may reach.
@@ -266,15 +267,15 @@ fn tree_distribution(node: &Node) -> bool {
         "NONE" => {}
         _ => return false,
     }
-    let weights: Vec<f32> = match attributes.floats("class_weights") {
-        Ok(w) if !w.is_empty() => w.to_vec(),
+    let weights: Cow<'_, [f32]> = match attributes.floats("class_weights") {
+        Ok(w) if !w.is_empty() => w.into(),
         _ => match attributes
             .tensor_opt("class_weights_as_tensor")
             .ok()
             .flatten()
             .map(Tensor::to_f32_vec)
         {
-            Some(Ok(w)) => w,
+            Some(Ok(w)) => w.into(),
             _ => return false,
         },
     };
@@ -287,20 +288,23 @@ fn tree_distribution(node: &Node) -> bool {
     if based || weights.iter().any(|w| w.is_nan() || *w < 0.0) || weights.len() != ids.len() {
         return false;
     }
-    let mut leaves: HashMap<(i64, i64), f64> = HashMap::new();
-    for ((tree, leaf), weight) in trees.iter().zip(nodes).zip(&weights) {
-        *leaves.entry((*tree, *leaf)).or_default() += f64::from(*weight);
+    // (tree, leaf, weight), those of a leaf side by side and those of a tree, too.
+    let mut leaves: Vec<(i64, i64, f32)> =
+        trees.iter().zip(nodes).zip(&*weights).map(|((t, n), w)| (*t, *n, *w)).collect();
+    if !leaves.is_sorted_by_key(|&(tree, leaf, _)| (tree, leaf)) {
+        leaves.sort_by_key(|&(tree, leaf, _)| (tree, leaf));
     }
-    let mut per_tree: HashMap<i64, (f64, f64)> = HashMap::new();
-    for ((tree, _), sum) in &leaves {
-        let range = per_tree.entry(*tree).or_insert((*sum, *sum));
-        *range = (range.0.min(*sum), range.1.max(*sum));
+    // The smallest and the largest sum of a leaf, added up over the trees.
+    let (mut least, mut most) = (0f64, 0f64);
+    for tree in leaves.chunk_by(|a, b| a.0 == b.0) {
+        let sums = tree.chunk_by(|a, b| a.1 == b.1);
+        let sums = sums.map(|leaf| leaf.iter().map(|&(_, _, w)| f64::from(w)).sum::<f64>());
+        let range = sums.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), s| (l.min(s), m.max(s)));
+        (least, most) = (least + range.0, most + range.1);
     }
-    let most: f64 = per_tree.values().map(|r| r.1).sum();
     if single {
         // One column p of two: the other is 1 - p, so p must stay within [0, 1].
         return most <= 1.0 + 1e-4;
     }
-    let least: f64 = per_tree.values().map(|r| r.0).sum();
     (least - 1.0).abs() < 1e-3 && (most - 1.0).abs() < 1e-3
 }

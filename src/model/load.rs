@@ -142,7 +142,7 @@ fn native(source: &Source, library: Library, options: &LoadOptions) -> Result<Gr
     let labels = options.classes.as_ref().map(|classes| match classes {
         Classes::Int(v) => ("classlabels_int64s", Attribute::Ints(v.clone())),
         Classes::Str(v) => {
-            let names = v.iter().map(|s| s.as_bytes().to_vec()).collect();
+            let names = v.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
             ("classlabels_strings", Attribute::Strings(names))
         }
     });

@@ -361,7 +361,7 @@ impl Importer<'_> {
             },
             kind::FLOATS => Attribute::Floats(a.floats),
             kind::INTS => Attribute::Ints(a.ints),
-            kind::STRINGS => Attribute::Strings(a.strings.into_iter().map(Vec::from).collect()),
+            kind::STRINGS => Attribute::Strings(a.strings),
             9 => bail!(Unsupported, "a list of tensors"),
             10 => bail!(Unsupported, "a list of graphs"),
             12 => bail!(Unsupported, "a list of sparse tensors"),
@@ -402,7 +402,7 @@ impl Importer<'_> {
             ("value_floats", Attribute::Floats(v)) => Tensor::from_vec(&[v.len()], v)?,
             ("value_string", Attribute::String(v)) => Tensor::scalar(text(v)?),
             ("value_strings", Attribute::Strings(v)) => {
-                let v = v.into_iter().map(text).collect::<Result<Vec<String>>>()?;
+                let v = v.into_iter().map(|s| text(s.into())).collect::<Result<Vec<_>>>()?;
                 Tensor::from_vec(&[v.len()], v)?
             }
             _ => bail!(InvalidModel, "attribute '{name}' of this type is none of a constant's"),

@@ -10,6 +10,7 @@ mod external;
 mod function;
 mod import;
 mod native;
+mod node;
 mod opset;
 pub mod proto;
 mod scope;

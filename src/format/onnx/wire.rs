@@ -202,11 +202,25 @@ pub(super) fn scan(bytes: &[u8], limits: &LoadLimits) -> Result<()> {
         let field = schema.fields.iter().find(|(n, _)| *n == number).map(|(_, f)| *f);
         let skip = match tag & 7 {
             0 => {
-                varint(within, &mut at).ok_or_else(|| place("a broken number"))?;
-                count += u64::from(matches!(field, Some(Field::Numbers)));
+                let mut numbers = 0;
+                // Lists that are not packed repeat the tag before each number.
+                loop {
+                    varint(within, &mut at).ok_or_else(|| place("a broken number"))?;
+                    numbers += 1;
+                    if tag >= 0x80 || within.get(at).copied().map(u64::from) != Some(tag) {
+                        break;
+                    }
+                    at += 1;
+                }
+                count += if matches!(field, Some(Field::Numbers)) { numbers } else { 0 };
                 0
             }
             1 => 8,
+            5 if tag < 0x80 => {
+                let elements = within.get(at - 1..).unwrap_or_default().as_chunks::<5>().0;
+                let run = elements.iter().take_while(|e| u64::from(e[0]) == tag).count();
+                (run * 5).saturating_sub(1).max(4)
+            }
             5 => 4,
             2 => {
                 let length = varint(within, &mut at)
@@ -266,6 +280,7 @@ pub(super) fn scan(bytes: &[u8], limits: &LoadLimits) -> Result<()> {
 }
 
 /// The number of variable length at `*at`, which moves behind it.
+#[inline]
 fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for i in 0..10u32 {

@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(op("value_ints", Attribute::Ints(vec![3])), t(&[1], &[3i64]));
         assert_eq!(op("value_floats", Attribute::Floats(vec![3.0])), t(&[1], &[3f32]));
         assert_eq!(op("value_string", Attribute::String(b"s".to_vec())), strings(&[], &["s"]));
-        let v = Attribute::Strings(vec![b"s".to_vec()]);
+        let v = Attribute::Strings(vec![b"s"[..].into()]);
         assert_eq!(op("value_strings", v), strings(&[1], &["s"]));
         assert!(Op::onnx("Constant", 13).run(&[]).is_err());
     }

@@ -4,7 +4,7 @@ use super::super::testing::{Op, strings, t};
 use crate::attribute::Attribute;
 
 fn texts(v: &[&str]) -> Attribute {
-    Attribute::Strings(v.iter().map(|s| s.as_bytes().to_vec()).collect())
+    Attribute::Strings(v.iter().map(|s| s.as_bytes().to_vec().into()).collect())
 }
 
 fn text(s: &str) -> Attribute {

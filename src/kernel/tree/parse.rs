@@ -7,6 +7,7 @@ use crate::ensemble::{
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::{Data, Tensor};
+use bytes::Bytes;
 use std::collections::HashMap;
 
 /// What a node does with its feature.
@@ -59,7 +60,10 @@ impl Listed {
         form.arithmetic.sums = precision;
         form.roots = self.roots;
         form.sets = self.sets.into_iter().map(CategorySet::exact).collect();
+        let leaves = self.nodes.iter().filter(|n| n.mode == Mode::Leaf).count();
         form.nodes.reserve_exact(self.nodes.len());
+        form.leaves.reserve_exact(leaves);
+        form.weights.reserve_exact(self.weights.len().max(leaves));
         for (i, node) in self.nodes.iter().enumerate() {
             let t = node.value;
             let test = match node.mode {
@@ -238,7 +242,7 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
     let no_ids = a.ints("nodes_falsenodeids")?;
     let missing = a.ints("nodes_missing_value_tracks_true")?;
     let (values, mut wide) = floats(spec, "nodes_values")?;
-    let modes: &[Vec<u8>] = match a.get("nodes_modes") {
+    let modes: &[Bytes] = match a.get("nodes_modes") {
         Some(Attribute::Strings(v)) => v,
         _ => return Err(spec.invalid("'nodes_modes' is missing or no list of strings")),
     };
@@ -321,8 +325,14 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
         weights.len()
     );
     let mut owners = Vec::with_capacity(weights.len());
+    let mut last: Option<(i64, &TreeIds)> = None;
     for (&tree, &node) in weight_trees.iter().zip(weight_nodes) {
-        let owner = ids_of.get(&tree).and_then(|ids| ids.find(node)).ok_or_else(|| {
+        // The weights of a tree are listed together.
+        last = match last {
+            Some((same, _)) if same == tree => last,
+            _ => ids_of.get(&tree).map(|ids| (tree, ids)),
+        };
+        let owner = last.and_then(|(_, ids)| ids.find(node)).ok_or_else(|| {
             spec.invalid(format_args!("a weight belongs to node {node} of tree {tree}: none such"))
         })?;
         owners.push(owner);
@@ -335,13 +345,20 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
     for i in 0..count {
         starts[i + 1] += starts[i];
     }
-    let mut next = starts.clone();
-    let mut sorted = vec![(0u32, 0f64); weights.len()];
-    for ((&o, &t), &w) in owners.iter().zip(weight_targets).zip(&weights) {
-        let slot = &mut next[o as usize];
-        sorted[*slot as usize] = (target(spec, t, targets)?, w);
-        *slot += 1;
+    let mut sorted = Vec::with_capacity(weights.len());
+    for (&t, &w) in weight_targets.iter().zip(&weights) {
+        sorted.push((target(spec, t, targets)?, w));
     }
+    if !owners.is_sorted() {
+        let listed = sorted.clone();
+        let mut next = starts.clone();
+        for (&o, &weight) in owners.iter().zip(&listed) {
+            let slot = &mut next[o as usize];
+            sorted[*slot as usize] = weight;
+            *slot += 1;
+        }
+    }
+    drop((owners, weights));
     let sets = Vec::new();
     Listed { nodes, roots, starts, weights: sorted, sets, targets, wide }.into_form(spec)
 }

@@ -8,7 +8,7 @@ use crate::kernel::testing::{Op, assert_close, strings, t};
 use crate::tensor::Tensor;
 
 fn names(names: &[&str]) -> Attribute {
-    Attribute::Strings(names.iter().map(|n| n.as_bytes().to_vec()).collect())
+    Attribute::Strings(names.iter().map(|n| n.as_bytes().to_vec().into()).collect())
 }
 
 /// `x[0] <= 0` leads to leaf 1, else to leaf 2; `weights` are (node, target, weight).
