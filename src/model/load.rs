@@ -49,6 +49,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         "version {version} is outside 1 to 2^63-1"
     );
     let format = format_of(source, options)?;
+    source.digest_aside();
     let graph = import(source, format, options)?;
     let deterministic = !graph.is_random();
     let insight = options.explain.then(|| insight(&graph)).flatten();

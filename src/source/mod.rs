@@ -128,6 +128,19 @@ impl Source {
         self.digest.get_or_init(|| hex_digest(&self.bytes)).clone()
     }
 
+    /// Begins to compute the digest of a large file on a thread of its own; whoever wants it
+    /// meanwhile waits for it, or computes it where there is no such thread.
+    pub fn digest_aside(&self) {
+        /// What is worth a thread.
+        const LARGE: usize = 1 << 20;
+        if self.bytes.len() >= LARGE {
+            let source = self.clone();
+            let aside = std::thread::Builder::new().name("modelserve-digest".to_string());
+            // A process that may have no more threads does without.
+            drop(aside.spawn(move || source.digest()));
+        }
+    }
+
     /// SHA-256 over the locations and contents of the companions read so far; empty without any.
     pub fn companions_digest(&self) -> String {
         let Some(origin) = self.origin.as_deref() else { return String::new() };

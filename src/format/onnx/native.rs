@@ -32,7 +32,7 @@ use crate::ensemble::{
 use crate::error::{Result, bail, ensure, err};
 use crate::format::booster::Library;
 use crate::limits::LoadLimits;
-use crate::tensor::{Data, ElementType};
+use crate::tensor::{ElementType, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -90,14 +90,14 @@ impl Arrays<'_> {
 
     /// Whole numbers from 0 on.
     fn numbers(&mut self, name: &str) -> Result<Vec<u32>> {
-        fn of<T: Copy + Display>(name: &str, v: &[T]) -> Result<Vec<u32>>
+        fn of<T: Copy + Display>(name: &str, v: Vec<T>) -> Result<Vec<u32>>
         where
             u32: TryFrom<T>,
         {
-            let number = |v: &T| {
-                u32::try_from(*v).map_err(|_| err!(InvalidModel, "'{name}' has the element {v}"))
+            let number = |v: T| {
+                u32::try_from(v).map_err(|_| err!(InvalidModel, "'{name}' has the element {v}"))
             };
-            v.iter().map(number).collect()
+            v.into_iter().map(number).collect()
         }
         let Some(tensor) = self.attributes.take_tensor(name)? else { return Ok(Vec::new()) };
         ensure!(
@@ -106,10 +106,25 @@ impl Arrays<'_> {
             "'{name}' is of {}, expected whole numbers",
             tensor.dtype()
         );
-        match tensor.data() {
-            Data::U8(v) => of(name, v),
-            Data::I32(v) => of(name, v),
-            _ => of(name, &tensor.to_i64_vec()?),
+        match tensor.dtype() {
+            // In place: the elements are as wide.
+            ElementType::I32 => of(name, tensor.into_vec::<i32>()?),
+            _ => of(name, tensor.to_i64_vec()?),
+        }
+    }
+
+    /// Numbers of at most eight bits.
+    fn bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        match self.attributes.tensor_opt(name)?.map(Tensor::dtype) {
+            Some(ElementType::U8) => {
+                self.attributes.take_tensor(name)?.map_or(Ok(Vec::new()), Tensor::into_vec)
+            }
+            _ => {
+                let byte = |n: u32| {
+                    u8::try_from(n).map_err(|_| err!(InvalidModel, "'{name}' has the element {n}"))
+                };
+                self.numbers(name)?.into_iter().map(byte).collect()
+            }
         }
     }
 
@@ -224,11 +239,11 @@ fn leaves(arrays: &mut Arrays<'_>, form: &mut Ensemble) -> Result<usize> {
 }
 
 fn nodes(arrays: &mut Arrays<'_>, form: &mut Ensemble, leaves: usize) -> Result<()> {
-    let modes = arrays.numbers("nodes_modes")?;
+    let modes = arrays.bytes("nodes_modes")?;
     let features = arrays.numbers("nodes_features")?;
     let thresholds = arrays.doubles("nodes_thresholds")?;
     let (yes, no) = (arrays.numbers("nodes_yes")?, arrays.numbers("nodes_no")?);
-    let missing = arrays.numbers("nodes_missing")?;
+    let missing = arrays.bytes("nodes_missing")?;
     for (name, len) in [
         ("nodes_features", features.len()),
         ("nodes_thresholds", thresholds.len()),

@@ -354,22 +354,29 @@ impl<V: Real> Forest<f64, V> {
     /// The same trees for rows of `f32`; sums and leaves stay what they are. Moving a threshold to
     /// the next smaller double first changes nothing of which floats it lets pass.
     pub(super) fn narrowed(&self) -> Forest<f32, V> {
-        let narrow = |node: &Large<f64>| {
-            let threshold = match (node.offset, node.word & (EQUAL | MEMBER)) {
-                (0, _) => f32::numbered(node.threshold.number()),
-                (_, 0) => f32::at_most(node.threshold),
-                _ => exactly(node.threshold),
-            };
-            Large { threshold, word: node.word, offset: node.offset }
+        let threshold = |node: &Large<f64>| match (node.offset, node.word & (EQUAL | MEMBER)) {
+            (0, _) => f32::numbered(node.threshold.number()),
+            (_, 0) => f32::at_most(node.threshold),
+            _ => exactly(node.threshold),
         };
         let nodes = match &self.nodes {
-            Nodes::Small(_) => Vec::new(),
-            Nodes::Large(nodes) => nodes.iter().map(narrow).collect(),
+            Nodes::Small(nodes) => Nodes::Small(nodes.clone()),
+            Nodes::Large(nodes) if !self.general && are_small(nodes) => {
+                Nodes::Small(nodes.iter().map(|n| small(n, threshold(n))).collect())
+            }
+            Nodes::Large(nodes) => {
+                let node = |n: &Large<f64>| Large {
+                    threshold: threshold(n),
+                    word: n.word,
+                    offset: n.offset,
+                };
+                Nodes::Large(nodes.iter().map(node).collect())
+            }
         };
         Forest {
             columns: self.columns.clone(),
             trees: self.trees.clone(),
-            nodes: pack(nodes, self.general),
+            nodes,
             leaves: self.leaves.clone(),
             sets: self.sets.iter().map(MemberSet::narrowed).collect(),
             targets: self.targets,
@@ -415,20 +422,27 @@ fn columns<T>(list: Vec<Column>, nodes: &mut [Large<T>], general: bool) -> Colum
 }
 
 fn pack<T: Real>(nodes: Vec<Large<T>>, general: bool) -> Nodes<T> {
-    let fits = |n: u32| n <= u32::from(u16::MAX);
-    if size_of::<T>() != 4 || general || !nodes.iter().all(|n| fits(n.word) && fits(n.offset)) {
+    if size_of::<T>() != 4 || general || !are_small(&nodes) {
         return Nodes::Large(nodes);
     }
-    let node = |n: &Large<T>| Small {
+    let node = |n: &Large<T>| {
         // A leaf's NaN keeps its number only as bits.
-        threshold: match n.offset {
+        let threshold = match n.offset {
             0 => f32::numbered(n.threshold.number()),
             _ => n.threshold.f32(),
-        },
-        column: n.word as u16,
-        offset: n.offset as u16,
+        };
+        small(n, threshold)
     };
     Nodes::Small(nodes.iter().map(node).collect())
+}
+
+fn are_small<T>(nodes: &[Large<T>]) -> bool {
+    let fits = |n: u32| n <= u32::from(u16::MAX);
+    nodes.iter().all(|n| fits(n.word) && fits(n.offset))
+}
+
+fn small<T>(node: &Large<T>, threshold: f32) -> Small {
+    Small { threshold, column: node.word as u16, offset: node.offset as u16 }
 }
 
 /// The leaves in the order of their numbers in the compiled trees.
