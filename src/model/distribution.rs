@@ -288,19 +288,28 @@ fn tree_distribution(node: &Node) -> bool {
     if based || weights.iter().any(|w| w.is_nan() || *w < 0.0) || weights.len() != ids.len() {
         return false;
     }
-    // (tree, leaf, weight), those of a leaf side by side and those of a tree, too.
-    let mut leaves: Vec<(i64, i64, f32)> =
-        trees.iter().zip(nodes).zip(&*weights).map(|((t, n), w)| (*t, *n, *w)).collect();
-    if !leaves.is_sorted_by_key(|&(tree, leaf, _)| (tree, leaf)) {
-        leaves.sort_by_key(|&(tree, leaf, _)| (tree, leaf));
+    // The weights of a leaf side by side, and the leaves of a tree.
+    let count = trees.len().min(nodes.len()).min(weights.len());
+    let key = |&i: &usize| (trees[i], nodes[i]);
+    let mut order: Vec<usize> = Vec::new();
+    if !(0..count).is_sorted_by_key(|i| key(&i)) {
+        order.extend(0..count);
+        order.sort_by_key(key);
     }
+    let mut listed = (0..count).map(|i| order.get(i).copied().unwrap_or(i)).peekable();
     // The smallest and the largest sum of a leaf, added up over the trees.
     let (mut least, mut most) = (0f64, 0f64);
-    for tree in leaves.chunk_by(|a, b| a.0 == b.0) {
-        let sums = tree.chunk_by(|a, b| a.1 == b.1);
-        let sums = sums.map(|leaf| leaf.iter().map(|&(_, _, w)| f64::from(w)).sum::<f64>());
-        let range = sums.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), s| (l.min(s), m.max(s)));
-        (least, most) = (least + range.0, most + range.1);
+    let (mut low, mut high, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
+    while let Some(i) = listed.next() {
+        sum += f64::from(weights[i]);
+        let next = listed.peek().map(key);
+        if next != Some(key(&i)) {
+            (low, high, sum) = (low.min(sum), high.max(sum), 0.0);
+        }
+        if next.is_none_or(|(tree, _)| tree != trees[i]) {
+            (least, most) = (least + low, most + high);
+            (low, high) = (f64::INFINITY, f64::NEG_INFINITY);
+        }
     }
     if single {
         // One column p of two: the other is 1 - p, so p must stay within [0, 1].

@@ -4,7 +4,9 @@
 //! nothing of no size can be counted: a file cannot cost more memory than a factor of its size.
 
 use super::text::{DEPTH, Fault, fault};
-use serde::de::value::{BorrowedStrDeserializer, F32Deserializer, F64Deserializer, I64Deserializer};
+use serde::de::value::{
+    BorrowedStrDeserializer, F32Deserializer, F64Deserializer, I64Deserializer,
+};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 

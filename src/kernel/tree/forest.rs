@@ -10,7 +10,7 @@ use crate::ensemble::{Aggregate, CategorySet, Ensemble, Missing, Node, Precision
 use crate::error::{Result, ensure};
 use crate::limits::LoadLimits;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One tree.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +53,8 @@ pub(super) struct Forest<T, V> {
     pub general: bool,
     pub aggregate: Aggregate,
     pub finish: Finish<V>,
-    /// For batches: the trees over ranks of thresholds.
-    pub blend: Option<Blend<T>>,
+    /// For batches: the trees over ranks of thresholds, made for the first of them.
+    blend: OnceLock<Option<Blend<T>>>,
     /// Which thresholds were `<`, a bit a node; empty where none was, or nobody will ask.
     strict: Vec<u64>,
 }
@@ -259,22 +259,27 @@ impl<T: Real, V: Real> Forest<T, V> {
             general,
             aggregate: form.aggregate,
             finish: finish(form),
-            blend: None,
+            blend: OnceLock::new(),
             strict: strict.bits,
         };
         Ok(forest)
     }
 
-    /// The same, with what folds its trees for batches.
-    pub(super) fn folded(mut self) -> Self {
-        self.blend = Blend::new(&self);
-        self
+    /// What folds the trees for batches, where that gains something. The first batch makes it:
+    /// many a model is asked for single rows alone.
+    pub(super) fn blend(&self) -> Option<&Blend<T>> {
+        if self.blend.get().is_none() {
+            // Made outside of the lock: a process that forks meanwhile has a child that can batch,
+            // too. Of two batches that come first the slower one's work is lost.
+            drop(self.blend.set(Blend::new(self)));
+        }
+        self.blend.get().and_then(Option::as_ref)
     }
 
-    /// Bytes held.
+    /// Bytes held so far: the first batch adds some.
     pub(super) fn bytes(&self) -> u64 {
         let sets: usize = self.sets.iter().map(MemberSet::bytes).sum();
-        let blend = self.blend.as_ref().map_or(0, Blend::bytes);
+        let blend = self.blend.get().and_then(Option::as_ref).map_or(0, Blend::bytes);
         (self.nodes.bytes()
             + self.leaves.bytes()
             + sets
@@ -323,7 +328,7 @@ impl Forest<f32, f32> {
                 weights: weights.iter().map(|&(t, w)| (t, w.into())).collect(),
             },
         };
-        let forest = Forest {
+        Forest {
             columns: self.columns.clone(),
             trees: self.trees.clone(),
             nodes: Nodes::Large(nodes),
@@ -343,10 +348,9 @@ impl Forest<f32, f32> {
                 scale: self.finish.scale.map(f64::from),
                 last: wide(&self.finish.last),
             },
-            blend: None,
+            blend: OnceLock::new(),
             strict: Vec::new(),
-        };
-        forest.folded()
+        }
     }
 }
 
@@ -384,7 +388,7 @@ impl<V: Real> Forest<f64, V> {
             general: self.general,
             aggregate: self.aggregate,
             finish: self.finish.clone(),
-            blend: None,
+            blend: OnceLock::new(),
             strict: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use super::super::OpSpec;
 use crate::attribute::Attribute;
 use crate::ensemble::{
-    Aggregate, CategorySet, Ensemble, MAX_FEATURES, Missing, Node, Precision, Split, Test,
+    Aggregate, CategorySet, Ensemble, Leaf, MAX_FEATURES, Missing, Node, Precision, Split, Test,
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::{Data, Tensor};
@@ -23,27 +23,32 @@ enum Mode {
     Leaf,
 }
 
-/// One node as the file has it, with children as indices into [`Listed::nodes`].
-#[derive(Debug, Clone, Copy)]
-struct Source {
-    mode: Mode,
-    /// Whether NaN takes the true branch.
-    missing: bool,
-    feature: u32,
-    yes: u32,
-    no: u32,
-    value: f64,
-    /// Index into [`Listed::sets`], for [`Mode::Member`].
-    set: u32,
+impl Mode {
+    /// The test of a node that is no leaf; `set` is the number of its set.
+    fn test(self, value: f64, set: u32) -> Option<Test> {
+        Some(match self {
+            Mode::Leq => Test::LessOrEqual(value),
+            Mode::Lt => Test::Less(value),
+            Mode::Gte => Test::GreaterOrEqual(value),
+            Mode::Gt => Test::Greater(value),
+            Mode::Eq => Test::Equal(value),
+            Mode::Neq => Test::NotEqual(value),
+            Mode::Member => Test::Member(set),
+            Mode::Leaf => return None,
+        })
+    }
 }
 
 /// All trees of one operator, as listed.
 struct Listed {
-    nodes: Vec<Source>,
+    /// Leaves have no number yet.
+    nodes: Vec<Node>,
     roots: Vec<u32>,
     /// The weights of node `i` are `weights[starts[i]..starts[i + 1]]`, as (target, weight).
     starts: Vec<u32>,
     weights: Vec<(u32, f64)>,
+    /// The values of nodes.
+    values: Vec<f64>,
     sets: Vec<Vec<f64>>,
     targets: usize,
     /// Whether the file holds `f64` values.
@@ -60,40 +65,37 @@ impl Listed {
         form.arithmetic.sums = precision;
         form.roots = self.roots;
         form.sets = self.sets.into_iter().map(CategorySet::exact).collect();
-        let leaves = self.nodes.iter().filter(|n| n.mode == Mode::Leaf).count();
-        form.nodes.reserve_exact(self.nodes.len());
+        form.nodes = self.nodes;
+        let leaves = form.nodes.iter().filter(|n| matches!(n, Node::Leaf(_))).count();
         form.leaves.reserve_exact(leaves);
         form.weights.reserve_exact(self.weights.len().max(leaves));
-        for (i, node) in self.nodes.iter().enumerate() {
-            let t = node.value;
-            let test = match node.mode {
-                Mode::Leq => Test::LessOrEqual(t),
-                Mode::Lt => Test::Less(t),
-                Mode::Gte => Test::GreaterOrEqual(t),
-                Mode::Gt => Test::Greater(t),
-                Mode::Eq => Test::Equal(t),
-                Mode::Neq => Test::NotEqual(t),
-                Mode::Member => Test::Member(node.set),
-                Mode::Leaf => {
-                    let own = self.starts[i] as usize..self.starts[i + 1] as usize;
-                    let weights = &self.weights[own];
-                    // Of several weights for the one target the first counts, and without any
-                    // the node's own value does: so it is in ONNX Runtime.
-                    match (self.targets, weights) {
-                        (1, [first, ..]) => form.push_leaf(&[*first]),
-                        (1, []) => form.push_leaf(&[(0, t)]),
-                        _ => form.push_leaf(weights),
-                    };
-                    continue;
+        for (i, node) in form.nodes.iter_mut().enumerate() {
+            let Node::Leaf(number) = node else { continue };
+            *number = form.leaves.len() as u32;
+            let own = &self.weights[self.starts[i] as usize..self.starts[i + 1] as usize];
+            let start = form.weights.len() as u32;
+            // Of several weights for the one target the first counts, and without any the node's
+            // own value does: so it is in ONNX Runtime.
+            match (self.targets, own) {
+                (1, [first, ..]) => form.weights.push(*first),
+                (1, []) => {
+                    form.weights.push((0, self.values.get(i).copied().unwrap_or_default()));
                 }
-            };
-            let missing = if node.missing { Missing::Yes } else { Missing::Compared };
-            let Source { feature, yes, no, .. } = *node;
-            form.nodes.push(Node::Split(Split { feature, test, missing, yes, no }));
+                _ => form.weights.extend_from_slice(own),
+            }
+            form.leaves.push(Leaf { start, end: form.weights.len() as u32, linear: None });
         }
         form.aggregate = Aggregate::Sum;
         form.check(spec.limits).map_err(|e| e.context(spec.op))?;
         Ok(form)
+    }
+}
+
+/// What a node does with NaN.
+fn missing_of(tracks: &[i64], node: usize) -> Missing {
+    match tracks.get(node) {
+        Some(1) => Missing::Yes,
+        _ => Missing::Compared,
     }
 }
 
@@ -286,16 +288,16 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
                 Ok::<u32, crate::Error>(found)
             };
             // The children and the feature of a leaf mean nothing.
-            let (feature, yes, no) = match mode {
-                Mode::Leaf => (0, 0, 0),
-                _ => (
-                    feature(spec, feature_ids[i])?,
-                    child(yes_ids[i], "true")?,
-                    child(no_ids[i], "false")?,
-                ),
-            };
-            let missing = missing.get(i).is_some_and(|&m| m == 1);
-            nodes.push(Source { mode, missing, feature, yes, no, value: values[i], set: 0 });
+            nodes.push(match mode.test(values[i], 0) {
+                None => Node::Leaf(0),
+                Some(test) => Node::Split(Split {
+                    feature: feature(spec, feature_ids[i])?,
+                    test,
+                    missing: missing_of(missing, i),
+                    yes: child(yes_ids[i], "true")?,
+                    no: child(no_ids[i], "false")?,
+                }),
+            });
         }
         roots.push(start as u32);
         ensure!(
@@ -360,7 +362,7 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
     }
     drop((owners, weights));
     let sets = Vec::new();
-    Listed { nodes, roots, starts, weights: sorted, sets, targets, wide }.into_form(spec)
+    Listed { nodes, roots, starts, weights: sorted, values, sets, targets, wide }.into_form(spec)
 }
 
 /// Reads the attributes of TreeEnsemble (version 5), where leaves are listed apart.
@@ -443,19 +445,17 @@ pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Ensemble
             sets.push(rest[..end].to_vec());
             rest = rest.get(end + 1..).unwrap_or(&[]);
         }
-        nodes.push(Source {
-            mode,
-            missing: missing.get(i).is_some_and(|&m| m == 1),
+        let test = mode.test(splits[i], set);
+        let test = test.ok_or_else(|| spec.invalid("a leaf among the inner nodes"))?;
+        nodes.push(Node::Split(Split {
             feature: feature(spec, feature_ids[i])?,
+            test,
+            missing: missing_of(missing, i),
             yes: position(yes_ids[i], yes_leafs[i] != 0)?,
             no: position(no_ids[i], no_leafs[i] != 0)?,
-            value: splits[i],
-            set,
-        });
+        }));
     }
-    let leaf =
-        Source { mode: Mode::Leaf, missing: false, feature: 0, yes: 0, no: 0, value: 0.0, set: 0 };
-    nodes.resize(count + leaves, leaf);
+    nodes.resize(count + leaves, Node::Leaf(0));
     let mut starts = vec![0u32; count];
     starts.extend(0..=leaves as u32);
     let weights = leaf_targets
@@ -465,5 +465,7 @@ pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Ensemble
         .collect::<Result<Vec<_>>>()?;
     let roots = tree_roots.iter().map(|&r| position(r, false)).collect::<Result<Vec<_>>>()?;
     let wide = wide_splits || wide_weights || wide_members;
-    Listed { nodes, roots, starts, weights, sets, targets, wide }.into_form(spec)
+    // Each leaf has its weight: no node's value is asked for.
+    let values = Vec::new();
+    Listed { nodes, roots, starts, weights, values, sets, targets, wide }.into_form(spec)
 }

@@ -35,15 +35,13 @@ impl Store {
         use Precision::{F32, F64, Input};
         let arithmetic = form.arithmetic;
         Ok(match (arithmetic.features, arithmetic.sums) {
-            (Input, _) => {
-                Store::F32(Forest::new(form, limits, true)?.folded(), Some(OnceLock::new()))
-            }
-            (F32, F32 | Input) => Store::F32(Forest::new(form, limits, false)?.folded(), None),
-            (F32, F64) => Store::Rounded(Forest::new(form, limits, false)?.folded()),
+            (Input, _) => Store::F32(Forest::new(form, limits, true)?, Some(OnceLock::new())),
+            (F32, F32 | Input) => Store::F32(Forest::new(form, limits, false)?, None),
+            (F32, F64) => Store::Rounded(Forest::new(form, limits, false)?),
             (F64, _) => {
                 let wide = Forest::new(form, limits, false)?;
                 let narrow = wide.narrowed();
-                Store::F64(wide.folded(), narrow)
+                Store::F64(wide, narrow)
             }
         })
     }
@@ -99,7 +97,8 @@ impl Store {
         match self {
             Store::F32(forest, _) => forest.bytes(),
             Store::Rounded(forest) => forest.bytes(),
-            Store::F64(wide, narrow) => wide.bytes() + narrow.bytes(),
+            // They share their leaves.
+            Store::F64(wide, narrow) => wide.bytes() + narrow.nodes.bytes() as u64,
         }
     }
 }

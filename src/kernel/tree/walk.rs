@@ -227,7 +227,7 @@ impl<T: Pair<V>, V: Real> Forest<T, V> {
             transpose(&self.columns, x, stride, tile);
         }
         let block = Block { rows, x, stride };
-        match self.blend.as_ref().filter(|_| rows >= FOLDED_ROWS) {
+        match if rows >= FOLDED_ROWS { self.blend() } else { None } {
             Some(blend) => {
                 blend.rank(rows, columns, width, ranks);
                 self.add_trees(block, columns, Some((blend, ranks)), scores, seen);

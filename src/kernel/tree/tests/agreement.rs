@@ -176,17 +176,20 @@ fn compiled_forests_answer_as_the_plain_walk() {
     for seed in 0..ROUNDS {
         let rng = &mut StdRng::seed_from_u64(seed);
         let form = ensemble(rng, Precision::F32, Precision::F32);
-        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap().folded();
-        folded += usize::from(forest.blend.is_some());
+        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap();
+        folded += usize::from(forest.blend().is_some());
         agrees(&form, &forest, rng);
 
         let form = ensemble(rng, Precision::F32, Precision::F64);
-        agrees(&form, &Forest::<f32, f64>::new(&form, &limits, false).unwrap().folded(), rng);
+        agrees(&form, &Forest::<f32, f64>::new(&form, &limits, false).unwrap(), rng);
 
         let form = ensemble(rng, Precision::F64, Precision::F64);
-        let forest = Forest::<f64, f64>::new(&form, &limits, false).unwrap().folded();
-        folded += usize::from(forest.blend.is_some());
+        let forest = Forest::<f64, f64>::new(&form, &limits, false).unwrap();
+        folded += usize::from(forest.blend().is_some());
         agrees(&form, &forest, rng);
+
+        // The same for single rows of floats.
+        agrees(&form, &forest.narrowed(), rng);
 
         let mut form = ensemble(rng, Precision::Input, Precision::F64);
         for node in &mut form.nodes {
@@ -212,7 +215,7 @@ fn a_row_answers_the_same_in_any_batch() {
     for seed in 0..200 {
         let rng = &mut StdRng::seed_from_u64(1_000_000 + seed);
         let form = ensemble(rng, Precision::F32, Precision::F32);
-        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap().folded();
+        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap();
         let (width, rows) = (form.features, 130);
         let x: Vec<f32> = (0..rows * width).map(|_| value(rng) as f32).collect();
         let mut together = Vec::new();
