@@ -93,7 +93,8 @@ fn a_warm_prediction_allocates_nothing() {
 fn a_warm_prediction_of_columns_or_texts_allocates_nothing() {
     let text = |value: &str| Tensor::from_vec(&[1], vec![value.to_string()]).unwrap();
     let number = |value: f32| Tensor::from_vec(&[1], vec![value]).unwrap();
-    let columns = [number(31.5), Tensor::from_vec(&[1], vec![4i64]).unwrap(), text("Ulm"), text("x")];
+    let columns =
+        [number(31.5), Tensor::from_vec(&[1], vec![4i64]).unwrap(), text("Ulm"), text("x")];
     let rows = [("columns", columns.to_vec()), ("words", vec![text("The fox is NOT a question")])];
     for (file, tensors) in rows {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pipelines");

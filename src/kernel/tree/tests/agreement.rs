@@ -245,13 +245,13 @@ fn deep_trees_and_crowded_columns_answer_as_the_plain_walk() {
             crowded: true,
         };
         let form = of_kind(rng, kind, Precision::F32, Precision::F32);
-        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap().folded();
-        let blend = forest.blend.as_ref();
+        let forest = Forest::<f32, f32>::new(&form, &limits, false).unwrap();
+        let blend = forest.blend();
         tops += usize::from(blend.is_some_and(|b| (0..kind.trees).any(|t| !b.whole(t))));
         crowded += usize::from(blend.is_some_and(|b| b.scales() > forest.columns.list.len()));
         agrees(&form, &forest, rng);
         let form = of_kind(rng, kind, Precision::F64, Precision::F64);
-        agrees(&form, &Forest::<f64, f64>::new(&form, &limits, false).unwrap().folded(), rng);
+        agrees(&form, &Forest::<f64, f64>::new(&form, &limits, false).unwrap(), rng);
     }
     assert!(tops > 3 && crowded > 2, "{tops} with tops, {crowded} with more scales than columns");
 }
