@@ -1,7 +1,7 @@
 //! What the models of ai.onnx.ml share: rows of features, post transforms, class labels.
 
 use super::row::as_floats;
-use super::{Context, Inputs, Kernel, Outputs, RowOp, RowShape, one};
+use super::{Context, Inputs, Kernel, Outputs, RowOp, RowShape, one, simd};
 use crate::attribute::Attributes;
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::{Data, ElementType, Tensor, Value};
@@ -55,11 +55,18 @@ impl PostTransform {
 
     /// Transforms the scores of one row, two or more.
     pub(super) fn apply(self, scores: &mut [f32]) {
+        self.apply_rows(scores, scores.len());
+    }
+
+    /// As [`PostTransform::apply`], for each row of `width` scores.
+    pub(super) fn apply_rows(self, scores: &mut [f32], width: usize) {
         match self {
             PostTransform::None => {}
-            PostTransform::Softmax => softmax(scores),
-            PostTransform::Logistic => scores.iter_mut().for_each(|s| *s = logistic(*s)),
-            PostTransform::SoftmaxZero => softmax_zero(scores),
+            PostTransform::Softmax => simd::softmax_rows(scores, width),
+            PostTransform::Logistic => simd::sigmoid_in_place(scores),
+            PostTransform::SoftmaxZero => {
+                scores.chunks_exact_mut(width.max(1)).for_each(softmax_zero);
+            }
             PostTransform::Probit => scores.iter_mut().for_each(|s| *s = probit(*s)),
         }
     }
@@ -91,17 +98,6 @@ pub(super) fn probit(x: f32) -> f32 {
 fn max_score(scores: &[f32]) -> f32 {
     // Comparisons with NaN are false, so that NaN never becomes the maximum.
     scores.iter().fold(-f32::MAX, |m, &s| if s > m { s } else { m })
-}
-
-/// Softmax with the maximum taken out first.
-pub(super) fn softmax(scores: &mut [f32]) {
-    let max = max_score(scores);
-    let mut sum = 0.0f32;
-    for s in scores.iter_mut() {
-        *s = (*s - max).exp();
-        sum += *s;
-    }
-    scores.iter_mut().for_each(|s| *s /= sum);
 }
 
 fn softmax_zero(scores: &mut [f32]) {
@@ -195,6 +191,13 @@ pub(super) trait RowModel: Send + Sync {
     fn row_ns(&self) -> usize;
     /// Writes the scores of one row and answers its class's index (0 where there are none).
     fn row(&self, x: &[f32], out: &mut [f32]) -> u32;
+    /// As [`RowModel::row`], for as many rows as there are `classes`; the bits are the same.
+    fn rows(&self, x: &[f32], features: usize, out: &mut [f32], classes: &mut [u32]) {
+        let rows = x.chunks_exact(features).zip(out.chunks_exact_mut(self.width()));
+        for ((x, out), class) in rows.zip(classes) {
+            *class = self.row(x, out);
+        }
+    }
     /// Bytes of coefficients held.
     fn bytes(&self) -> u64;
 }
@@ -203,11 +206,23 @@ pub(super) trait RowModel: Send + Sync {
 pub(super) struct RowKernel<M>(pub M);
 
 impl<M: RowModel> RowKernel<M> {
-    /// `features` is positive, as is the number of scores of every model.
-    fn rows(&self, x: &[f32], features: usize, out: &mut [f32], mut put: impl FnMut(usize, u32)) {
-        let rows = x.chunks_exact(features).zip(out.chunks_exact_mut(self.0.width()));
-        for (i, (x, out)) in rows.enumerate() {
-            put(i, self.0.row(x, out));
+    /// `features` is positive, as is the number of scores of every model; `put` gets the classes
+    /// of the rows from a number on.
+    fn rows(
+        &self,
+        x: &[f32],
+        features: usize,
+        out: &mut [f32],
+        mut put: impl FnMut(usize, &[u32]),
+    ) {
+        /// Rows at once: their scores stay in the first-level cache.
+        const BLOCK: usize = 64;
+        let mut classes = [0; BLOCK];
+        let blocks = x.chunks(BLOCK * features).zip(out.chunks_mut(BLOCK * self.0.width()));
+        for (i, (x, out)) in blocks.enumerate() {
+            let classes = &mut classes[..x.len() / features];
+            self.0.rows(x, features, out, classes);
+            put(i * BLOCK, classes);
         }
     }
 }
@@ -238,7 +253,11 @@ impl<M: RowModel> Kernel for RowKernel<M> {
             let classes = &classes[range.clone()];
             let x = &x[range.start * features..range.end * features];
             // Relaxed: the pool's scope ends before anybody reads.
-            self.rows(x, features, out, |i, class| classes[i].store(class, Ordering::Relaxed));
+            self.rows(x, features, out, |at, found| {
+                for (to, class) in classes.iter().skip(at).zip(found) {
+                    to.store(*class, Ordering::Relaxed);
+                }
+            });
         });
         let picked = labels.pick(classes.into_iter().map(AtomicU32::into_inner))?;
         let scores = ctx.tensor(shape, scores)?;
@@ -267,9 +286,9 @@ impl<M: RowModel> RowOp for RowKernel<M> {
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], classes: &mut [u32]) {
         if let ([x], 1..) = (inputs, rows) {
-            self.rows(x, (x.len() / rows).max(1), out, |i, class| {
-                if let Some(c) = classes.get_mut(i) {
-                    *c = class;
+            self.rows(x, (x.len() / rows).max(1), out, |at, found| {
+                if let Some(to) = classes.get_mut(at..at + found.len()) {
+                    to.copy_from_slice(found);
                 }
             });
         }
@@ -310,11 +329,12 @@ fn lanes(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// The index of the first largest score; a leading NaN stays, as in a plain scan.
 pub(super) fn first_max(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, s) in scores.iter().enumerate().skip(1) {
-        if *s > scores[best] {
-            best = i;
-        }
+    let (mut best, mut top) = (0, scores.first().copied().unwrap_or_default());
+    for (i, &s) in scores.iter().enumerate().skip(1) {
+        // Both are chosen without a branch: which score wins cannot be foreseen.
+        let better = s > top;
+        top = if better { s } else { top };
+        best = if better { i } else { best };
     }
     best
 }
@@ -340,11 +360,18 @@ mod tests {
         assert!((probit(0.3) + 0.524_445_9).abs() < 1e-6);
         assert_eq!(probit(0.0), f32::NEG_INFINITY);
         assert_eq!(PostTransform::Logistic.apply_single(3.0), 3.0);
+        let mut ends = [f32::INFINITY, f32::NEG_INFINITY, 0.0, f32::NAN, 0.3];
+        PostTransform::Logistic.apply(&mut ends);
+        assert_eq!(ends[..3], [1.0, 0.0, 0.5]);
+        assert!(ends[3].is_nan());
+        assert!((ends[4] - 0.574_442_5).abs() < 1e-6);
     }
 
     #[test]
     fn the_first_maximum_wins() {
         assert_eq!(first_max(&[1.0, 3.0, 3.0]), 1);
         assert_eq!(first_max(&[2.0]), 0);
+        assert_eq!(first_max(&[f32::NAN, 1.0, 2.0]), 0);
+        assert_eq!(first_max(&[1.0, f32::NAN, 2.0, 2.0]), 2);
     }
 }

@@ -1,19 +1,22 @@
 //! Linear models of ai.onnx.ml: LinearClassifier, LinearRegressor.
 
-use super::classes::{Labels, PostTransform, RowKernel, RowModel, dot, first_max};
+use super::classes::{Labels, PostTransform, RowKernel, RowModel, first_max};
 use super::registry::{Entry, ml};
-use super::{Kernel, OpSpec};
+use super::{Kernel, OpSpec, simd};
 use crate::error::{Result, ensure};
 
 pub(super) const OPS: &[Entry] =
     &[ml("LinearClassifier", 1, prepare_classifier), ml("LinearRegressor", 1, prepare_regressor)];
 
-/// Targets from which rows are computed for all targets at once.
+/// Targets from which each feature is multiplied with the weights of several.
 const WIDE: usize = 4;
+/// Targets side by side in the weights of [`WIDE`] targets and more.
+const PANEL: usize = 8;
 
-/// `x · Wᵀ + b` for one row.
+/// `x · Wᵀ + b` for rows.
 struct Affine {
-    /// Target by target below [`WIDE`] targets, feature by feature from there on.
+    /// Target by target below [`WIDE`] targets, in panels of [`PANEL`] targets from there on, each
+    /// feature by feature.
     weights: Vec<f32>,
     bias: Vec<f32>,
     features: usize,
@@ -31,13 +34,27 @@ impl Affine {
             given.len()
         );
         let features = given.len() / targets;
-        let weights = if targets < WIDE {
-            given.to_vec()
-        } else {
-            (0..given.len()).map(|i| given[i % targets * features + i / targets]).collect()
-        };
         let bias = if bias.is_empty() { vec![0.0; targets] } else { bias.to_vec() };
-        Ok(Affine { weights, bias, features, targets })
+        let mut affine = Affine { weights: Vec::new(), bias, features, targets };
+        if targets < WIDE {
+            affine.weights = given.to_vec();
+        } else {
+            affine.weights = vec![0.0; targets.div_ceil(PANEL) * PANEL * features];
+            for (i, &w) in given.iter().enumerate() {
+                let at = affine.place(i);
+                affine.weights[at] = w;
+            }
+        }
+        Ok(affine)
+    }
+
+    /// Where coefficient `i` of the file is.
+    fn place(&self, i: usize) -> usize {
+        if self.targets < WIDE {
+            return i;
+        }
+        let (target, feature) = (i / self.features, i % self.features);
+        (target / PANEL * self.features + feature) * PANEL + target % PANEL
     }
 
     /// Rows of fewer features than the file has coefficients for are taken all the same, the
@@ -48,36 +65,21 @@ impl Affine {
 
     fn narrow_row(&self, x: &[f32], out: &mut [f32]) {
         for (t, (o, b)) in out.iter_mut().zip(&self.bias).enumerate() {
-            let terms = x.iter().zip(t * x.len()..).map(|(&x, i)| {
-                let i = match self.targets < WIDE {
-                    true => i,
-                    false => i % self.features * self.targets + i / self.features,
-                };
-                x * self.weights[i]
-            });
-            *o = terms.sum::<f32>() + b;
+            let terms = x.iter().zip(t * x.len()..);
+            *o = terms.map(|(&x, i)| x * self.weights[self.place(i)]).sum::<f32>() + b;
         }
     }
 
-    fn row(&self, x: &[f32], out: &mut [f32]) {
-        if x.len() != self.features {
-            return self.narrow_row(x, out);
-        }
-        if self.targets < WIDE {
-            let rows = self.weights.chunks_exact(self.features);
-            for ((o, w), b) in out.iter_mut().zip(rows).zip(&self.bias) {
-                *o = dot(x, w) + b;
+    /// The scores of rows of so many features, `targets` a row.
+    fn rows(&self, x: &[f32], features: usize, out: &mut [f32]) {
+        if features != self.features {
+            for (x, out) in x.chunks_exact(features).zip(out.chunks_exact_mut(self.targets)) {
+                self.narrow_row(x, out);
             }
-            return;
-        }
-        out.fill(0.0);
-        for (&x, w) in x.iter().zip(self.weights.chunks_exact(self.targets)) {
-            for (o, w) in out.iter_mut().zip(w) {
-                *o += x * w;
-            }
-        }
-        for (o, b) in out.iter_mut().zip(&self.bias) {
-            *o += b;
+        } else if self.targets < WIDE {
+            simd::affine_narrow(x, &self.weights, &self.bias, out);
+        } else {
+            simd::affine_wide(x, features, &self.weights, &self.bias, out);
         }
     }
 
@@ -130,12 +132,17 @@ impl RowModel for LinearRegressor {
     }
 
     fn row(&self, x: &[f32], out: &mut [f32]) -> u32 {
-        self.affine.row(x, out);
-        match out {
-            [score] => *score = self.post.apply_single(*score),
-            scores => self.post.apply(scores),
+        let mut class = [0];
+        self.rows(x, x.len(), out, &mut class);
+        class[0]
+    }
+
+    fn rows(&self, x: &[f32], features: usize, out: &mut [f32], _: &mut [u32]) {
+        self.affine.rows(x, features, out);
+        match self.affine.targets {
+            1 => out.iter_mut().for_each(|score| *score = self.post.apply_single(*score)),
+            targets => self.post.apply_rows(out, targets),
         }
-        0
     }
 
     fn bytes(&self) -> u64 {
@@ -199,26 +206,42 @@ impl RowModel for LinearClassifier {
     }
 
     fn row(&self, x: &[f32], out: &mut [f32]) -> u32 {
-        self.affine.row(x, &mut out[..self.affine.targets]);
-        if self.affine.targets > 1 {
-            // The label is decided before the transform, which may round scores together.
-            let class = first_max(out);
-            self.post.apply(out);
-            return class as u32;
-        }
-        let score = out[0];
-        match (self.expanded, self.post) {
-            (true, PostTransform::Probit) => {
-                out.copy_from_slice(&[self.post.apply_single(score), 0.0]);
+        let mut class = [0];
+        self.rows(x, x.len(), out, &mut class);
+        class[0]
+    }
+
+    fn rows(&self, x: &[f32], features: usize, out: &mut [f32], classes: &mut [u32]) {
+        // The label is decided before the transform, which may round scores together.
+        let targets = self.affine.targets;
+        if targets > 1 {
+            self.affine.rows(x, features, out);
+            for (class, scores) in classes.iter_mut().zip(out.chunks_exact(targets)) {
+                *class = first_max(scores) as u32;
             }
-            (true, PostTransform::Logistic) => {
-                out.copy_from_slice(&[-score, score]);
-                self.post.apply(out);
-            }
-            (true, _) => out.copy_from_slice(&[1.0 - score, score]),
-            (false, _) => out[0] = self.post.apply_single(score),
+            return self.post.apply_rows(out, targets);
         }
-        u32::from(score > 0.0)
+        // The scores lie in the first half of rows of two until they are spread.
+        let scores = &mut out[..classes.len()];
+        self.affine.rows(x, features, scores);
+        for (class, &score) in classes.iter_mut().zip(&*scores) {
+            *class = u32::from(score > 0.0);
+        }
+        if !self.expanded {
+            return scores.iter_mut().for_each(|score| *score = self.post.apply_single(*score));
+        }
+        for i in (0..classes.len()).rev() {
+            let score = out[i];
+            let pair = match self.post {
+                PostTransform::Probit => [self.post.apply_single(score), 0.0],
+                PostTransform::Logistic => [-score, score],
+                _ => [1.0 - score, score],
+            };
+            out[2 * i..2 * i + 2].copy_from_slice(&pair);
+        }
+        if self.post == PostTransform::Logistic {
+            self.post.apply_rows(out, 2);
+        }
     }
 
     fn bytes(&self) -> u64 {

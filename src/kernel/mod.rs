@@ -49,7 +49,8 @@ mod unary;
 pub use arena::Arena;
 pub use context::{Arg, Context, Inputs};
 pub use row::{
-    Encoder, Encoding, RowNumber, RowOp, RowShape, TextMap, TextPart, TextSplit, TokenCount,
+    Encoder, Encoding, Follower, Followers, RowNumber, RowOp, RowShape, TextMap, TextPart,
+    TextSplit, TokenCount,
 };
 pub use spec::{InputSpec, OpSpec};
 
@@ -84,6 +85,12 @@ pub trait Kernel: Send + Sync {
     /// The same operator as a function of the texts of one row, where it is one.
     fn text_part(&self) -> Option<TextPart<'_>> {
         None
+    }
+
+    /// Whether the kernel has what it needs of constant input `i`: the plan then keeps it for
+    /// others only, and the kernel finds the input absent.
+    fn holds(&self, _i: usize) -> bool {
+        false
     }
 
     /// How often candle's operator computed this step, for a kernel that has one to turn to.

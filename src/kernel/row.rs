@@ -68,6 +68,24 @@ impl RowNumber for f64 {
     }
 }
 
+/// An operator that a product before it can do as it writes its results, with the same bits.
+#[derive(Debug, Clone, Copy)]
+pub enum Follower<'a, T> {
+    /// Adds the same row to each row.
+    Add(&'a [T]),
+    /// What is below 0 becomes 0.
+    Relu,
+}
+
+/// The operators that a product does as well, in this order.
+#[derive(Debug, Clone, Copy)]
+pub struct Followers<'a, T> {
+    /// The row to add.
+    pub add: Option<&'a [T]>,
+    /// Whether what is below 0 becomes 0.
+    pub relu: bool,
+}
+
 /// A kernel seen as a function of single rows of numbers.
 pub trait RowOp<T: RowNumber = f32>: Send + Sync {
     /// What comes out for inputs of these widths; `None` when the operator refuses them (the
@@ -89,6 +107,21 @@ pub trait RowOp<T: RowNumber = f32>: Send + Sync {
     /// Whether what it answers is its only input as it stands, for an input of this type.
     fn keeps(&self, _: ElementType) -> bool {
         false
+    }
+
+    /// What this operator is to a product before it.
+    fn follower(&self) -> Option<Follower<'_, T>> {
+        None
+    }
+
+    /// Whether [`RowOp::run_rows_with`] does these, too.
+    fn takes(&self, _: Followers<'_, T>) -> bool {
+        false
+    }
+
+    /// As [`RowOp::run_rows`] and then these, which it said that it takes.
+    fn run_rows_with(&self, rows: usize, inputs: &[&[T]], out: &mut [T], _: Followers<'_, T>) {
+        self.run_rows(rows, inputs, out, &mut []);
     }
 
     /// The class labels by index, for classifiers.

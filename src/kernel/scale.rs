@@ -2,7 +2,7 @@
 
 use super::registry::{Entry, ml};
 use super::row::as_floats;
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one, simd};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::{Data, Element, ElementType, Shape, Tensor};
 
@@ -38,6 +38,10 @@ trait RowTransform: Send + Sync {
     fn is_wide(&self) -> bool {
         false
     }
+    /// Transforms rows of `width` features in place.
+    fn rows(&self, rows: &mut [f32], width: usize) {
+        rows.chunks_exact_mut(width.max(1)).for_each(|row| self.row(row));
+    }
     /// Transforms one row in place.
     fn row(&self, row: &mut [f32]);
     /// Transforms one row of `f64` in place, where [`RowTransform::is_wide`].
@@ -47,14 +51,6 @@ trait RowTransform: Send + Sync {
 }
 
 struct RowTransformKernel<M>(M);
-
-impl<M: RowTransform> RowTransformKernel<M> {
-    fn rows(&self, width: usize, data: &mut [f32]) {
-        for row in data.chunks_exact_mut(width.max(1)) {
-            self.0.row(row);
-        }
-    }
-}
 
 impl<M: RowTransform> Kernel for RowTransformKernel<M> {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
@@ -73,7 +69,7 @@ impl<M: RowTransform> Kernel for RowTransformKernel<M> {
                 (tensor.shape().clone(), data)
             }
         };
-        ctx.threads.split_rows(&mut data, width, width, |_, chunk| self.rows(width, chunk));
+        ctx.threads.split_rows(&mut data, width, width, |_, chunk| self.0.rows(chunk, width));
         one(ctx.tensor(shape, data)?)
     }
 
@@ -116,7 +112,7 @@ impl<M: RowTransform> RowOp for RowTransformKernel<M> {
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
         if let ([x], 1..) = (inputs, rows) {
             out.copy_from_slice(x);
-            self.rows(x.len() / rows, out);
+            self.0.rows(out, x.len() / rows);
         }
     }
 }
@@ -174,14 +170,15 @@ impl RowTransform for Scaler {
         true
     }
 
-    fn row(&self, row: &mut [f32]) {
+    fn rows(&self, rows: &mut [f32], _: usize) {
         if let ([offset], [scale]) = (&*self.offset.0, &*self.scale.0) {
-            row.iter_mut().for_each(|x| *x = (*x - offset) * scale);
-            return;
+            return simd::map(rows, |x| (x - offset) * scale);
         }
-        for ((x, offset), scale) in row.iter_mut().zip(&self.offset.0).zip(&self.scale.0) {
-            *x = (*x - offset) * scale;
-        }
+        simd::scale_rows(rows, &self.offset.0, &self.scale.0);
+    }
+
+    fn row(&self, row: &mut [f32]) {
+        self.rows(row, row.len());
     }
 
     fn other(&self, ctx: &mut Context<'_>, input: &Tensor, _: usize) -> Result<Tensor> {

@@ -52,14 +52,16 @@ fn hardmax<T: PartialOrd + Copy>(row: &mut [T], zero: T, one: T) {
 }
 
 impl Normalizer {
+    fn rows_f32(self, rows: &mut [f32], width: usize) {
+        match self {
+            Normalizer::Softmax => simd::softmax_rows(rows, width),
+            _ => rows.chunks_exact_mut(width.max(1)).for_each(|row| self.row_f32(row)),
+        }
+    }
+
     fn row_f32(self, row: &mut [f32]) {
         match self {
-            Normalizer::Softmax => {
-                let max = simd::max(row);
-                simd::exp_minus(row, max);
-                let sum = simd::sum(row);
-                simd::map(row, |v| v / sum);
-            }
+            Normalizer::Softmax => simd::softmax_rows(row, row.len()),
             Normalizer::LogSoftmax => {
                 let max = simd::max(row);
                 let mut sum = 0f64;
@@ -93,7 +95,7 @@ impl Normalizer {
     }
 }
 
-/// Applies `f` to each line of `width` elements that lie `inner` apart.
+/// Applies `f` to all lines of `width` elements that lie `inner` apart, one or more at a time.
 fn lines<T: Copy + Default + Send>(
     ctx: &Context<'_>,
     data: &mut [T],
@@ -107,8 +109,7 @@ fn lines<T: Copy + Default + Send>(
     let block = width * inner;
     ctx.threads.split_rows(data, block, 2 * block + 10, |_, data| {
         if inner == 1 {
-            data.chunks_exact_mut(width).for_each(&f);
-            return;
+            return f(data);
         }
         let mut line = vec![T::default(); width];
         for block in data.chunks_exact_mut(block) {
@@ -159,18 +160,20 @@ impl Kernel for Softmax {
         let normalizer = self.normalizer;
         let wide = |ctx: &Context<'_>, input: &Tensor| -> Result<Vec<f32>> {
             let mut data = input.to_f32_vec()?;
-            lines(ctx, &mut data, width, inner, |row| normalizer.row_f32(row));
+            lines(ctx, &mut data, width, inner, |rows| normalizer.rows_f32(rows, width));
             Ok(data)
         };
         let data = match input.data() {
             Data::F32(_) => {
                 let mut data = owned::<f32>(ctx, input)?;
-                lines(ctx, &mut data, width, inner, |row| normalizer.row_f32(row));
+                lines(ctx, &mut data, width, inner, |rows| normalizer.rows_f32(rows, width));
                 Data::F32(data)
             }
             Data::F64(_) => {
                 let mut data = owned::<f64>(ctx, input)?;
-                lines(ctx, &mut data, width, inner, |row| normalizer.row_f64(row));
+                lines(ctx, &mut data, width, inner, |rows| {
+                    rows.chunks_exact_mut(width).for_each(|row| normalizer.row_f64(row));
+                });
                 Data::F64(data)
             }
             Data::F16(_) => Data::F16(wide(ctx, &input)?.into_iter().map(f16::from_f32).collect()),
@@ -201,7 +204,7 @@ impl RowOp for Softmax {
             && width > 0
         {
             out.copy_from_slice(x);
-            out.chunks_exact_mut(width).for_each(|row| self.normalizer.row_f32(row));
+            self.normalizer.rows_f32(out, width);
         }
     }
 }

@@ -101,6 +101,8 @@ pub(super) fn compile_nested(
         for (i, value) in read.iter().enumerate() {
             operands.push(match *value {
                 None => Operand::Absent,
+                // Weights that were packed are kept once.
+                Some(v) if known[v].is_some() && kernel.holds(i) => Operand::Absent,
                 Some(v) if known[v].is_some() => Operand::Constant(constants.number(v, &known)?),
                 Some(v) => {
                     let slot = slots

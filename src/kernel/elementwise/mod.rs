@@ -7,7 +7,7 @@ pub(super) mod operands;
 mod power;
 
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
+use super::{Context, Follower, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::Tensor;
 use arithmetic::{Arithmetic, for_numeric};
@@ -170,6 +170,13 @@ impl<T: RowNumber + Arithmetic> RowOp<T> for Binary {
                 }
             }
         });
+    }
+
+    fn follower(&self) -> Option<Follower<'_, T>> {
+        match self.function {
+            Function::Add => self.operands.constant_row().map(Follower::Add),
+            _ => None,
+        }
     }
 }
 

@@ -64,6 +64,14 @@ impl<const N: usize> Operands<N> {
         matches!(self.0.get(i), Some(Operand::Input))
     }
 
+    /// The first operand that is the same row each row.
+    pub fn constant_row<T: RowNumber>(&self) -> Option<&[T]> {
+        self.0.iter().find_map(|operand| match operand {
+            Operand::Row(row) => row.as_slice::<T>().ok(),
+            _ => None,
+        })
+    }
+
     /// Values of a row of the result, for inputs of these widths: operands of one value are spread.
     pub fn width(&self, inputs: &[usize]) -> Option<usize> {
         let mut inputs = inputs.iter().copied();

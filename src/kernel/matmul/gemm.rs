@@ -3,9 +3,9 @@
 use super::product::{Dims, Number, batched_f32, batched_plain};
 use super::{pack, row_shape, scale_all, transposed};
 use crate::error::{Result, bail, ensure};
-use crate::kernel::simd::packed::PackedMatrix;
-use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
-use crate::tensor::{Data, Shape, Tensor};
+use crate::kernel::simd::packed::{Epilogue, PackedMatrix};
+use crate::kernel::{Context, Followers, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use crate::tensor::{Data, ElementType, Shape, Tensor};
 use half::{bf16, f16};
 
 struct Gemm {
@@ -107,21 +107,34 @@ fn upright<T: Number>(
 }
 
 impl Gemm {
-    /// The dimensions of the product of these operands.
-    fn dims(&self, a: &Tensor, b: &Tensor) -> Result<(Dims, [usize; 2], [usize; 2])> {
+    /// The dimensions of the product of operands of these shapes.
+    fn dims(&self, a: &Shape, b: &Shape) -> Result<(Dims, [usize; 2], [usize; 2])> {
         let (&[a0, a1], &[b0, b1]) = (a.dims(), b.dims()) else {
-            bail!(InvalidInput, "Gemm takes matrices, got shapes {} and {}", a.shape(), b.shape());
+            bail!(InvalidInput, "Gemm takes matrices, got shapes {a} and {b}");
         };
         let (m, k) = if self.transpose[0] { (a1, a0) } else { (a0, a1) };
         let (k2, n) = if self.transpose[1] { (b1, b0) } else { (b0, b1) };
-        ensure!(
-            k == k2,
-            InvalidInput,
-            "Gemm of shapes {} and {}: {k} and {k2} must be equal",
-            a.shape(),
-            b.shape()
-        );
+        ensure!(k == k2, InvalidInput, "Gemm of shapes {a} and {b}: {k} and {k2} must be equal");
         Ok((Dims { m, k, n }, [a0, a1], [b0, b1]))
+    }
+
+    /// The product with a B that is held nowhere else.
+    fn held(
+        &self,
+        ctx: &mut Context<'_>,
+        a: &Tensor,
+        packed: &PackedMatrix,
+        c: Option<&Tensor>,
+    ) -> Result<Outputs> {
+        let (rows, columns) = (packed.k(), packed.n());
+        let b = if self.transpose[1] { [columns, rows] } else { [rows, columns] };
+        let (dims, ad, bd) = self.dims(a.shape(), &Shape::new(&b)?)?;
+        let Data::F32(data) = a.data() else {
+            bail!(InvalidInput, "Gemm of {} and {}", a.dtype(), ElementType::F32)
+        };
+        let c = c.map(|c| Ok::<_, crate::Error>((c.as_slice()?, c.dims()))).transpose()?;
+        let out = self.f32(ctx, (data, ad), (&[], bd), dims, c)?;
+        one(ctx.tensor(Shape::new(&[dims.m, dims.n])?, out)?)
     }
 
     fn f32(
@@ -138,24 +151,36 @@ impl Gemm {
         let a = turned.as_deref().unwrap_or(a.0);
         match &self.packed {
             Some(packed) if packed.k() == dims.k && packed.n() == dims.n => {
-                packed.multiply_on(ctx.threads, dims.m, a, &mut out);
+                packed.multiply_on(ctx.threads, dims.m, a, &mut out, self.epilogue(false));
+                self.finish(&mut out, dims.n);
             }
             _ if shape.len() > 0 => {
                 let turned = upright(ctx, b.1, self.transpose[1], b.0)?;
                 let b = turned.as_deref().unwrap_or(b.0);
                 batched_f32(ctx.threads, dims, &[(0, 0)], a, b, &mut out);
+                scale_all(self.alpha, &mut out);
             }
             _ => {}
         }
-        self.finish(&mut out, dims.n);
         if let (Bias::Input, Some((c, c_dims))) = (&self.bias, c) {
             add_c(&mut out, dims.n, c, c_dims, self.beta)?;
         }
         Ok(out)
     }
 
-    /// α and a bias known at load.
+    /// What the product does at its end: all that is left, unless it is to be scaled first.
+    fn epilogue(&self, relu: bool) -> Epilogue<'_> {
+        match &self.bias {
+            Bias::Row(row) if self.alpha == 1.0 => Epilogue { add: Some(row), relu },
+            _ => Epilogue { add: None, relu },
+        }
+    }
+
+    /// What [`Gemm::epilogue`] leaves of α and a bias known at load.
     fn finish(&self, out: &mut [f32], n: usize) {
+        if self.alpha == 1.0 {
+            return;
+        }
         scale_all(self.alpha, out);
         if let Bias::Row(bias) = &self.bias
             && n > 0
@@ -195,8 +220,12 @@ impl Gemm {
 
 impl Kernel for Gemm {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        let (a, b, c) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor_opt(2)?);
-        let (dims, ad, bd) = self.dims(a, b)?;
+        let (a, c) = (inputs.tensor(0)?, inputs.tensor_opt(2)?);
+        let b = match (inputs.tensor_opt(1)?, &self.packed) {
+            (None, Some(packed)) => return self.held(ctx, a, packed, c),
+            _ => inputs.tensor(1)?,
+        };
+        let (dims, ad, bd) = self.dims(a.shape(), b.shape())?;
         macro_rules! plain {
             ($a:expr, $b:expr) => {
                 self.plain(ctx, ($a, ad), ($b, bd), dims, c)?
@@ -233,6 +262,14 @@ impl Kernel for Gemm {
         (fixed && !self.transpose[0]).then_some(self as &dyn RowOp)
     }
 
+    fn holds(&self, i: usize) -> bool {
+        match i {
+            1 => self.packed.is_some(),
+            2 => matches!(self.bias, Bias::Row(_)),
+            _ => false,
+        }
+    }
+
     fn packed_bytes(&self) -> u64 {
         let bias = match &self.bias {
             Bias::Row(row) => (row.len() * size_of::<f32>()) as u64,
@@ -249,8 +286,24 @@ impl RowOp for Gemm {
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
         if let (Some(packed), [a]) = (&self.packed, inputs) {
-            packed.multiply(rows, a, out);
+            packed.multiply(rows, a, out, self.epilogue(false));
             self.finish(out, packed.n());
+        }
+    }
+
+    fn takes(&self, followers: Followers<'_, f32>) -> bool {
+        self.alpha == 1.0 && followers.add.is_none()
+    }
+
+    fn run_rows_with(
+        &self,
+        rows: usize,
+        inputs: &[&[f32]],
+        out: &mut [f32],
+        followers: Followers<'_, f32>,
+    ) {
+        if let (Some(packed), [a]) = (&self.packed, inputs) {
+            packed.multiply(rows, a, out, self.epilogue(followers.relu));
         }
     }
 }

@@ -4,10 +4,10 @@ mod gemm;
 mod product;
 
 use super::registry::{Entry, microsoft, onnx};
-use super::simd::packed::{PackedMatrix, Strides};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::simd::packed::{Epilogue, PackedMatrix, Strides};
+use super::{Context, Followers, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Data, Shape, Tensor};
+use crate::tensor::{Data, ElementType, Shape, Tensor};
 use half::{bf16, f16};
 use product::{Dims, Number, batched_f32, batched_plain};
 use smallvec::SmallVec;
@@ -150,12 +150,24 @@ impl MatMul {
         let mut out = ctx.filled(plan.shape.len(), 0f32)?;
         match &self.packed {
             Some(packed) if plan.pairs.len() == 1 && plan.dims.k == packed.k() => {
-                packed.multiply_on(ctx.threads, plan.dims.m, a, &mut out);
+                packed.multiply_on(ctx.threads, plan.dims.m, a, &mut out, Epilogue::default());
             }
             _ => batched_f32(ctx.threads, plan.dims, &plan.pairs, a, b, &mut out),
         }
         scale_all(self.alpha, &mut out);
         Ok(out)
+    }
+
+    /// The product with a B that is held nowhere else.
+    fn held(&self, ctx: &mut Context<'_>, a: &Tensor, packed: &PackedMatrix) -> Result<Outputs> {
+        let plan = plan(a.dims(), &[packed.k(), packed.n()], [false; 2])?;
+        let Data::F32(data) = a.data() else {
+            bail!(InvalidInput, "MatMul of {} and {}", a.dtype(), ElementType::F32)
+        };
+        let mut out = ctx.filled(plan.shape.len(), 0f32)?;
+        packed.multiply_on(ctx.threads, plan.dims.m, data, &mut out, Epilogue::default());
+        scale_all(self.alpha, &mut out);
+        one(ctx.tensor(plan.shape, out)?)
     }
 
     fn plain<T: Number>(
@@ -196,7 +208,10 @@ fn arranged(tensor: &Tensor, transpose: bool) -> Result<Tensor> {
 
 impl Kernel for MatMul {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        let (a, b) = (inputs.tensor(0)?, inputs.tensor(1)?);
+        let (a, b) = match (inputs.tensor(0)?, inputs.tensor_opt(1)?, &self.packed) {
+            (a, None, Some(packed)) => return self.held(ctx, a, packed),
+            (a, ..) => (a, inputs.tensor(1)?),
+        };
         let plan = plan(a.dims(), b.dims(), self.transpose)?;
         let a = arranged(a, self.transpose[0])?;
         let b = match &self.packed {
@@ -230,6 +245,11 @@ impl Kernel for MatMul {
     fn packed_bytes(&self) -> u64 {
         self.packed.as_ref().map_or(0, PackedMatrix::bytes)
     }
+
+    fn holds(&self, i: usize) -> bool {
+        // Matrices of a transposed batch are multiplied one by one, with B as it stands.
+        i == 1 && self.packed.is_some() && !self.transpose[0]
+    }
 }
 
 impl RowOp for MatMul {
@@ -239,8 +259,26 @@ impl RowOp for MatMul {
 
     fn run_rows(&self, rows: usize, inputs: &[&[f32]], out: &mut [f32], _: &mut [u32]) {
         if let (Some(packed), [a]) = (&self.packed, inputs) {
-            packed.multiply(rows, a, out);
+            packed.multiply(rows, a, out, Epilogue::default());
             scale_all(self.alpha, out);
+        }
+    }
+
+    fn takes(&self, followers: Followers<'_, f32>) -> bool {
+        let width = self.packed.as_ref().map_or(0, PackedMatrix::n);
+        self.alpha == 1.0 && followers.add.is_none_or(|row| row.len() == width)
+    }
+
+    fn run_rows_with(
+        &self,
+        rows: usize,
+        inputs: &[&[f32]],
+        out: &mut [f32],
+        followers: Followers<'_, f32>,
+    ) {
+        if let (Some(packed), [a]) = (&self.packed, inputs) {
+            let Followers { add, relu } = followers;
+            packed.multiply(rows, a, out, Epilogue { add, relu });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Batches of products of two matrices that are both known only at run time.
 
-use crate::kernel::simd::packed::{PackedMatrix, Strides, multiply_unpacked};
+use crate::kernel::simd::packed::{Epilogue, PackedMatrix, Strides, multiply_unpacked};
 use crate::tensor::Element;
 use crate::threads::Threads;
 
@@ -70,7 +70,7 @@ pub fn batched_f32(
     let strides = Strides { row: n, column: 1 };
     if let (&[(i, j)], true) = (pairs, packs) {
         let packed = PackedMatrix::new(k, n, strides, matrix(b, j, k * n));
-        return packed.multiply_on(threads, m, matrix(a, i, m * k), out);
+        return packed.multiply_on(threads, m, matrix(a, i, m * k), out, Epilogue::default());
     }
     let ns = (m * n).saturating_mul(k) / 16;
     threads.split_rows(out, m * n, ns.max(1), |range, out| {
@@ -82,7 +82,7 @@ pub fn batched_f32(
                     packed.1.pack(k, n, strides, b);
                     packed.0 = j;
                 }
-                packed.1.multiply(m, a, out);
+                packed.1.multiply(m, a, out, Epilogue::default());
             } else {
                 multiply_unpacked(k, n, a, b, out);
             }

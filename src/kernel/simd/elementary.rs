@@ -127,7 +127,7 @@ fn gelu_tanh1<const FMA: bool>(x: f32) -> f32 {
 macro_rules! bodies {
     ($($in_place:ident $one:ident),+ $(,)?) => {$(
         #[inline(always)]
-        fn $in_place<const FMA: bool>(x: &mut [f32]) {
+        pub(super) fn $in_place<const FMA: bool>(x: &mut [f32]) {
             for v in x {
                 *v = $one::<FMA>(*v);
             }

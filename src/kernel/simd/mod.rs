@@ -6,18 +6,23 @@
 //! reduction's order depends on its length alone, so a row answers the same bits alone and in a
 //! batch.
 
+mod affine;
 pub mod blend;
 mod elementary;
 pub mod fetch;
 pub mod packed;
 mod reduction;
+mod rows;
+mod tile;
 mod zip;
 
+pub use affine::{affine_narrow, affine_wide};
 pub use elementary::{
     erf_in_place, exp_in_place, gelu_in_place, gelu_tanh_in_place, log_in_place, sigmoid_in_place,
     tanh_in_place,
 };
 pub use reduction::{centered_square_sum, dot, exp_minus, max, sum};
+pub use rows::{scale_rows, softmax_rows};
 pub use zip::{map, zip};
 
 /// Whether fused multiply-add is an instruction of the baseline (elsewhere it would be a call).

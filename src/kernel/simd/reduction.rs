@@ -31,7 +31,10 @@ fn blocked(x: &[f32], block: impl Fn(&[f32]) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum_body<const FMA: bool>(x: &[f32]) -> f32 {
+pub(super) fn sum_body<const FMA: bool>(x: &[f32]) -> f32 {
+    if x.len() < LANES {
+        return 0.0 + x.iter().sum::<f32>();
+    }
     blocked(x, |x| {
         let mut acc = [0f32; LANES];
         let (chunks, rest) = x.as_chunks::<LANES>();
@@ -84,15 +87,19 @@ fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn max_body<const FMA: bool>(x: &[f32]) -> f32 {
+pub(super) fn max_body<const FMA: bool>(x: &[f32]) -> f32 {
+    let larger = |m: f32, v: f32| if v > m { v } else { m };
+    if x.len() < LANES {
+        return x.iter().copied().fold(f32::NEG_INFINITY, larger);
+    }
     let mut acc = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for c in chunks {
         for (a, &v) in acc.iter_mut().zip(c) {
-            *a = if v > *a { v } else { *a };
+            *a = larger(*a, v);
         }
     }
-    acc.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+    acc.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 versioned! {

@@ -5,7 +5,7 @@ mod function;
 
 use super::elementwise::broadcast::{binary, owned};
 use super::registry::{Entry, microsoft, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
+use super::{Context, Follower, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::{Data, Shape, Tensor, Value};
 use function::Function;
@@ -212,6 +212,10 @@ impl RowOp for Unary {
             out.copy_from_slice(x);
             self.function.apply_f32(out);
         }
+    }
+
+    fn follower(&self) -> Option<Follower<'_, f32>> {
+        (self.function == Function::Relu).then_some(Follower::Relu)
     }
 }
 

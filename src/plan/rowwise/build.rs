@@ -2,10 +2,11 @@
 
 use super::labels::{apply, pick};
 use super::{
-    Code, Instruction, Key, Operation, RowColumn, RowOutput, RowProgram, Source, TextColumn, part,
+    Code, Instruction, Key, Operation, RowColumn, RowOutput, RowProgram, Source, TextColumn,
+    added_row, part,
 };
 use crate::graph::{Dim, Graph, Node, ValueType};
-use crate::kernel::{Encoder, Encoding, RowNumber, TextPart};
+use crate::kernel::{Encoder, Encoding, Follower, Followers, RowNumber, TextPart};
 use crate::plan::Step;
 use crate::plan::fold::Known;
 use crate::tensor::{Data, ElementType, Tensor, Value};
@@ -35,6 +36,8 @@ struct Builder<'g, T> {
     instructions: Vec<Instruction<T>>,
     scratch_width: usize,
     classes: usize,
+    /// How often each value is read, outputs of the graph included.
+    uses: Vec<usize>,
 }
 
 impl<T: RowNumber> RowProgram<T> {
@@ -65,7 +68,11 @@ impl<T: RowNumber> RowProgram<T> {
             instructions: Vec::new(),
             scratch_width: 0,
             classes: 0,
+            uses: vec![0; graph.values.len()],
         };
+        for id in nodes.iter().flat_map(Node::reads).chain(graph.outputs.iter().copied()) {
+            builder.uses[id.index()] += 1;
+        }
         if builder.columns.is_empty() {
             return None;
         }
@@ -130,6 +137,7 @@ impl<T: RowNumber> Builder<'_, T> {
             inputs.push(self.registers.get(&id.index())?.clone());
         }
         if let Some(register) = self.relabelled(node, position, &inputs) {
+            self.alias(node);
             return self.set(node, 0, register?);
         }
         let texts =
@@ -343,6 +351,12 @@ impl<T: RowNumber> Builder<'_, T> {
         if let ([source], [from], None) = (&sources[..], &types[..], shape.classes)
             && op.keeps(*from)
         {
+            self.alias(node);
+            return self.set(node, 0, Register::Numbers { source: *source, dtype, deep });
+        }
+        if let ([source], false) = (&sources[..], deep)
+            && self.follow(node, *source, position).is_some()
+        {
             return self.set(node, 0, Register::Numbers { source: *source, dtype, deep });
         }
         let operation = Operation::Kernel(position);
@@ -356,6 +370,42 @@ impl<T: RowNumber> Builder<'_, T> {
         self.set(node, 0, Register::Class { index: class, labels })?;
         let source = Source::Register { offset, width: shape.width };
         self.set(node, 1, Register::Numbers { source, dtype, deep: false })
+    }
+
+    /// Leaves the node's work to the product before it, whose result nothing else reads.
+    fn follow(&mut self, node: &Node, source: Source, position: usize) -> Option<()> {
+        let follower = T::op(self.steps.get(position)?.kernel.as_ref())?.follower()?;
+        let last = self.instructions.last_mut()?;
+        let result = Source::Register { offset: last.offset, width: last.width };
+        let alone = |i: usize| self.known[i].is_some() || self.uses.get(i).is_some_and(|&n| n == 1);
+        if source != result || !node.reads().all(|id| alone(id.index())) {
+            return None;
+        }
+        let (step, add) = match last.operation {
+            Operation::Kernel(step) => (step, None),
+            Operation::Product { step, add, relu: false } => (step, add),
+            _ => return None,
+        };
+        let (add, relu) = match follower {
+            Follower::Add(_) if add.is_none() => (Some(position), false),
+            Follower::Add(_) => return None,
+            Follower::Relu => (add, true),
+        };
+        let row = add.and_then(|step| added_row(self.steps, step));
+        let product = T::op(self.steps.get(step)?.kernel.as_ref())?;
+        if !product.takes(Followers { add: row, relu }) {
+            return None;
+        }
+        last.operation = Operation::Product { step, add, relu };
+        Some(())
+    }
+
+    /// The node's output is its input: whoever reads one reads both.
+    fn alias(&mut self, node: &Node) {
+        let from = node.reads().find(|id| self.known[id.index()].is_none());
+        if let (Some(from), Some(Some(to))) = (from, node.outputs.first()) {
+            self.uses[to.index()] += self.uses[from.index()].saturating_sub(1);
+        }
     }
 
     fn width(&self, source: Source) -> usize {

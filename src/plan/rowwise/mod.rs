@@ -3,9 +3,11 @@
 
 mod build;
 mod labels;
+#[cfg(test)]
+mod tests;
 
 use super::{Plan, Step};
-use crate::kernel::{RowNumber, TextPart};
+use crate::kernel::{Follower, Followers, RowNumber, TextPart};
 use crate::tensor::{ElementType, Tensor};
 use smallvec::SmallVec;
 use std::marker::PhantomData;
@@ -27,6 +29,9 @@ struct TextColumn {
 enum Operation<T> {
     /// The row operator of this step's kernel.
     Kernel(usize),
+    /// A product that does later steps' work as well: it adds the row of one, and takes over a
+    /// Relu.
+    Product { step: usize, add: Option<usize>, relu: bool },
     /// The index of the largest value, the first of equals.
     ArgMax,
     /// The value of a known text or number, by the encoder of this step's kernel.
@@ -223,6 +228,13 @@ impl<T: RowNumber> RowProgram<T> {
                 let read: SmallVec<[&[T]; 32]> = instruction.inputs.iter().map(numbers).collect();
                 T::op(plan.steps.get(*step)?.kernel.as_ref())?.run_rows(rows, &read, out, classes);
             }
+            Operation::Product { step, add, relu } => {
+                let read: SmallVec<[&[T]; 1]> = instruction.inputs.iter().map(numbers).collect();
+                let add = add.and_then(|step| added_row(&plan.steps, step));
+                let followers = Followers { add, relu: *relu };
+                T::op(plan.steps.get(*step)?.kernel.as_ref())?
+                    .run_rows_with(rows, &read, out, followers);
+            }
             Operation::ArgMax => {
                 let read = instruction.inputs.first().map(numbers)?;
                 for (class, row) in classes.iter_mut().zip(read.chunks_exact(read.len() / rows)) {
@@ -311,12 +323,21 @@ fn part(steps: &[Step], step: usize) -> Option<TextPart<'_>> {
     steps.get(step)?.kernel.text_part()
 }
 
-fn first_largest<T: PartialOrd>(row: &[T]) -> usize {
-    let mut best = 0;
-    for (i, x) in row.iter().enumerate() {
-        if *x > row[best] {
-            best = i;
-        }
+/// The row that a step adds to each row.
+fn added_row<T: RowNumber>(steps: &[Step], step: usize) -> Option<&[T]> {
+    match T::op(steps.get(step)?.kernel.as_ref())?.follower()? {
+        Follower::Add(row) => Some(row),
+        Follower::Relu => None,
+    }
+}
+
+fn first_largest<T: PartialOrd + Copy + Default>(row: &[T]) -> usize {
+    let (mut best, mut top) = (0, row.first().copied().unwrap_or_default());
+    for (i, &x) in row.iter().enumerate() {
+        // Without a branch: which number wins cannot be foreseen.
+        let better = x > top;
+        top = if better { x } else { top };
+        best = if better { i } else { best };
     }
     best
 }
