@@ -345,6 +345,31 @@
 #define MODELSERVE_LABEL_TEXT_SIZE 64
 
 /**
+ * How many splits look at a feature.
+ */
+#define MODELSERVE_IMPORTANCE_SPLITS 1
+
+/**
+ * What the splits of a feature gained in training, together.
+ */
+#define MODELSERVE_IMPORTANCE_TOTAL_GAIN 2
+
+/**
+ * The same by split, on average.
+ */
+#define MODELSERVE_IMPORTANCE_GAIN 3
+
+/**
+ * How much of the training data the splits of a feature saw, together.
+ */
+#define MODELSERVE_IMPORTANCE_TOTAL_COVER 4
+
+/**
+ * The same by split, on average.
+ */
+#define MODELSERVE_IMPORTANCE_COVER 5
+
+/**
  * No tensor: a sequence or a map (see `modelserve_outputs_json`).
  */
 #define MODELSERVE_DTYPE_NONE 0
@@ -495,6 +520,15 @@ typedef struct modelserve_load_options {
      * How many feature names there are.
      */
     size_t n_feature_names;
+    /**
+     * 1: a model of XGBoost, LightGBM or CatBoost keeps what `modelserve_explain`,
+     * `modelserve_apply` and `modelserve_importance` need (some 50 bytes a node); else 0.
+     */
+    int32_t explain;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
 } modelserve_load_options;
 
 /**
@@ -1116,6 +1150,25 @@ typedef struct modelserve_tensor {
      */
     int32_t reserved;
 } modelserve_tensor;
+
+/**
+ * What an explanation of a row is made of: `n_targets * (n_features + 1)` numbers. Holds no
+ * pointers: nothing to free.
+ */
+typedef struct modelserve_explanation {
+    /**
+     * Margins of a row: one, or one a class or target.
+     */
+    size_t n_targets;
+    /**
+     * Features of a row.
+     */
+    size_t n_features;
+    /**
+     * The version that was explained.
+     */
+    uint64_t model_version;
+} modelserve_explanation;
 
 /**
  * What a submitted prediction came to. With MODELSERVE_STATUS_OK `prediction` and `receipt` are
@@ -2115,6 +2168,7 @@ modelserve_status modelserve_predict(struct modelserve_model model,
  * As `modelserve_predict`, and writes the row's numbers to `scores`, which has room for
  * `scores_len`: the scores of the classes (or the distances, or the outlier score), the numbers
  * of a regressor or transform, the labels of several as 0 and 1. `prediction->n_scores` of them.
+ * For a model with the fast path (`fast_path` of `modelserve_model_info`) nothing is allocated.
  *
  * Errors: BUFFER_TOO_SMALL, and as `modelserve_predict`.
  */
@@ -2135,6 +2189,8 @@ modelserve_status modelserve_predict_scores(struct modelserve_model model,
  * class's index for text labels (-1 for a label that is no class). `scores` has room for
  * `scores_len` numbers, `batch->n_scores` a row, row-major. Either may be NULL, with a length of
  * 0, where it is not wanted. Models that answer numbers have no labels: `labels` stays as it is.
+ * For a model with the fast path nothing is allocated, unless the rows have gaps or the batch is
+ * large enough to be split between threads.
  *
  * Errors: BUFFER_TOO_SMALL when either is given and too short; INVALID_ARGUMENT for lengths and
  * strides that pass the address space; LIMIT_EXCEEDED; and as `modelserve_predict`. Then nothing
@@ -2184,6 +2240,75 @@ modelserve_status modelserve_predict_batch_with(struct modelserve_model model,
                                                 struct modelserve_receipt *receipt);
 
 /**
+ * As `modelserve_predict`, for a row of doubles: read as they are by a model whose input is of
+ * doubles (LightGBM, CatBoost, some ONNX files), rounded to the nearest `float` for the others.
+ *
+ * Errors: as `modelserve_predict`.
+ */
+modelserve_status modelserve_predict_f64(struct modelserve_model model,
+                                         const double *row,
+                                         size_t width,
+                                         struct modelserve_prediction *prediction);
+
+/**
+ * As `modelserve_predict_scores`, for a row of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_predict_scores`.
+ */
+modelserve_status modelserve_predict_scores_f64(struct modelserve_model model,
+                                                const double *row,
+                                                size_t width,
+                                                double *scores,
+                                                size_t scores_len,
+                                                struct modelserve_prediction *prediction);
+
+/**
+ * As `modelserve_predict_batch`, for rows of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_predict_batch`.
+ */
+modelserve_status modelserve_predict_batch_f64(struct modelserve_model model,
+                                               const double *rows,
+                                               size_t n_rows,
+                                               size_t width,
+                                               ptrdiff_t row_stride,
+                                               int64_t *labels,
+                                               size_t labels_len,
+                                               double *scores,
+                                               size_t scores_len,
+                                               struct modelserve_batch *batch);
+
+/**
+ * As `modelserve_predict_with`, for a row of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_predict_with`.
+ */
+modelserve_status modelserve_predict_with_f64(struct modelserve_model model,
+                                              const double *row,
+                                              size_t width,
+                                              const struct modelserve_request_options *options,
+                                              struct modelserve_prediction *prediction,
+                                              struct modelserve_receipt *receipt);
+
+/**
+ * As `modelserve_predict_batch_with`, for rows of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_predict_batch_with`.
+ */
+modelserve_status modelserve_predict_batch_with_f64(struct modelserve_model model,
+                                                    const double *rows,
+                                                    size_t n_rows,
+                                                    size_t width,
+                                                    ptrdiff_t row_stride,
+                                                    const struct modelserve_request_options *options,
+                                                    int64_t *labels,
+                                                    size_t labels_len,
+                                                    double *scores,
+                                                    size_t scores_len,
+                                                    struct modelserve_batch *batch,
+                                                    struct modelserve_receipt *receipt);
+
+/**
  * Predicts the rows of `n_columns` named columns, which are copied: the model's inputs by name,
  * or, for a model with a single wide input, its features (`modelserve_load_options.feature_names`
  * or the file name them). Each has the dimensions `[n_rows]` or `[n_rows, …]` and any element
@@ -2205,6 +2330,97 @@ modelserve_status modelserve_predict_columns(struct modelserve_model model,
                                              size_t scores_len,
                                              struct modelserve_batch *batch,
                                              struct modelserve_receipt *receipt);
+
+/**
+ * What each feature adds to the margins of `n_rows` rows of `width` features: Shapley values of
+ * the trees (XGBoost's `pred_contribs`, LightGBM's `pred_contrib`). A margin is what the trees
+ * add up to, before the objective's link (a log-odds for a logistic objective).
+ *
+ * The model is one of XGBoost, LightGBM or CatBoost, loaded with
+ * `modelserve_load_options.explain`. The rows lie as for `modelserve_predict_batch`.
+ *
+ * `values` has room for `values_len` numbers and gets `[n_rows, n_targets, n_features + 1]`,
+ * row-major: what each feature adds to the margin, and last what the margin is where nothing is
+ * known of the row; together they are the margin. `*explanation` tells the sizes. With `values`
+ * NULL and `values_len` 0 only they are asked for, which costs little: the rows are not looked at.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND after an unload; UNSUPPORTED for other models, without the
+ * option, for linear leaves, and where the file does not say how much training data reached each
+ * node; INVALID_INPUT for the rows; BUFFER_TOO_SMALL; INVALID_ARGUMENT for lengths and strides
+ * that pass the address space; LIMIT_EXCEEDED for rows that would take minutes.
+ */
+modelserve_status modelserve_explain(struct modelserve_model model,
+                                     const float *rows,
+                                     size_t n_rows,
+                                     size_t width,
+                                     ptrdiff_t row_stride,
+                                     double *values,
+                                     size_t values_len,
+                                     struct modelserve_explanation *explanation);
+
+/**
+ * As `modelserve_explain`, for rows of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_explain`.
+ */
+modelserve_status modelserve_explain_f64(struct modelserve_model model,
+                                         const double *rows,
+                                         size_t n_rows,
+                                         size_t width,
+                                         ptrdiff_t row_stride,
+                                         double *values,
+                                         size_t values_len,
+                                         struct modelserve_explanation *explanation);
+
+/**
+ * The number of the leaf that each of `n_rows` rows of `width` features ends at in each tree, by
+ * the trainer's own count (XGBoost: the node's number; LightGBM: the leaf's). XGBoost's and
+ * LightGBM's `pred_leaf`.
+ *
+ * `leaves` has room for `leaves_len` numbers and gets `[n_rows, n_trees]`, row-major. `*n_trees`
+ * is how many trees there are; with `leaves` NULL and `leaves_len` 0 only that is asked for. The
+ * rows lie as for `modelserve_predict_batch`.
+ *
+ * Errors: as `modelserve_explain`; UNSUPPORTED for a model without trees.
+ */
+modelserve_status modelserve_apply(struct modelserve_model model,
+                                   const float *rows,
+                                   size_t n_rows,
+                                   size_t width,
+                                   ptrdiff_t row_stride,
+                                   uint32_t *leaves,
+                                   size_t leaves_len,
+                                   size_t *n_trees);
+
+/**
+ * As `modelserve_apply`, for rows of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_apply`.
+ */
+modelserve_status modelserve_apply_f64(struct modelserve_model model,
+                                       const double *rows,
+                                       size_t n_rows,
+                                       size_t width,
+                                       ptrdiff_t row_stride,
+                                       uint32_t *leaves,
+                                       size_t leaves_len,
+                                       size_t *n_trees);
+
+/**
+ * How much each feature matters to the whole model, told by `kind` (one of
+ * `MODELSERVE_IMPORTANCE_*`).
+ *
+ * `values` has room for `values_len` numbers and gets one a feature. `*n_features` is how many
+ * there are; with `values` NULL and `values_len` 0 only that is asked for.
+ *
+ * Errors: as `modelserve_explain`; UNSUPPORTED where the file has not what it is told by, and for
+ * a model without trees; INVALID_ARGUMENT for the kind.
+ */
+modelserve_status modelserve_importance(struct modelserve_model model,
+                                        int32_t kind,
+                                        double *values,
+                                        size_t values_len,
+                                        size_t *n_features);
 
 /**
  * Asks for the prediction of one row of `width` features, which are copied, and returns. The

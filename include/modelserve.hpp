@@ -125,6 +125,9 @@ inline std::vector<const char *> pointers(const std::vector<std::string> &texts)
     return pointers;
 }
 
+/// Chooses a template for rows of doubles: braced lists and nullptr stay those of floats.
+template <typename T> using if_double = std::enable_if_t<std::is_same<T, double>::value, int>;
+
 template <typename Options, modelserve_status (*Init)(Options *)> Options initialised() {
     Options options;
     check(Init(&options));
@@ -202,6 +205,30 @@ struct Batch {
     modelserve_batch info{};
     /// How the answers came about.
     modelserve_receipt receipt{};
+};
+
+/// What each feature adds to the margins of some rows (`modelserve_explain`).
+struct Explanations {
+    /// `[rows, info.n_targets, info.n_features + 1]`, row-major: what each feature adds to the
+    /// margin, and last the base. Together they are the margin.
+    std::vector<double> values;
+    /// The sizes.
+    modelserve_explanation info{};
+
+    /// What `feature` adds to the margin of `row`, of a class or target where there are several.
+    double value(std::size_t row, std::size_t feature, std::size_t target = 0) const {
+        return values.at((row * info.n_targets + target) * (info.n_features + 1) + feature);
+    }
+    /// What the margin is where nothing is known of a row; there has to be a row.
+    double base(std::size_t target = 0) const { return value(0, info.n_features, target); }
+};
+
+/// The leaves that some rows end at (`modelserve_apply`).
+struct Leaves {
+    /// `[rows, trees]`, row-major.
+    std::vector<std::uint32_t> leaves;
+    /// How many trees there are.
+    std::size_t trees = 0;
 };
 
 /// The named outputs of a run.
@@ -348,24 +375,114 @@ public:
         return predict(row.data(), row.size(), options);
     }
 
+    /// Predicts one row of doubles.
+    template <typename T, detail::if_double<T> = 0>
+    modelserve_prediction predict(const T *row, std::size_t width) const {
+        modelserve_prediction prediction;
+        detail::check(modelserve_predict_f64(get(), row, width, &prediction));
+        return prediction;
+    }
+    template <typename T, detail::if_double<T> = 0>
+    modelserve_prediction predict(const std::vector<T> &row) const {
+        return predict(row.data(), row.size());
+    }
+
+    /// Predicts one row of doubles, as `options` say, with a receipt.
+    template <typename T, detail::if_double<T> = 0>
+    Prediction predict(const T *row, std::size_t width,
+                       const modelserve_request_options &options) const {
+        Prediction prediction;
+        detail::check(modelserve_predict_with_f64(get(), row, width, &options, &prediction,
+                                                  &prediction.receipt));
+        return prediction;
+    }
+    template <typename T, detail::if_double<T> = 0>
+    Prediction predict(const std::vector<T> &row,
+                       const modelserve_request_options &options) const {
+        return predict(row.data(), row.size(), options);
+    }
+
     /// Predicts `n_rows` rows; `row_stride` is in bytes, 0 for rows without gaps.
     Batch predict_batch(const float *rows, std::size_t n_rows, std::size_t width,
                         std::ptrdiff_t row_stride = 0,
                         const modelserve_request_options *options = nullptr) const {
-        Batch batch;
-        // How many numbers a row has is known after the first row: ask that before all of them.
-        modelserve_batch shape;
-        if (n_rows > 0) {
-            detail::check(modelserve_predict_batch_with(get(), rows, 1, width, 0, options, nullptr,
-                                                        0, nullptr, 0, &shape, nullptr));
-            batch.labels.resize(product(n_rows, shape.n_labels));
-            batch.scores.resize(product(n_rows, shape.n_scores));
-        }
-        detail::check(modelserve_predict_batch_with(
-            get(), rows, n_rows, width, row_stride, options, batch.labels.data(),
-            batch.labels.size(), batch.scores.data(), batch.scores.size(), &batch.info,
-            &batch.receipt));
+        return batch(modelserve_predict_batch_with, rows, n_rows, width, row_stride, options);
+    }
+
+    /// Predicts `n_rows` rows of doubles.
+    template <typename T, detail::if_double<T> = 0>
+    Batch predict_batch(const T *rows, std::size_t n_rows, std::size_t width,
+                        std::ptrdiff_t row_stride = 0,
+                        const modelserve_request_options *options = nullptr) const {
+        return batch(modelserve_predict_batch_with_f64, rows, n_rows, width, row_stride, options);
+    }
+
+    /// Predicts one row, its scores into the caller's memory (`modelserve_predict_scores`).
+    modelserve_prediction predict_into(const float *row, std::size_t width, double *scores,
+                                       std::size_t scores_len) const {
+        modelserve_prediction prediction;
+        detail::check(
+            modelserve_predict_scores(get(), row, width, scores, scores_len, &prediction));
+        return prediction;
+    }
+    modelserve_prediction predict_into(const double *row, std::size_t width, double *scores,
+                                       std::size_t scores_len) const {
+        modelserve_prediction prediction;
+        detail::check(
+            modelserve_predict_scores_f64(get(), row, width, scores, scores_len, &prediction));
+        return prediction;
+    }
+
+    /// Predicts `n_rows` rows into the caller's memory (`modelserve_predict_batch`).
+    modelserve_batch predict_into(const float *rows, std::size_t n_rows, std::size_t width,
+                                  std::int64_t *labels, std::size_t labels_len, double *scores,
+                                  std::size_t scores_len, std::ptrdiff_t row_stride = 0) const {
+        modelserve_batch batch;
+        detail::check(modelserve_predict_batch(get(), rows, n_rows, width, row_stride, labels,
+                                               labels_len, scores, scores_len, &batch));
         return batch;
+    }
+    modelserve_batch predict_into(const double *rows, std::size_t n_rows, std::size_t width,
+                                  std::int64_t *labels, std::size_t labels_len, double *scores,
+                                  std::size_t scores_len, std::ptrdiff_t row_stride = 0) const {
+        modelserve_batch batch;
+        detail::check(modelserve_predict_batch_f64(get(), rows, n_rows, width, row_stride, labels,
+                                                   labels_len, scores, scores_len, &batch));
+        return batch;
+    }
+
+    /// What each feature adds to the margins of `n_rows` rows, for a model that was loaded with
+    /// `explain` (`modelserve_explain`).
+    Explanations explain(const float *rows, std::size_t n_rows, std::size_t width,
+                         std::ptrdiff_t row_stride = 0) const {
+        return explained(modelserve_explain, rows, n_rows, width, row_stride);
+    }
+    Explanations explain(const double *rows, std::size_t n_rows, std::size_t width,
+                         std::ptrdiff_t row_stride = 0) const {
+        return explained(modelserve_explain_f64, rows, n_rows, width, row_stride);
+    }
+
+    /// The leaf that each of `n_rows` rows ends at in each tree (`modelserve_apply`).
+    Leaves apply(const float *rows, std::size_t n_rows, std::size_t width,
+                 std::ptrdiff_t row_stride = 0) const {
+        return applied(modelserve_apply, rows, n_rows, width, row_stride);
+    }
+    Leaves apply(const double *rows, std::size_t n_rows, std::size_t width,
+                 std::ptrdiff_t row_stride = 0) const {
+        return applied(modelserve_apply_f64, rows, n_rows, width, row_stride);
+    }
+
+    /// How much each feature matters to the whole model, told by `kind`, one of
+    /// MODELSERVE_IMPORTANCE_*.
+    std::vector<double> importance(std::int32_t kind) const {
+        std::vector<double> values;
+        filled(values, [&, this] {
+            std::size_t features = 0;
+            const modelserve_status status =
+                modelserve_importance(get(), kind, values.data(), values.size(), &features);
+            return std::make_pair(status, features);
+        });
+        return values;
     }
 
     /// Asks for the prediction of one row, which is copied; `done` is called exactly once. Where
@@ -642,6 +759,69 @@ private:
             throw std::length_error("modelserve: the answers pass the address space");
         }
         return rows * width;
+    }
+
+    template <typename Call, typename T>
+    Batch batch(Call call, const T *rows, std::size_t n_rows, std::size_t width,
+                std::ptrdiff_t row_stride, const modelserve_request_options *options) const {
+        Batch batch;
+        // How many numbers a row has is known after the first row: ask that before all of them.
+        modelserve_batch shape;
+        if (n_rows > 0) {
+            detail::check(call(get(), rows, 1, width, 0, options, nullptr, 0, nullptr, 0, &shape,
+                               nullptr));
+            batch.labels.resize(product(n_rows, shape.n_labels));
+            batch.scores.resize(product(n_rows, shape.n_scores));
+        }
+        detail::check(call(get(), rows, n_rows, width, row_stride, options, batch.labels.data(),
+                           batch.labels.size(), batch.scores.data(), batch.scores.size(),
+                           &batch.info, &batch.receipt));
+        return batch;
+    }
+
+    /// Fills `values` by `ask`, which answers a status and how many there are: first asked
+    /// without room, and again where a reload made room too small.
+    template <typename T, typename Ask> static void filled(std::vector<T> &values, Ask ask) {
+        for (;;) {
+            values.clear();
+            const auto size = ask();
+            detail::check(size.first);
+            values.resize(size.second);
+            const auto told = ask();
+            if (told.first != MODELSERVE_STATUS_BUFFER_TOO_SMALL) {
+                detail::check(told.first);
+                values.resize(told.second);
+                return;
+            }
+        }
+    }
+
+    template <typename Call, typename T>
+    Explanations explained(Call call, const T *rows, std::size_t n_rows, std::size_t width,
+                           std::ptrdiff_t row_stride) const {
+        Explanations told;
+        filled(told.values, [&, this] {
+            const modelserve_status status = call(get(), rows, n_rows, width, row_stride,
+                                                  told.values.data(), told.values.size(),
+                                                  &told.info);
+            const std::size_t a_row =
+                product(told.info.n_targets, told.info.n_features + 1);
+            return std::make_pair(status, product(n_rows, a_row));
+        });
+        return told;
+    }
+
+    template <typename Call, typename T>
+    Leaves applied(Call call, const T *rows, std::size_t n_rows, std::size_t width,
+                   std::ptrdiff_t row_stride) const {
+        Leaves told;
+        filled(told.leaves, [&, this] {
+            const modelserve_status status =
+                call(get(), rows, n_rows, width, row_stride, told.leaves.data(),
+                     told.leaves.size(), &told.trees);
+            return std::make_pair(status, product(n_rows, told.trees));
+        });
+        return told;
     }
 
     detail::Owned<modelserve_model, modelserve_model_free> handle_;

@@ -59,10 +59,10 @@ pub use metrics::log::{LogLevel, LogRecord, LogSink, flush_log, log_dropped, set
 pub use metrics::{Metrics, MetricsOptions, TextFormat};
 pub use model::golden::{self, Golden};
 pub use model::{
-    Answer, Answers, CacheUse, CancelToken, Classes, Ctx, Done, Explanations, FallbackReason,
-    Features, FnModel, Format, GraphModel, ImportanceKind, LoadOptions, Model, ModelInfo,
-    ModelMemory, OutputKind, Prediction, Predictions, Receipt, Reply, Request, Route, ScoreKind,
-    Signature, Target, Task, TensorSpec, load, load_bytes,
+    Answer, AnswerKind, Answers, Buffers, CacheUse, CancelToken, Classes, Ctx, Done, Explanations,
+    FallbackReason, Features, FnModel, Format, GraphModel, ImportanceKind, LoadOptions, Model,
+    ModelInfo, ModelMemory, OutputKind, Prediction, Predictions, Receipt, Reply, Request, Route,
+    RowAnswer, ScoreKind, Signature, Target, Task, TensorSpec, TooShort, Written, load, load_bytes,
 };
 pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};

@@ -1,10 +1,10 @@
-//! Once warm, a prediction of one row allocates nothing.
+//! Once warm, a prediction of one row allocates nothing, nor one into the caller's memory.
 
 #![cfg(feature = "onnx")]
 #![allow(clippy::unwrap_used)]
 
 use modelserve::tensor::Tensor;
-use modelserve::{Features, LoadOptions, Model, ModelManager, Policies, load};
+use modelserve::{Buffers, Features, LoadOptions, Model, ModelManager, Policies, load};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
@@ -111,5 +111,49 @@ fn a_warm_prediction_of_columns_or_texts_allocates_nothing() {
             }
         });
         assert_eq!(alone, 100 * own, "{file}: allocations in 100 predictions");
+    }
+}
+
+#[test]
+fn warm_predictions_into_the_callers_memory_allocate_nothing() {
+    const ROWS: usize = 5;
+    let manager = ModelManager::default();
+    // The sample of requests that gates replay is as small as it can be and still be full: what it
+    // takes later goes into the memory of what it has.
+    let mut policies = Policies::default();
+    policies.recent_inputs = 1;
+    for file in MODELS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+        let model = load(&path, &LoadOptions::default()).unwrap();
+        let width = model.signature().inputs[0].row_width().unwrap();
+        let (floats, doubles) = (vec![0.25f32; ROWS * width], vec![0.25f64; ROWS * width]);
+        let handle = manager.load("served", &path, &LoadOptions::default()).unwrap();
+        manager.set_policies("served", policies.clone()).unwrap();
+        let by_name = handle.model();
+        let models: [(&str, &dyn Model); 2] = [("alone", &model), ("served", &*by_name)];
+        let rows: [(&str, Features<'_>); 2] = [
+            ("floats", Features::F32 { data: &floats, rows: ROWS, width }),
+            ("doubles", Features::F64 { data: &doubles, rows: ROWS, width }),
+        ];
+        for (way, model) in models {
+            for (numbers, rows) in &rows {
+                let mut labels = [0; ROWS];
+                let (mut scores, mut wide) = ([0f32; 64 * ROWS], [0f64; 64 * ROWS]);
+                let mut ask = |times| {
+                    for _ in 0..times {
+                        let mut out = Buffers::default().labels(&mut labels);
+                        out = out.scores_f32(&mut scores);
+                        model.predict_into(rows.clone(), &mut out).unwrap();
+                        let mut out = Buffers::default().scores_f64(&mut wide);
+                        model.predict_into(rows.clone(), &mut out).unwrap();
+                    }
+                };
+                // One request in 64 is taken into the sample, by chance.
+                ask(1000);
+                let count = allocations(|| ask(1000));
+                assert_eq!(count, 0, "{file}, {way}: allocations in 2000 batches of {numbers}");
+            }
+        }
+        manager.unload("served").unwrap();
     }
 }

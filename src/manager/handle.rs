@@ -6,7 +6,8 @@ use super::stats::ModelStats;
 use super::version::Version;
 use crate::error::Result;
 use crate::model::{
-    Ctx, Done, Features, Model, ModelInfo, Prediction, Predictions, Reply, Request, Signature,
+    Buffers, Ctx, Done, Features, Model, ModelInfo, Prediction, Predictions, Reply, Request,
+    Signature, Written,
 };
 use crate::tensor::Value;
 use std::sync::Arc;
@@ -171,6 +172,33 @@ impl ModelHandle {
         match &self.pinned {
             Some(pinned) => pinned.predict_batch(rows),
             None => self.slot.predict_batch(rows),
+        }
+    }
+
+    /// See [`Model::call_into`].
+    ///
+    /// # Errors
+    /// As [`Model::call_into`]; `NotFound` as [`ModelHandle::call`].
+    pub fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Result<Written> {
+        match &self.pinned {
+            Some(pinned) => pinned.call_into(request, out, ctx),
+            None => self.slot.call_into(request, out, ctx),
+        }
+    }
+
+    /// See [`Model::predict_into`].
+    ///
+    /// # Errors
+    /// As [`Model::predict_into`]; `NotFound` after unload.
+    pub fn predict_into(&self, rows: Features<'_>, out: &mut Buffers<'_>) -> Result<Written> {
+        match &self.pinned {
+            Some(pinned) => pinned.predict_into(rows, out),
+            None => self.slot.predict_into(rows, out),
         }
     }
 

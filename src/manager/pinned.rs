@@ -4,8 +4,8 @@ use super::slot::Slot;
 use super::version::Version;
 use crate::error::Result;
 use crate::model::{
-    Ctx, Done, Features, Insight, Model, ModelInfo, ModelMemory, Prediction, Receipt, Reply,
-    Request, Signature,
+    Buffers, Ctx, Done, Features, Insight, Model, ModelInfo, ModelMemory, Prediction, Receipt,
+    Reply, Request, Signature, Written,
 };
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -74,11 +74,24 @@ impl Model for Pinned {
     }
 
     fn insight(&self) -> Option<Arc<Insight>> {
-        self.version.core.model.insight()
+        self.version.insight()
     }
 
     fn memory(&self) -> ModelMemory {
         self.version.core.model.memory()
+    }
+
+    fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Result<Written> {
+        if !self.is_plain(ctx) {
+            return self.call(request, ctx)?.write(out);
+        }
+        ctx.receipt = Receipt::default();
+        self.version.call_into(request, out, ctx)
     }
 
     fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {

@@ -1,6 +1,6 @@
 //! A sample of recent requests, against which a candidate is tried before it serves.
 
-use crate::model::Request;
+use crate::model::{Features, Request};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -68,8 +68,11 @@ impl Recent {
         if bytes > MAX_BYTES / 8 {
             return;
         }
-        let Ok(request) = request.into_owned() else { return };
         let Some(mut kept) = self.kept.try_lock() else { return };
+        if kept.requests.len() >= capacity && kept.renew_oldest(&request) {
+            return;
+        }
+        let Ok(request) = request.into_owned() else { return };
         kept.requests.push_back((request, bytes));
         kept.bytes += bytes;
         while kept.requests.len() > capacity || kept.bytes > MAX_BYTES {
@@ -106,6 +109,30 @@ fn drawn() -> bool {
 }
 
 impl Kept {
+    /// Puts borrowed rows into the memory of the oldest request, where that has their form and
+    /// nobody else holds it: a host whose requests are alike pays for the sample once.
+    fn renew_oldest(&mut self, request: &Request<'_>) -> bool {
+        let Some((mut oldest, bytes)) = self.requests.pop_front() else { return false };
+        let renewed = match (&mut oldest, request) {
+            (Request::Row(Features::Tensor(kept)), Request::Row(new))
+            | (Request::Batch(Features::Tensor(kept)), Request::Batch(new)) => match new {
+                Features::F32 { data, rows, width } => {
+                    kept.dims() == [*rows, *width] && kept.overwrite(data)
+                }
+                Features::F64 { data, rows, width } => {
+                    kept.dims() == [*rows, *width] && kept.overwrite(data)
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        match renewed {
+            true => self.requests.push_back((oldest, bytes)),
+            false => self.requests.push_front((oldest, bytes)),
+        }
+        renewed
+    }
+
     fn drop_oldest(&mut self) {
         if let Some((_, bytes)) = self.requests.pop_front() {
             self.bytes = self.bytes.saturating_sub(bytes);
@@ -116,7 +143,6 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Features;
 
     fn row(values: &[f32]) -> Request<'_> {
         Request::Row(Features::F32 { data: values, rows: 1, width: values.len() })
@@ -142,6 +168,32 @@ mod tests {
         recent.set_capacity(0);
         recent.offer(|| row(&[1.0]));
         assert!(recent.last(10).is_empty());
+    }
+
+    #[test]
+    fn rows_of_the_same_form_take_the_oldests_memory() {
+        let mut kept = Kept::default();
+        let doubles = Request::Batch(Features::F64 { data: &[1.0, 2.0], rows: 2, width: 1 });
+        for request in [row(&[1.0]), row(&[2.0]), doubles.clone()] {
+            kept.requests.push_back((request.into_owned().unwrap(), 8));
+        }
+        let values = |kept: &Kept, i: usize| match &kept.requests[i].0 {
+            Request::Row(Features::Tensor(t)) | Request::Batch(Features::Tensor(t)) => {
+                t.to_f64_vec().unwrap()
+            }
+            _ => Vec::new(),
+        };
+        assert!(kept.renew_oldest(&row(&[3.0])));
+        assert_eq!((values(&kept, 0), values(&kept, 2)), (vec![2.0], vec![3.0]));
+        // Of another form, or in use by a gate: the caller makes a new one.
+        assert!(!kept.renew_oldest(&row(&[3.0, 4.0])));
+        assert!(!kept.renew_oldest(&doubles));
+        let used = kept.requests[0].0.clone();
+        assert!(!kept.renew_oldest(&row(&[5.0])));
+        drop(used);
+        assert_eq!((kept.requests.len(), values(&kept, 0)), (3, vec![2.0]));
+        assert!(kept.renew_oldest(&row(&[5.0])) && kept.renew_oldest(&doubles));
+        assert_eq!(values(&kept, 2), [1.0, 2.0]);
     }
 
     #[test]

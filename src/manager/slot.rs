@@ -18,8 +18,8 @@ use super::version::Version;
 use crate::error::{Error, ErrorKind, Result, err};
 use crate::metrics::{Metrics, ModelMetrics, trace};
 use crate::model::{
-    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
-    Signature, Target,
+    Buffers, Ctx, Done, Explanations, Features, ImportanceKind, Insight, LoadOptions, Model,
+    ModelInfo, Prediction, Receipt, Reply, Request, Signature, Target, Written,
 };
 use crate::process::{self, OwnLock};
 use crate::record::{Recorder, Sampled};
@@ -379,6 +379,51 @@ impl Model for Slot {
             sampled.finish(ctx.receipt.version, &reply, began.elapsed());
         }
         reply
+    }
+
+    fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Result<Written> {
+        let straight = ctx.target == Target::Serving
+            && ctx.deadline.is_none()
+            && self.recorder.load().is_none();
+        let plain = match straight {
+            true => self.cell.with(|state| {
+                let version = Slot::plain(state)?;
+                ctx.receipt = Receipt::default();
+                Some(version.call_into(request, out, ctx))
+            }),
+            false => None,
+        };
+        match plain {
+            Some(written) => {
+                if written.is_ok() {
+                    self.recent.offer(|| request.clone());
+                }
+                written
+            }
+            None => self.call(request, ctx)?.write(out),
+        }
+    }
+
+    fn insight(&self) -> Option<Arc<Insight>> {
+        self.current().ok()?.insight()
+    }
+
+    // By one version, whatever is published meanwhile.
+    fn explain(&self, rows: Features<'_>) -> Result<Explanations> {
+        self.named(self.current()?.explain(rows))
+    }
+
+    fn apply(&self, rows: Features<'_>) -> Result<(usize, Vec<u32>)> {
+        self.named(self.current()?.apply(rows))
+    }
+
+    fn importance(&self, kind: ImportanceKind) -> Result<Vec<f64>> {
+        self.named(self.current()?.importance(kind))
     }
 
     fn submit(self: Arc<Self>, request: Request<'static>, mut ctx: Ctx, done: Done) {

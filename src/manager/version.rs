@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor;
 use crate::kernel::heap;
 use crate::model::{
-    Ctx, Done, Features, LoadOptions, Model, ModelInfo, Prediction, Receipt, Reply, Request,
-    Signature, contain,
+    Buffers, Ctx, Done, Features, Insight, LoadOptions, Model, ModelInfo, Prediction, Receipt,
+    Reply, Request, Signature, Written, contain,
 };
 use crate::policy::batch::{Batch, BatchOptions};
 use crate::process;
@@ -332,6 +332,25 @@ impl Model for Version {
 
     fn estimated_ns(&self, rows: usize) -> u64 {
         self.core.model.estimated_ns(rows)
+    }
+
+    fn insight(&self) -> Option<Arc<Insight>> {
+        self.core.model.insight()
+    }
+
+    fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Result<Written> {
+        if self.parts.stack.is_some() {
+            return self.call(request, ctx)?.write(out);
+        }
+        let ask = |model: &dyn Model, ctx: &mut Ctx| model.call_into(request, out, ctx);
+        let mut written = self.core.plain(request.rows(), ctx, ask)?;
+        written.model_version = self.number();
+        Ok(written)
     }
 
     fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {

@@ -69,6 +69,9 @@ impl Features<'_> {
             Features::F32 { data, rows, width } => {
                 Features::Tensor(Tensor::from_vec(&[rows, width], data.to_vec())?)
             }
+            Features::F64 { data, rows, width } => {
+                Features::Tensor(Tensor::from_vec(&[rows, width], data.to_vec())?)
+            }
             Features::Tensor(tensor) => Features::Tensor(tensor),
             Features::Columns(columns) => Features::Columns(columns),
             Features::Inputs(tensors) => Features::Inputs(tensors),
@@ -79,7 +82,7 @@ impl Features<'_> {
     pub fn rows(&self) -> usize {
         let first = |t: Option<&Tensor>| t.and_then(|t| t.dims().first().copied()).unwrap_or(1);
         match self {
-            Features::F32 { rows, .. } => *rows,
+            Features::F32 { rows, .. } | Features::F64 { rows, .. } => *rows,
             Features::Tensor(tensor) => first(Some(tensor)),
             Features::Columns(columns) => first(columns.first().map(|(_, t)| t)),
             Features::Inputs(tensors) => first(tensors.first()),
@@ -91,6 +94,7 @@ impl Features<'_> {
         let sum = |a: u64, b: u64| a.saturating_add(b);
         match self {
             Features::F32 { data, .. } => size_of_val(*data) as u64,
+            Features::F64 { data, .. } => size_of_val(*data) as u64,
             Features::Tensor(tensor) => tensor.byte_len(),
             Features::Columns(columns) => columns.iter().map(|(_, t)| t.byte_len()).fold(0, sum),
             Features::Inputs(tensors) => tensors.iter().map(Tensor::byte_len).fold(0, sum),

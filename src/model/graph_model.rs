@@ -5,8 +5,8 @@ use super::interpret::Reading;
 use super::outputs::{as_labels, largest, probabilities_of, score_tensor};
 use super::request::{Bound, bind, bind_tensors, conform};
 use super::{
-    Answers, CancelToken, Ctx, Features, Insight, Model, ModelInfo, ModelMemory, Prediction,
-    Predictions, Receipt, Reply, Request, Signature, Task,
+    Answers, Buffers, CancelToken, Ctx, Features, Insight, Model, ModelInfo, ModelMemory,
+    Prediction, Predictions, Receipt, Reply, Request, Signature, Task, Written,
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::RequestLimits;
@@ -247,6 +247,25 @@ impl Model for GraphModel {
         reply.set_latency(took);
         self.sign(&mut ctx.receipt, rows, took);
         Ok(reply)
+    }
+
+    fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Result<Written> {
+        let began = ctx.begin_run();
+        ctx.check()?;
+        let mut written = match (self.quick_into(request, out), request) {
+            (Some(written), _) => written?,
+            (None, Request::Row(features)) => self.row(features.clone(), ctx)?.write(out)?,
+            (None, Request::Batch(features)) => self.batch(features.clone(), ctx)?.write(out)?,
+            (None, Request::Run { .. }) => return self.call(request, ctx)?.write(out),
+        };
+        written.latency = ctx.end_run(began);
+        self.sign(&mut ctx.receipt, written.rows, written.latency);
+        Ok(written)
     }
 
     fn insight(&self) -> Option<Arc<Insight>> {

@@ -6,12 +6,14 @@ mod compare;
 mod ctx;
 mod distribution;
 mod fast;
+mod fast_into;
 mod function;
 mod future;
 pub mod golden;
 mod graph_model;
 mod insight;
 mod interpret;
+mod into;
 mod load;
 mod mismatch;
 mod options;
@@ -29,6 +31,7 @@ pub use future::{ReplyFuture, call_async};
 pub use golden::Golden;
 pub use graph_model::GraphModel;
 pub use insight::{Explanations, ImportanceKind, Insight};
+pub use into::{AnswerKind, Buffers, RowAnswer, TooShort, Written};
 pub use load::{load, load_bytes};
 pub use options::{Format, LoadOptions, ModelInfo, ModelMemory, OutputKind};
 pub use request::Features;
@@ -131,6 +134,52 @@ pub trait Model: Send + Sync + 'static {
         let mut predictions = self.call(&Request::Batch(rows), &mut ctx)?.into_batch()?;
         predictions.receipt = ctx.receipt;
         Ok(predictions)
+    }
+
+    /// As [`Model::call`] for a row or a batch, with the answer written into the caller's memory:
+    /// where the model has a row program nothing is allocated, unless the batch is large enough to
+    /// be split between threads. A buffer that is too short is told by [`Written::too_short`];
+    /// then, and on any error, nothing is written.
+    ///
+    /// # Errors
+    /// As [`Model::call`]; `Unsupported` where the answer is named tensors.
+    fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Result<Written> {
+        self.call(request, ctx)?.write(out)
+    }
+
+    /// Predicts any number of rows into the caller's memory, as [`Model::call_into`]. Each row is
+    /// answered as it would be alone, and by [`Model::predict_batch`].
+    ///
+    /// Labels are `i64` `[rows, labels]`, scores `f32` or `f64` `[rows, scores]`, row-major, where
+    /// [`Written::labels`] and [`Written::scores`] say how many a row has (without buffers only
+    /// they are told).
+    ///
+    /// ```
+    /// # fn main() -> modelserve::Result<()> {
+    /// use modelserve::{Buffers, Features, FnModel, Model};
+    ///
+    /// let model = FnModel::regressor(2, |row| Ok(row[0] + row[1]));
+    /// let rows = Features::F32 { data: &[1.0, 2.0, 3.0, 4.0], rows: 2, width: 2 };
+    /// let mut sums = [0f32; 2];
+    /// let written = model.predict_into(rows, &mut Buffers::default().scores_f32(&mut sums))?;
+    /// assert_eq!((written.rows, written.scores, sums), (2, 1, [3.0, 7.0]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::call_into`]; `InvalidArgument` naming the buffer that is too short, what it
+    /// has room for and what the answer needs.
+    fn predict_into(&self, rows: Features<'_>, out: &mut Buffers<'_>) -> Result<Written> {
+        let mut ctx = Ctx::default();
+        let mut written = self.call_into(&Request::Batch(rows), out, &mut ctx)?;
+        written.receipt = ctx.receipt;
+        written.fitting()
     }
 
     /// What the model keeps to explain its answers with, where it was loaded with

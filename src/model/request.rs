@@ -6,7 +6,7 @@ use crate::graph::Dim;
 use crate::kernel::cast::cast;
 use crate::kernel::{Arena, Context};
 use crate::limits::RequestLimits;
-use crate::tensor::{Data, ElementType, Shape, Tensor, Value, shape::checked_len};
+use crate::tensor::{Data, Element, ElementType, Shape, Tensor, Value, shape::checked_len};
 use crate::threads::Threads;
 use smallvec::SmallVec;
 
@@ -18,6 +18,15 @@ pub enum Features<'a> {
     F32 {
         /// The values.
         data: &'a [f32],
+        /// Number of rows.
+        rows: usize,
+        /// Values a row.
+        width: usize,
+    },
+    /// `rows × width` doubles row-major, read in place, too; rounded where the input is narrower.
+    F64 {
+        /// The values.
+        data: &'a [f64],
         /// Number of rows.
         rows: usize,
         /// Values a row.
@@ -47,17 +56,8 @@ pub(super) fn bind(
 ) -> Result<Bound> {
     let inputs = &signature.inputs;
     let tensors: Vec<Tensor> = match features {
-        Features::F32 { data, rows, width } => {
-            let len = checked_len(&[rows, width])?;
-            ensure!(
-                data.len() == len,
-                InvalidInput,
-                "{rows} rows of {width} values are {len} values, got {}",
-                data.len()
-            );
-            check_rows(rows, limits)?;
-            spread(inputs, Tensor::from_vec(&[rows, width], data.to_vec())?)?
-        }
+        Features::F32 { data, rows, width } => spread(inputs, copied(data, rows, width, limits)?)?,
+        Features::F64 { data, rows, width } => spread(inputs, copied(data, rows, width, limits)?)?,
         Features::Tensor(tensor) => spread(inputs, tensor)?,
         Features::Columns(columns) => by_name(signature, columns)?,
         Features::Inputs(tensors) => tensors,
@@ -96,6 +96,24 @@ pub(super) fn bind(
         values.push(Value::Tensor(tensor));
     }
     Ok(Bound { values, rows: rows.unwrap_or(1) })
+}
+
+/// Borrowed rows as a tensor.
+fn copied<T: Element + Copy>(
+    data: &[T],
+    rows: usize,
+    width: usize,
+    limits: &RequestLimits,
+) -> Result<Tensor> {
+    let len = checked_len(&[rows, width])?;
+    ensure!(
+        data.len() == len,
+        InvalidInput,
+        "{rows} rows of {width} values are {len} values, got {}",
+        data.len()
+    );
+    check_rows(rows, limits)?;
+    Tensor::from_vec(&[rows, width], data.to_vec())
 }
 
 /// As [`bind`], as tensors: see [`super::Model::bind`].

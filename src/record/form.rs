@@ -87,7 +87,7 @@ impl RequestForm {
 impl FeaturesForm {
     fn of(features: &Features<'_>) -> Result<FeaturesForm> {
         Ok(match features {
-            Features::F32 { .. } => match features.clone().into_owned()? {
+            Features::F32 { .. } | Features::F64 { .. } => match features.clone().into_owned()? {
                 Features::Tensor(tensor) => FeaturesForm::Tensor(TensorForm::of(&tensor)),
                 _ => return Err(err!(Internal, "rows of no known form")),
             },

@@ -164,6 +164,18 @@ impl Tensor {
             .map_err(|_| err!(InvalidInput, "expected a {} tensor, got {dtype}", T::TYPE))
     }
 
+    /// Puts `values` in the place of the elements, where those are as many of that type and this
+    /// is the only reference to them; whether it did.
+    pub(crate) fn overwrite<T: Element>(&mut self, values: &[T]) -> bool {
+        match Arc::get_mut(&mut self.data).and_then(T::slice_mut) {
+            Some(elements) if elements.len() == values.len() => {
+                elements.clone_from_slice(values);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The elements moved out when this is the only reference to a buffer of `T`; else the
     /// tensor itself again.
     pub fn try_into_unique_vec<T: Element>(self) -> std::result::Result<(Shape, Vec<T>), Tensor> {

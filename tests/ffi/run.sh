@@ -18,6 +18,13 @@ v1=$data/iris_v1/model.onnx
 v2=$data/iris_v2/model.onnx
 strings=$data/logistic_strings/model.onnx
 maps=$data/logistic_strings_zipmap/model.onnx
+seeds=$root/tests/fuzz/seeds/booster_load
+lightgbm=$seeds/trees.txt
+xgboost=$seeds/trees.ubj
+# Linear models, trees, networks and native files: each has the fast path.
+fast="$v1 $strings $data/linear_regression/model.onnx $data/gradient_boosting/model.onnx"
+fast="$fast $data/random_forest/model.onnx $data/mlp/model.onnx $lightgbm $xgboost"
+fast="$fast $seeds/categories.txt"
 passed=0
 failed=0
 
@@ -77,6 +84,10 @@ build submitting c tests/ffi/c/submitting.c
 build recording c tests/ffi/c/recording.c
 build operating c tests/ffi/c/operating.c
 build operating-cpp c++ tests/ffi/cpp/operating.cpp
+build doubles c tests/ffi/c/doubles.c
+build explain c tests/ffi/c/explain.c
+build explain-cpp c++ tests/ffi/cpp/explain.cpp
+build allocations c tests/ffi/c/allocations.c
 
 for link in shared static; do
     t "predict: run, $link" "$out/predict-$link" "$v1" "$v2"
@@ -92,6 +103,11 @@ for link in shared static; do
     t "recording: run, $link" "$out/recording-$link" "$v1" "$v2"
     t "operating: run, $link" "$out/operating-$link" "$v1" "$v2"
     t "operating-cpp: run, $link" "$out/operating-cpp-$link" "$v1" "$v2"
+    t "doubles: run, $link" "$out/doubles-$link" "$v1" "$strings" "$lightgbm"
+    t "explain: run, $link" "$out/explain-$link" "$lightgbm" "$xgboost" "$seeds/linear.json" "$v1"
+    t "explain-cpp: run, $link" "$out/explain-cpp-$link" "$v1" "$lightgbm" "$xgboost"
+    # Not with valgrind, whose allocator would be counted instead.
+    t "allocations: run, $link" "$out/allocations-$link" $fast
 done
 
 if ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
@@ -115,6 +131,10 @@ if command -v valgrind >/dev/null 2>&1; then
     t "recording: valgrind" $memcheck "$out/recording-shared" "$v1" "$v2"
     t "operating: valgrind" $memcheck "$out/operating-shared" "$v1" "$v2"
     t "operating-cpp: valgrind" $memcheck "$out/operating-cpp-shared" "$v1" "$v2"
+    t "doubles: valgrind" $memcheck "$out/doubles-shared" "$v1" "$strings" "$lightgbm"
+    t "explain: valgrind" $memcheck "$out/explain-shared" "$lightgbm" "$xgboost" \
+        "$seeds/linear.json" "$v1"
+    t "explain-cpp: valgrind" $memcheck "$out/explain-cpp-shared" "$v1" "$lightgbm" "$xgboost"
 else
     echo "skip  valgrind: not installed"
 fi

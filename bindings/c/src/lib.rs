@@ -19,7 +19,9 @@ compile_error!("modelserve-c needs panic = \"unwind\": a panic must end as a sta
 
 mod callback;
 mod columns;
+mod doubles;
 mod events;
+mod explain;
 mod fork;
 mod gate;
 mod guard;

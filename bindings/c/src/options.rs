@@ -95,6 +95,11 @@ pub struct modelserve_load_options {
     pub feature_names: *const *const c_char,
     /// How many feature names there are.
     pub n_feature_names: usize,
+    /// 1: a model of XGBoost, LightGBM or CatBoost keeps what `modelserve_explain`,
+    /// `modelserve_apply` and `modelserve_importance` need (some 50 bytes a node); else 0.
+    pub explain: i32,
+    /// Always 0.
+    pub reserved: i32,
 }
 
 /// How to reload a model. Begin with `modelserve_reload_options_init`.
@@ -158,6 +163,7 @@ pub(crate) unsafe trait Versioned: Copy {
 // SAFETY: integers and nullable pointers; the first field is `struct_size`.
 unsafe impl Versioned for modelserve_load_options {
     const NAME: &'static str = "modelserve_load_options";
+    const FIRST_SIZE: usize = offset_of!(modelserve_load_options, explain);
 }
 
 // SAFETY: as above.
@@ -224,6 +230,9 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
     }
     // SAFETY: promised by the caller.
     let c = unsafe { read(pointer) }?;
+    if c.reserved != 0 {
+        return Err(Failure::argument("modelserve_load_options: reserved is 0"));
+    }
     // SAFETY: promised by the caller, for every pointer in the options.
     unsafe {
         Ok(LoadOptions {
@@ -248,6 +257,7 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
             plan: choice(c.plan, &[PlanKind::Optimised, PlanKind::Plain], "plan")?
                 .unwrap_or_default(),
             threads: c.threads,
+            explain: flag(c.explain, "explain")?,
             ..LoadOptions::default()
         })
     }
@@ -370,6 +380,22 @@ mod tests {
         let read = unsafe { load_options(&raw const options) }.unwrap();
         assert_eq!(read.plan, PlanKind::Plain);
         options.plan = 3;
+        // SAFETY: a value of the right size.
+        assert!(unsafe { load_options(&raw const options) }.is_err());
+        options.plan = 0;
+        options.explain = 1;
+        // SAFETY: a value of the right size.
+        assert!(unsafe { load_options(&raw const options) }.unwrap().explain);
+        // One of the first header, which ends before `explain`.
+        options.struct_size = offset_of!(modelserve_load_options, explain);
+        // SAFETY: a value of at least the size it says.
+        assert!(!unsafe { load_options(&raw const options) }.unwrap().explain);
+        options.struct_size = size_of::<modelserve_load_options>();
+        options.explain = 2;
+        // SAFETY: a value of the right size.
+        assert!(unsafe { load_options(&raw const options) }.is_err());
+        options.explain = 0;
+        options.reserved = 1;
         // SAFETY: a value of the right size.
         assert!(unsafe { load_options(&raw const options) }.is_err());
         options.struct_size = 8;

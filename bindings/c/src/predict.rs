@@ -3,19 +3,20 @@
 use crate::guard::guard;
 use crate::handle::{Served, modelserve_model, with_model};
 use crate::json::nanoseconds;
-use crate::pointer::{Out, buffer, chars, fill, slice};
+use crate::pointer::{Out, buffer, chars, slice};
 use crate::request::{
     complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
 };
 use crate::status::*;
 use crate::tensor::Strided;
-use modelserve::tensor::Data;
 use modelserve::{
-    Answer, Answers, Classes, Features, Prediction, Predictions, Request, ScoreKind, Task,
+    AnswerKind, Buffers, Classes, Ctx, Features, Prediction, Predictions, Request, ScoreKind,
+    Written,
 };
 use std::borrow::Cow;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
+use std::ptr;
 
 /// An integer label, in `label`.
 pub const MODELSERVE_ANSWER_INT: i32 = 1;
@@ -84,18 +85,35 @@ pub struct modelserve_batch {
 }
 
 impl Served {
-    fn predict_row(&self, row: &[f32]) -> Outcome<Prediction> {
+    fn call_into(
+        &self,
+        request: &Request<'_>,
+        out: &mut Buffers<'_>,
+        ctx: &mut Ctx,
+    ) -> Outcome<Written> {
+        self.check_target(&ctx.target)?;
         Ok(match self {
-            Served::Named(model) => model.predict_row(row)?,
-            Served::Alone(model) => model.predict_row(row)?,
+            Served::Named(model) => model.call_into(request, out, ctx)?,
+            Served::Alone(model) => model.call_into(request, out, ctx)?,
         })
     }
+}
 
-    fn predict_batch(&self, rows: Features<'_>) -> Outcome<Predictions> {
-        Ok(match self {
-            Served::Named(model) => model.predict_batch(rows)?,
-            Served::Alone(model) => model.predict_batch(rows)?,
-        })
+/// What the rows of a caller are of.
+pub(crate) trait Number: Copy {
+    /// The rows, read in place.
+    fn features(data: &[Self], rows: usize, width: usize) -> Features<'_>;
+}
+
+impl Number for f32 {
+    fn features(data: &[f32], rows: usize, width: usize) -> Features<'_> {
+        Features::F32 { data, rows, width }
+    }
+}
+
+impl Number for f64 {
+    fn features(data: &[f64], rows: usize, width: usize) -> Features<'_> {
+        Features::F64 { data, rows, width }
     }
 }
 
@@ -111,19 +129,14 @@ pub unsafe extern "C" fn modelserve_predict(
     width: usize,
     prediction: *mut modelserve_prediction,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (row, out) =
-            unsafe { (slice(row, width, "row")?, Out::new(prediction, "prediction")?) };
-        let answer = with_model(model, |model| model.predict_row(row))?;
-        out.write(describe(&answer)?);
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe { row_with(model, row, width, ptr::null(), prediction, ptr::null_mut()) })
 }
 
 /// As `modelserve_predict`, and writes the row's numbers to `scores`, which has room for
 /// `scores_len`: the scores of the classes (or the distances, or the outlier score), the numbers
 /// of a regressor or transform, the labels of several as 0 and 1. `prediction->n_scores` of them.
+/// For a model with the fast path (`fast_path` of `modelserve_model_info`) nothing is allocated.
 ///
 /// Errors: BUFFER_TOO_SMALL, and as `modelserve_predict`.
 #[unsafe(no_mangle)]
@@ -135,29 +148,8 @@ pub unsafe extern "C" fn modelserve_predict_scores(
     scores_len: usize,
     prediction: *mut modelserve_prediction,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (row, scores, out) = unsafe {
-            (
-                slice(row, width, "row")?,
-                buffer(scores, scores_len, "scores")?,
-                Out::new(prediction, "prediction")?,
-            )
-        };
-        let answer = with_model(model, |model| model.predict_row(row))?;
-        let described = describe(&answer)?;
-        room(scores, described.n_scores, "scores")?;
-        match (&answer.answer, &answer.scores) {
-            (Answer::Value(value), _) => fill(scores, [*value]),
-            (Answer::Values(values), _) => fill(scores, values.iter().copied()),
-            (_, Some(all)) => fill(scores, all.iter().copied()),
-            // A count of yes and no is exact in a double.
-            (Answer::Labels(labels), None) => fill(scores, labels.iter().map(|&x| x as f64)),
-            _ => {}
-        }
-        out.write(described);
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe { row_with_scores(model, row, width, scores, scores_len, prediction) })
 }
 
 /// Predicts `n_rows` rows of `width` features; every row is answered by the same version.
@@ -169,6 +161,8 @@ pub unsafe extern "C" fn modelserve_predict_scores(
 /// class's index for text labels (-1 for a label that is no class). `scores` has room for
 /// `scores_len` numbers, `batch->n_scores` a row, row-major. Either may be NULL, with a length of
 /// 0, where it is not wanted. Models that answer numbers have no labels: `labels` stays as it is.
+/// For a model with the fast path nothing is allocated, unless the rows have gaps or the batch is
+/// large enough to be split between threads.
 ///
 /// Errors: BUFFER_TOO_SMALL when either is given and too short; INVALID_ARGUMENT for lengths and
 /// strides that pass the address space; LIMIT_EXCEEDED; and as `modelserve_predict`. Then nothing
@@ -186,21 +180,13 @@ pub unsafe extern "C" fn modelserve_predict_batch(
     scores_len: usize,
     batch: *mut modelserve_batch,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (labels, scores, out) = unsafe {
-            (
-                buffer(labels, labels_len, "labels")?,
-                buffer(scores, scores_len, "scores")?,
-                Out::new(batch, "batch")?,
-            )
-        };
-        // SAFETY: the caller's promise (crate documentation).
-        let data = &*unsafe { gathered(rows, n_rows, width, row_stride) }?;
-        let features = Features::F32 { data, rows: n_rows, width };
-        let answers = with_model(model, |model| model.predict_batch(features))?;
-        out.write(write_batch(&answers, labels, scores)?);
-        Ok(())
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe {
+        let (options, receipt) = (ptr::null(), ptr::null_mut());
+        rows_into(
+            model, rows, n_rows, width, row_stride, options, labels, labels_len, scores,
+            scores_len, batch, receipt,
+        )
     })
 }
 
@@ -218,28 +204,8 @@ pub unsafe extern "C" fn modelserve_predict_with(
     prediction: *mut modelserve_prediction,
     receipt: *mut modelserve_receipt,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (row, mut ctx, out, receipt) = unsafe {
-            (
-                slice(row, width, "row")?,
-                context(options)?,
-                Out::new(prediction, "prediction")?,
-                Out::optional(receipt, "receipt")?,
-            )
-        };
-        let answer = with_model(model, |model| {
-            let request = Request::Row(Features::F32 { data: row, rows: 1, width });
-            let answer = model.call(&request, &mut ctx)?.into_row()?;
-            complete(&mut ctx.receipt, model);
-            Ok(answer)
-        })?;
-        out.write(describe(&answer)?);
-        if let Some(receipt) = receipt {
-            receipt.write(describe_receipt(&ctx.receipt));
-        }
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe { row_with(model, row, width, options, prediction, receipt) })
 }
 
 /// As `modelserve_predict_batch`, with options and a receipt; either may be NULL.
@@ -260,88 +226,175 @@ pub unsafe extern "C" fn modelserve_predict_batch_with(
     batch: *mut modelserve_batch,
     receipt: *mut modelserve_receipt,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (mut ctx, labels, scores, out, receipt) = unsafe {
-            (
-                context(options)?,
-                buffer(labels, labels_len, "labels")?,
-                buffer(scores, scores_len, "scores")?,
-                Out::new(batch, "batch")?,
-                Out::optional(receipt, "receipt")?,
-            )
-        };
-        // SAFETY: the caller's promise (crate documentation).
-        let data = &*unsafe { gathered(rows, n_rows, width, row_stride) }?;
-        let answers = with_model(model, |model| {
-            let request = Request::Batch(Features::F32 { data, rows: n_rows, width });
-            let answers = model.call(&request, &mut ctx)?.into_batch()?;
-            complete(&mut ctx.receipt, model);
-            Ok(answers)
-        })?;
-        out.write(write_batch(&answers, labels, scores)?);
-        if let Some(receipt) = receipt {
-            receipt.write(describe_receipt(&ctx.receipt));
-        }
-        Ok(())
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe {
+        rows_into(
+            model, rows, n_rows, width, row_stride, options, labels, labels_len, scores,
+            scores_len, batch, receipt,
+        )
     })
+}
+
+/// # Safety
+/// Every pointer is as `modelserve_predict_scores` says.
+pub(crate) unsafe fn row_with_scores<T: Number>(
+    model: modelserve_model,
+    row: *const T,
+    width: usize,
+    scores: *mut f64,
+    scores_len: usize,
+    prediction: *mut modelserve_prediction,
+) -> Outcome {
+    // SAFETY: promised by the caller.
+    let (row, scores, out) = unsafe {
+        (
+            slice(row, width, "row")?,
+            buffer(scores, scores_len, "scores")?,
+            Out::new(prediction, "prediction")?,
+        )
+    };
+    let request = Request::Row(T::features(row, 1, width));
+    let mut buffers = Buffers::default().scores_f64_uninit(scores);
+    let answer =
+        with_model(model, |model| model.call_into(&request, &mut buffers, &mut Ctx::default()))?;
+    out.write(describe_row(&written(answer)?)?);
+    Ok(())
+}
+
+/// # Safety
+/// Every pointer is as `modelserve_predict_with` says.
+pub(crate) unsafe fn row_with<T: Number>(
+    model: modelserve_model,
+    row: *const T,
+    width: usize,
+    options: *const modelserve_request_options,
+    prediction: *mut modelserve_prediction,
+    receipt: *mut modelserve_receipt,
+) -> Outcome {
+    // SAFETY: promised by the caller.
+    let (row, mut ctx, out, receipt) = unsafe {
+        (
+            slice(row, width, "row")?,
+            context(options)?,
+            Out::new(prediction, "prediction")?,
+            Out::optional(receipt, "receipt")?,
+        )
+    };
+    let request = Request::Row(T::features(row, 1, width));
+    let answer = with_model(model, |model| {
+        let answer = model.call_into(&request, &mut Buffers::default(), &mut ctx)?;
+        complete(&mut ctx.receipt, model);
+        Ok(answer)
+    })?;
+    out.write(describe_row(&answer)?);
+    if let Some(receipt) = receipt {
+        receipt.write(describe_receipt(&ctx.receipt));
+    }
+    Ok(())
+}
+
+/// # Safety
+/// Every pointer is as `modelserve_predict_batch_with` says.
+#[allow(clippy::too_many_arguments, reason = "those of the exported function")]
+pub(crate) unsafe fn rows_into<T: Number>(
+    model: modelserve_model,
+    rows: *const T,
+    n_rows: usize,
+    width: usize,
+    row_stride: isize,
+    options: *const modelserve_request_options,
+    labels: *mut i64,
+    labels_len: usize,
+    scores: *mut f64,
+    scores_len: usize,
+    batch: *mut modelserve_batch,
+    receipt: *mut modelserve_receipt,
+) -> Outcome {
+    // SAFETY: promised by the caller.
+    let (mut ctx, labels, scores, out, receipt) = unsafe {
+        (
+            context(options)?,
+            buffer(labels, labels_len, "labels")?,
+            buffer(scores, scores_len, "scores")?,
+            Out::new(batch, "batch")?,
+            Out::optional(receipt, "receipt")?,
+        )
+    };
+    // SAFETY: promised by the caller.
+    let data = &*unsafe { gathered(rows, n_rows, width, row_stride) }?;
+    let request = Request::Batch(T::features(data, n_rows, width));
+    let answers = with_model(model, |model| {
+        let answers = model.call_into(&request, &mut wanted(labels, scores), &mut ctx)?;
+        complete(&mut ctx.receipt, model);
+        Ok(answers)
+    })?;
+    out.write(describe_batch(&written(answers)?));
+    if let Some(receipt) = receipt {
+        receipt.write(describe_receipt(&ctx.receipt));
+    }
+    Ok(())
+}
+
+/// The buffers of the caller; one without elements is not wanted.
+fn wanted<'a>(
+    labels: &'a mut [MaybeUninit<i64>],
+    scores: &'a mut [MaybeUninit<f64>],
+) -> Buffers<'a> {
+    let mut out = Buffers::default();
+    if !labels.is_empty() {
+        out = out.labels_uninit(labels);
+    }
+    if !scores.is_empty() {
+        out = out.scores_f64_uninit(scores);
+    }
+    out
+}
+
+/// What was written, where all of it was.
+fn written(answers: Written) -> Outcome<Written> {
+    match answers.too_short {
+        Some(short) => Err(Failure::too_small(short.buffer, short.has, short.needs)),
+        None => Ok(answers),
+    }
 }
 
 /// The rows without gaps: the caller's own where they lie so, else a copy.
 ///
 /// # Safety
 /// Every offset of the rows holds a number during `'a`.
-pub(crate) unsafe fn gathered<'a>(
-    rows: *const f32,
+pub(crate) unsafe fn gathered<'a, T: Copy>(
+    rows: *const T,
     n_rows: usize,
     width: usize,
     row_stride: isize,
-) -> Outcome<Cow<'a, [f32]>> {
+) -> Outcome<Cow<'a, [T]>> {
+    let size = size_of::<T>();
     let total = n_rows.checked_mul(width);
     let total = total.ok_or_else(|| Failure::argument("n_rows * width overflows"))?;
     let dense = row_stride == 0
         || n_rows <= 1
-        || usize::try_from(row_stride).is_ok_and(|stride| stride / 4 == width && stride % 4 == 0);
+        || usize::try_from(row_stride)
+            .is_ok_and(|stride| stride / size == width && stride % size == 0);
     if dense && (rows.is_aligned() || rows.is_null()) {
         // SAFETY: promised by the caller.
         return unsafe { slice(rows, total, "rows") }.map(Cow::Borrowed);
     }
     let dims = [n_rows, width];
-    let dense = isize::try_from(width).ok().and_then(|w| w.checked_mul(4));
+    let step = isize::try_from(size).unwrap_or(isize::MAX);
+    let dense = isize::try_from(width).ok().and_then(|w| w.checked_mul(step));
     let row = if row_stride == 0 { dense } else { Some(row_stride) };
     let row = row.ok_or_else(|| Failure::argument("'width' passes the address space"))?;
-    let strides = [row, 4];
+    let strides = [row, step];
     let strided = Strided::new(rows.cast(), &dims, &strides, "rows")?;
     // SAFETY: promised by the caller.
-    unsafe { strided.gather::<f32>() }.map(Cow::Owned)
+    unsafe { strided.gather::<T>() }.map(Cow::Owned)
 }
 
-fn named_outputs() -> Failure {
-    Failure::new(
-        MODELSERVE_STATUS_UNSUPPORTED,
-        "the model answers named tensors and no labels or values: use modelserve_run",
-    )
-}
-
-fn room<T>(place: &[MaybeUninit<T>], needs: usize, name: &str) -> Outcome {
-    if place.len() < needs {
-        return Err(Failure::too_small(name, place.len(), needs));
-    }
-    Ok(())
-}
-
-fn scores_kind(has: bool, kind: ScoreKind) -> i32 {
-    match (has, kind) {
-        (false, _) => MODELSERVE_SCORES_NONE,
-        (true, ScoreKind::Probabilities) => MODELSERVE_SCORES_PROBABILITIES,
-        (true, ScoreKind::Scores) => MODELSERVE_SCORES_OTHER,
-    }
-}
-
-fn text_index(classes: Option<&Classes>, label: &str) -> i64 {
-    match classes {
-        Some(Classes::Str(all)) => index(all.iter().position(|class| class.as_ref() == label)),
-        _ => -1,
+fn scores_kind(kind: Option<ScoreKind>) -> i32 {
+    match kind {
+        None => MODELSERVE_SCORES_NONE,
+        Some(ScoreKind::Probabilities) => MODELSERVE_SCORES_PROBABILITIES,
+        Some(ScoreKind::Scores) => MODELSERVE_SCORES_OTHER,
     }
 }
 
@@ -350,52 +403,57 @@ fn index(position: Option<usize>) -> i64 {
 }
 
 pub(crate) fn describe(prediction: &Prediction) -> Outcome<modelserve_prediction> {
-    let scores = prediction.scores.as_deref();
+    describe_row(&prediction.write(&mut Buffers::default())?)
+}
+
+/// What a row's answer says, its scores apart.
+fn describe_row(written: &Written) -> Outcome<modelserve_prediction> {
+    let defect = || Failure::new(MODELSERVE_STATUS_INTERNAL, "a row was answered as a batch");
+    let row = written.row.as_ref().ok_or_else(defect)?;
     let mut c = modelserve_prediction {
-        answer: MODELSERVE_ANSWER_INT,
-        scores_kind: scores_kind(scores.is_some(), prediction.scores_kind),
-        label: 0,
+        answer: answer(written.answer),
+        scores_kind: scores_kind(written.scores_kind),
+        label: row.label,
         class_index: -1,
-        value: f64::NAN,
-        probability: prediction.probability.unwrap_or(f64::NAN),
-        n_scores: scores.unwrap_or_default().len(),
-        model_version: prediction.model_version,
-        latency_ns: nanoseconds(prediction.latency),
+        value: row.value,
+        probability: row.probability.unwrap_or(f64::NAN),
+        n_scores: written.scores,
+        model_version: written.model_version,
+        latency_ns: nanoseconds(written.latency),
         label_text: [0; MODELSERVE_LABEL_TEXT_SIZE],
     };
-    let classes = prediction.classes.as_deref();
-    match &prediction.answer {
-        Answer::Int(label) => {
-            c.label = *label;
-            if let Some(Classes::Int(all)) = classes {
-                c.class_index = index(all.iter().position(|class| class == label));
-            }
+    match (&row.text, written.classes.as_deref()) {
+        (Some(text), _) => {
+            c.class_index = row.label;
+            c.label_text = chars(text);
         }
-        Answer::Str(label) => {
-            c.answer = MODELSERVE_ANSWER_TEXT;
-            c.class_index = text_index(classes, label);
-            c.label = c.class_index;
-            c.label_text = chars(label);
+        (None, Some(Classes::Int(all))) if written.answer == AnswerKind::Int => {
+            c.class_index = index(all.iter().position(|class| *class == row.label));
         }
-        Answer::Value(value) => {
-            c.answer = MODELSERVE_ANSWER_VALUE;
-            c.value = *value;
-            c.n_scores = 1;
-        }
-        Answer::Values(values) => {
-            c.answer = MODELSERVE_ANSWER_VALUES;
-            c.value = values.first().copied().unwrap_or(f64::NAN);
-            c.n_scores = values.len();
-        }
-        Answer::Labels(labels) => {
-            c.answer = MODELSERVE_ANSWER_LABELS;
-            if prediction.scores.is_none() {
-                c.n_scores = labels.len();
-            }
-        }
-        _ => return Err(named_outputs()),
+        _ => {}
     }
     Ok(c)
+}
+
+fn answer(kind: AnswerKind) -> i32 {
+    match kind {
+        AnswerKind::Str => MODELSERVE_ANSWER_TEXT,
+        AnswerKind::Value => MODELSERVE_ANSWER_VALUE,
+        AnswerKind::Values => MODELSERVE_ANSWER_VALUES,
+        AnswerKind::Labels => MODELSERVE_ANSWER_LABELS,
+        _ => MODELSERVE_ANSWER_INT,
+    }
+}
+
+fn describe_batch(rows: &Written) -> modelserve_batch {
+    modelserve_batch {
+        answer: answer(rows.answer),
+        scores_kind: scores_kind(rows.scores_kind),
+        n_labels: rows.labels,
+        n_scores: rows.scores,
+        model_version: rows.model_version,
+        latency_ns: nanoseconds(rows.latency),
+    }
 }
 
 /// Checks that everything fits, then writes all of it.
@@ -404,46 +462,6 @@ pub(crate) fn write_batch(
     labels: &mut [MaybeUninit<i64>],
     scores: &mut [MaybeUninit<f64>],
 ) -> Outcome<modelserve_batch> {
-    let rows = predictions.rows;
-    let (answer, label_tensor, numbers) = match &predictions.answers {
-        Answers::Labels(all) => {
-            let text = matches!(all.data(), Data::String(_));
-            let answer = if text { MODELSERVE_ANSWER_TEXT } else { MODELSERVE_ANSWER_INT };
-            (answer, Some(all), predictions.scores.as_ref())
-        }
-        Answers::Values(all) => {
-            let one = all.len() == rows && predictions.task != Task::Transform;
-            let answer = if one { MODELSERVE_ANSWER_VALUE } else { MODELSERVE_ANSWER_VALUES };
-            (answer, None, Some(all))
-        }
-        Answers::Multilabel(all) => {
-            (MODELSERVE_ANSWER_LABELS, Some(all), Some(predictions.scores.as_ref().unwrap_or(all)))
-        }
-        _ => return Err(named_outputs()),
-    };
-    if let (Some(all), false) = (label_tensor, labels.is_empty()) {
-        room(labels, all.len(), "labels")?;
-    }
-    if let (Some(all), false) = (numbers, scores.is_empty()) {
-        room(scores, all.len(), "scores")?;
-        match all.data() {
-            Data::F32(all) => fill(scores, all.iter().map(|&x| f64::from(x))),
-            _ => fill(scores, all.to_f64_vec()?),
-        }
-    }
-    let classes = predictions.classes.as_deref();
-    match label_tensor.map(|all| all.data()) {
-        Some(Data::String(all)) => fill(labels, all.iter().map(|label| text_index(classes, label))),
-        Some(Data::I64(all)) => fill(labels, all.iter().copied()),
-        _ => {}
-    }
-    let a_row = |len: usize| len.checked_div(rows).unwrap_or(0);
-    Ok(modelserve_batch {
-        answer,
-        scores_kind: scores_kind(predictions.scores.is_some(), predictions.scores_kind),
-        n_labels: label_tensor.map_or(0, |all| a_row(all.len())),
-        n_scores: numbers.map_or(0, |all| a_row(all.len())),
-        model_version: predictions.model_version,
-        latency_ns: nanoseconds(predictions.latency),
-    })
+    let answers = predictions.write(&mut wanted(labels, scores))?;
+    Ok(describe_batch(&written(answers)?))
 }

@@ -27,6 +27,7 @@ fn request(request: &Request<'_>) -> Json {
 fn features(rows: &Features<'_>) -> Json {
     match rows {
         Features::F32 { data, rows, width } => json!({ "dims": [rows, width], "data": data }),
+        Features::F64 { data, rows, width } => json!({ "dims": [rows, width], "data": data }),
         Features::Tensor(all) => tensor(all),
         Features::Columns(columns) => {
             Json::Object(columns.iter().map(|(name, t)| (name.clone(), tensor(t))).collect())

@@ -10,9 +10,10 @@ use crate::error::{Result, err};
 use crate::kernel::RowNumber;
 use crate::plan::{Plan, RowInput, RowOutput, RowProgram, RowScratch};
 use crate::tensor::{Data, Tensor};
-use rows::{Converted, bound};
+pub(super) use rows::bound;
 use smallvec::SmallVec;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,13 +22,13 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) struct FastPath {
     /// Class register and labels by index.
-    class: Option<(usize, Labels)>,
+    pub(super) class: Option<(usize, Labels)>,
     /// Offset and width of scores or values.
-    floats: Option<(usize, usize)>,
+    pub(super) floats: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone)]
-enum Labels {
+pub(super) enum Labels {
     Int(Vec<i64>),
     Str(Vec<Arc<str>>),
 }
@@ -100,10 +101,16 @@ fn labels_of(tensor: &Tensor) -> Option<Labels> {
 }
 
 /// Numbers that a row program may be one of.
-trait Registers: RowNumber {
+pub(super) trait Registers: RowNumber {
     /// Lends this thread's registers, kept between calls so that a prediction allocates nothing.
     fn scratch<R>(f: impl FnOnce(&mut RowScratch<Self>) -> R) -> R;
+
+    /// Lends memory, kept as the registers are, for rows that come as other numbers.
+    fn converted<R>(f: impl FnOnce(&mut Vec<Self>) -> R) -> R;
 }
+
+/// Numbers of a thread's converted rows that are kept; a larger batch gives its memory back.
+const KEPT: usize = 1 << 16;
 
 macro_rules! registers {
     ($($t:ident),+) => {$(
@@ -113,6 +120,20 @@ macro_rules! registers {
                     static OWN: RefCell<RowScratch<$t>> = RefCell::default();
                 }
                 OWN.with_borrow_mut(f)
+            }
+
+            fn converted<R>(f: impl FnOnce(&mut Vec<$t>) -> R) -> R {
+                thread_local! {
+                    static OWN: RefCell<Vec<$t>> = RefCell::default();
+                }
+                // Taken, not borrowed: a thread that waits for others may answer a second request.
+                let mut converted = OWN.take();
+                let result = f(&mut converted);
+                converted.clear();
+                if converted.capacity() <= KEPT {
+                    OWN.set(converted);
+                }
+                result
             }
         }
     )+};
@@ -135,13 +156,14 @@ impl GraphModel {
         program: &RowProgram<T>,
         features: &Features<'_>,
     ) -> Option<Result<Prediction>> {
-        let mut converted = Converted::<T>::new();
-        let (rows, inputs) =
-            bound(program, &self.signature, &self.limits, features, &mut converted)?;
-        if rows != 1 {
-            return None;
-        }
-        contain(|| Ok(self.fast_row(fast, program, &inputs))).transpose()
+        T::converted(|converted| {
+            let (rows, inputs) =
+                bound(program, &self.signature, &self.limits, features, converted)?;
+            if rows != 1 {
+                return None;
+            }
+            contain(|| Ok(self.fast_row(fast, program, &inputs))).transpose()
+        })
     }
 
     /// The answers for a batch, where its form and the model allow the fast path.
@@ -159,21 +181,22 @@ impl GraphModel {
         program: &RowProgram<T>,
         features: &Features<'_>,
     ) -> Option<Result<Predictions>> {
-        let mut converted = Converted::<T>::new();
-        let (rows, inputs) =
-            bound(program, &self.signature, &self.limits, features, &mut converted)?;
-        if let Err(error) = check_rows(rows, &self.limits) {
-            return Some(Err(error));
-        }
-        contain(|| self.fast_batch(fast, program, rows, &inputs)).transpose()
+        T::converted(|converted| {
+            let (rows, inputs) =
+                bound(program, &self.signature, &self.limits, features, converted)?;
+            if let Err(error) = check_rows(rows, &self.limits) {
+                return Some(Err(error));
+            }
+            contain(|| self.fast_batch(fast, program, rows, &inputs)).transpose()
+        })
     }
 
     /// Runs the row program over all rows in blocks; `store` gets each block's first row. `false`
     /// where the program refuses a value.
-    fn run_rows<T: Registers>(
+    pub(super) fn run_rows<T: Registers>(
         &self,
         program: &RowProgram<T>,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         inputs: &[RowInput<'_, T>],
         mut store: impl FnMut(usize, usize, &RowScratch<T>),
     ) -> bool {

@@ -10,11 +10,8 @@ use crate::tensor::{Data, ElementType, Tensor};
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// Converted numbers of a request: those of most single rows fit the stack.
-pub(super) type Converted<T> = SmallVec<[T; 128]>;
-
 /// The inputs of a program.
-pub(super) type Inputs<'a, T> = SmallVec<[RowInput<'a, T>; 16]>;
+pub(crate) type Inputs<'a, T> = SmallVec<[RowInput<'a, T>; 16]>;
 
 /// Where the values of one input are.
 enum Place<'a, T> {
@@ -27,12 +24,12 @@ enum Place<'a, T> {
 }
 
 /// The number of rows and the inputs; `None` where the general path has to look at it.
-pub(super) fn bound<'a, T: RowNumber>(
+pub(crate) fn bound<'a, T: RowNumber>(
     program: &RowProgram<T>,
     signature: &Signature,
     limits: &RequestLimits,
     features: &'a Features<'_>,
-    converted: &'a mut Converted<T>,
+    converted: &'a mut Vec<T>,
 ) -> Option<(usize, Inputs<'a, T>)> {
     let columns = program.columns();
     let mut places: SmallVec<[Place<'a, T>; 16]> = SmallVec::new();
@@ -40,6 +37,11 @@ pub(super) fn bound<'a, T: RowNumber>(
         Features::F32 { data, rows, width } => {
             let fits = rows.checked_mul(*width) == Some(data.len());
             places.push(floats(columns, data, fits.then_some(*width)?, converted)?);
+            *rows
+        }
+        Features::F64 { data, rows, width } => {
+            let fits = rows.checked_mul(*width) == Some(data.len());
+            places.push(doubles(columns, data, fits.then_some(*width)?, converted)?);
             *rows
         }
         Features::Tensor(tensor) => {
@@ -96,7 +98,7 @@ fn floats<'a, T: RowNumber>(
     columns: &[RowColumn],
     data: &'a [f32],
     width: usize,
-    converted: &mut Converted<T>,
+    converted: &mut Vec<T>,
 ) -> Option<Place<'a, T>> {
     match *columns {
         [RowColumn::Numbers { width: wanted, dtype }] if wanted == width && dtype.is_float() => {
@@ -109,11 +111,37 @@ fn floats<'a, T: RowNumber>(
     }
 }
 
+/// Rows of doubles for the only input, which takes numbers.
+fn doubles<'a, T: RowNumber>(
+    columns: &[RowColumn],
+    data: &'a [f64],
+    width: usize,
+    converted: &mut Vec<T>,
+) -> Option<Place<'a, T>> {
+    match *columns {
+        [RowColumn::Numbers { width: wanted, dtype }] if wanted == width && dtype.is_float() => {
+            Some(of_doubles(data, dtype, converted))
+        }
+        _ => None,
+    }
+}
+
+fn of_doubles<'a, T: RowNumber>(
+    data: &'a [f64],
+    dtype: ElementType,
+    converted: &mut Vec<T>,
+) -> Place<'a, T> {
+    match T::from_f64(data) {
+        Some(same) if dtype == ElementType::F64 => Place::Numbers(same),
+        _ => store(converted, data.iter().map(|&x| float(x, dtype))),
+    }
+}
+
 /// A tensor for the only input.
 fn whole<'a, T: RowNumber>(
     columns: &[RowColumn],
     tensor: &'a Tensor,
-    converted: &mut Converted<T>,
+    converted: &mut Vec<T>,
 ) -> Option<(usize, Place<'a, T>)> {
     let [column] = columns else { return None };
     // One row of one value may be given flat; a flat row of several is the general path's.
@@ -126,7 +154,7 @@ fn each<'a, T: RowNumber>(
     columns: &[RowColumn],
     tensor: impl Fn(usize) -> Option<&'a Tensor>,
     places: &mut SmallVec<[Place<'a, T>; 16]>,
-    converted: &mut Converted<T>,
+    converted: &mut Vec<T>,
 ) -> Option<usize> {
     let mut rows = None;
     for (i, column) in columns.iter().enumerate() {
@@ -155,7 +183,7 @@ fn by_feature<'a, T: RowNumber>(
     columns: &[RowColumn],
     signature: &Signature,
     given: &[(String, Tensor)],
-    converted: &mut Converted<T>,
+    converted: &mut Vec<T>,
 ) -> Option<(usize, Place<'a, T>)> {
     let &[RowColumn::Numbers { width, dtype }] = columns else { return None };
     let names = signature.feature_names.as_ref()?;
@@ -192,7 +220,7 @@ fn by_feature<'a, T: RowNumber>(
 fn place<'a, T: RowNumber>(
     column: &RowColumn,
     tensor: &'a Tensor,
-    converted: &mut Converted<T>,
+    converted: &mut Vec<T>,
 ) -> Option<Place<'a, T>> {
     let dtype = match *column {
         RowColumn::Texts { .. } => {
@@ -207,10 +235,7 @@ fn place<'a, T: RowNumber>(
                 Some(same) => Place::Numbers(same),
                 None => store(converted, v.iter().map(|&x| T::of(x.into()))),
             },
-            Data::F64(v) => match T::from_f64(v) {
-                Some(same) if dtype == ElementType::F64 => Place::Numbers(same),
-                _ => store(converted, v.iter().map(|&x| float(x, dtype))),
-            },
+            Data::F64(v) => of_doubles(v, dtype, converted),
             Data::I64(v) if dtype == ElementType::F32 => {
                 store(converted, v.iter().map(|&x| T::of((x as f32).into())))
             }
@@ -246,7 +271,7 @@ fn float<T: RowNumber>(x: f64, dtype: ElementType) -> T {
     T::of(if dtype == ElementType::F32 { f64::from(x as f32) } else { x })
 }
 
-fn store<'a, T>(converted: &mut Converted<T>, values: impl Iterator<Item = T>) -> Place<'a, T> {
+fn store<'a, T>(converted: &mut Vec<T>, values: impl Iterator<Item = T>) -> Place<'a, T> {
     let start = converted.len();
     converted.extend(values);
     Place::Converted(start..converted.len())

@@ -378,7 +378,7 @@ fn row_of(request: &Request<'static>, row: usize) -> Option<Request<'static>> {
         Features::Inputs(tensors) => {
             Features::Inputs(tensors.iter().map(cut).collect::<Option<_>>()?)
         }
-        Features::F32 { .. } => return None,
+        Features::F32 { .. } | Features::F64 { .. } => return None,
     }))
 }
 

@@ -191,6 +191,7 @@ impl Example {
         };
         Some(match features {
             Features::F32 { data, .. } => format!("{data:?}"),
+            Features::F64 { data, .. } => format!("{data:?}"),
             Features::Tensor(tensor) => print::tensor(tensor),
             Features::Columns(columns) => print::named(columns, print::tensor),
             Features::Inputs(t) => t.iter().map(print::tensor).collect::<Vec<_>>().join(", "),
