@@ -4,9 +4,7 @@ use super::fast::{FastPath, Labels, Registers, bound};
 use super::graph_model::contain;
 use super::into::class_index;
 use super::request::check_rows;
-use super::{
-    AnswerKind, Buffers, Classes, GraphModel, Receipt, Request, RowAnswer, Task, Written,
-};
+use super::{AnswerKind, Buffers, Classes, GraphModel, Receipt, Request, RowAnswer, Task, Written};
 use crate::error::Result;
 use crate::plan::{RowInput, RowProgram, RowScratch};
 use parking_lot::Mutex;

@@ -283,7 +283,9 @@ pub(crate) unsafe fn row_with<T: Number>(
     let request = Request::Row(T::features(row, 1, width));
     let answer = with_model(model, |model| {
         let answer = model.call_into(&request, &mut Buffers::default(), &mut ctx)?;
-        complete(&mut ctx.receipt, model);
+        if receipt.is_some() {
+            complete(&mut ctx.receipt, model);
+        }
         Ok(answer)
     })?;
     out.write(describe_row(&answer)?);
@@ -325,7 +327,9 @@ pub(crate) unsafe fn rows_into<T: Number>(
     let request = Request::Batch(T::features(data, n_rows, width));
     let answers = with_model(model, |model| {
         let answers = model.call_into(&request, &mut wanted(labels, scores), &mut ctx)?;
-        complete(&mut ctx.receipt, model);
+        if receipt.is_some() {
+            complete(&mut ctx.receipt, model);
+        }
         Ok(answers)
     })?;
     out.write(describe_batch(&written(answers)?));
