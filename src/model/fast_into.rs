@@ -20,12 +20,12 @@ impl GraphModel {
     ) -> Option<Result<Written>> {
         let fast = self.fast.as_ref()?;
         match self.plan.row_program() {
-            Some(program) => self.into_by(fast, program, request, out),
-            None => self.into_by(fast, self.plan.wide_row_program()?, request, out),
+            Some(program) => self.write_by(fast, program, request, out),
+            None => self.write_by(fast, self.plan.wide_row_program()?, request, out),
         }
     }
 
-    fn into_by<T: Registers>(
+    fn write_by<T: Registers>(
         &self,
         fast: &FastPath,
         program: &RowProgram<T>,
