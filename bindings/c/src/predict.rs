@@ -450,11 +450,13 @@ fn answer(kind: AnswerKind) -> i32 {
 }
 
 fn describe_batch(rows: &Written) -> modelserve_batch {
+    // Without rows there are none to have labels or scores.
+    let of_rows = |a_row: usize| if rows.rows == 0 { 0 } else { a_row };
     modelserve_batch {
         answer: answer(rows.answer),
         scores_kind: scores_kind(rows.scores_kind),
-        n_labels: rows.labels,
-        n_scores: rows.scores,
+        n_labels: of_rows(rows.labels),
+        n_scores: of_rows(rows.scores),
         model_version: rows.model_version,
         latency_ns: nanoseconds(rows.latency),
     }

@@ -7,7 +7,7 @@
 #include <math.h>
 
 static const float floats[3][3] = {
-    {0.5f, -1.25f, 0.75f}, {-2.0f, 0.375f, 1.5f}, {1.0f, 2.0f, -0.5f}};
+    {0.5f, -1.25f, 0.75f}, {-2.0f, 0.875f, -1.5f}, {1.0f, -0.25f, -0.5f}};
 static double doubles[3][3];
 
 static modelserve_model load(const char *path)
