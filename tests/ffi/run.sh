@@ -23,8 +23,8 @@ lightgbm=$seeds/trees.txt
 xgboost=$seeds/trees.ubj
 # Linear models, trees, networks and native files: each has the fast path.
 fast="$v1 $strings $data/linear_regression/model.onnx $data/gradient_boosting/model.onnx"
-fast="$fast $data/random_forest/model.onnx $data/mlp/model.onnx $lightgbm $xgboost"
-fast="$fast $seeds/categories.txt"
+fast="$fast $data/random_forest/model.onnx $data/mlp/model.onnx $data/svc/model.onnx"
+fast="$fast $data/scaler_pca/model.onnx $lightgbm $xgboost $seeds/categories.txt"
 passed=0
 failed=0
 
