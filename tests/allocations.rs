@@ -102,14 +102,13 @@ fn a_warm_prediction_of_columns_or_texts_allocates_nothing() {
         assert!(model.info().fast_path, "{file}");
         let features = Features::Inputs(tensors);
         let own = allocations(|| drop(features.clone()));
-        for _ in 0..3 {
-            model.predict(features.clone()).unwrap();
-        }
-        let alone = allocations(|| {
-            for _ in 0..100 {
-                model.predict(features.clone()).unwrap();
-            }
-        });
+        let ask = || {
+            let (mut label, mut scores) = ([0; 1], [0f32; 2]);
+            let mut out = Buffers::default().labels(&mut label).scores_f32(&mut scores);
+            model.predict_into(features.clone(), &mut out).unwrap();
+        };
+        (0..3).for_each(|_| ask());
+        let alone = allocations(|| (0..100).for_each(|_| ask()));
         assert_eq!(alone, 100 * own, "{file}: allocations in 100 predictions");
     }
 }

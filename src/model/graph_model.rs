@@ -144,11 +144,11 @@ pub(crate) fn contain<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
 
 impl GraphModel {
     /// One row by the row program, where that is possible.
-    fn row(&self, features: Features<'_>, ctx: &Ctx) -> Result<Prediction> {
-        if let Some(answer) = self.quick_row(&features) {
+    fn row(&self, features: &Features<'_>, ctx: &Ctx) -> Result<Prediction> {
+        if let Some(answer) = self.quick_row(features) {
             return answer;
         }
-        let answer = self.general(features, ctx)?;
+        let answer = self.general(features.clone(), ctx)?;
         ensure!(
             answer.rows == 1,
             InvalidInput,
@@ -158,10 +158,10 @@ impl GraphModel {
         answer.row(0)
     }
 
-    fn batch(&self, features: Features<'_>, ctx: &Ctx) -> Result<Predictions> {
-        match self.quick_batch(&features) {
+    fn batch(&self, features: &Features<'_>, ctx: &Ctx) -> Result<Predictions> {
+        match self.quick_batch(features) {
             Some(answers) => answers,
-            None => self.general(features, ctx),
+            None => self.general(features.clone(), ctx),
         }
     }
 
@@ -233,9 +233,9 @@ impl Model for GraphModel {
         let began = ctx.begin_run();
         ctx.check()?;
         let (mut reply, rows) = match request {
-            Request::Row(features) => (self.row(features.clone(), ctx)?.into(), 1),
+            Request::Row(features) => (self.row(features, ctx)?.into(), 1),
             Request::Batch(features) => {
-                let predictions = self.batch(features.clone(), ctx)?;
+                let predictions = self.batch(features, ctx)?;
                 let rows = predictions.rows;
                 (predictions.into(), rows)
             }
@@ -259,8 +259,8 @@ impl Model for GraphModel {
         ctx.check()?;
         let mut written = match (self.quick_into(request, out), request) {
             (Some(written), _) => written?,
-            (None, Request::Row(features)) => self.row(features.clone(), ctx)?.write(out)?,
-            (None, Request::Batch(features)) => self.batch(features.clone(), ctx)?.write(out)?,
+            (None, Request::Row(features)) => self.row(features, ctx)?.write(out)?,
+            (None, Request::Batch(features)) => self.batch(features, ctx)?.write(out)?,
             (None, Request::Run { .. }) => return self.call(request, ctx)?.write(out),
         };
         written.latency = ctx.end_run(began);
@@ -292,7 +292,7 @@ impl Model for GraphModel {
         let began = ctx.begin_run();
         ctx.check()?;
         let features = Features::F32 { data: row, rows: 1, width: row.len() };
-        let mut prediction = self.row(features, ctx)?;
+        let mut prediction = self.row(&features, ctx)?;
         prediction.latency = ctx.end_run(began);
         self.sign(&mut ctx.receipt, 1, prediction.latency);
         Ok(prediction)
