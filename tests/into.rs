@@ -173,3 +173,25 @@ fn what_cannot_be_written_is_refused() {
     let refused = model.predict_into(rows.features(), &mut Buffers::default()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
 }
+
+/// A value that a step refuses, behind thousands of rows that it took: nothing was written.
+#[test]
+fn what_is_refused_late_leaves_the_buffers_alone() {
+    let path = common::data().join("pipelines/strict.onnx");
+    let model = modelserve::load(path, &LoadOptions::default()).unwrap();
+    assert!(model.info().fast_path);
+    let mut texts = vec!["b".to_string(); 40_000];
+    let ask = |texts: &[String], scores: &mut [f64]| {
+        let tensor = Tensor::from_vec(&[texts.len(), 1], texts.to_vec()).unwrap();
+        model.predict_into(Features::Tensor(tensor), &mut Buffers::default().scores_f64(scores))
+    };
+    let mut scores = vec![UNTOUCHED; texts.len()];
+    ask(&texts, &mut scores).unwrap();
+    assert!(scores.iter().all(|&x| x == 5.0));
+    *texts.last_mut().unwrap() = "c".into();
+    scores.fill(UNTOUCHED);
+    let error = ask(&texts, &mut scores).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("1 of 40000 values are no known category"), "{error}");
+    assert!(scores.iter().all(|&x| x == UNTOUCHED));
+}

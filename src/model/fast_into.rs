@@ -43,6 +43,10 @@ impl GraphModel {
             if single && rows != 1 {
                 return None;
             }
+            // Nothing is written on an error: what may be refused is not written block by block.
+            if program.may_refuse() && rows > program.block_rows() {
+                return None;
+            }
             if !single && let Err(error) = check_rows(rows, &self.limits) {
                 return Some(Err(error));
             }

@@ -152,12 +152,13 @@ def _native(
     outcome: Outcome,
     *,
     labels: NDArray[Any] | None = None,
+    by_margin: bool = False,
     **arithmetic: Any,
 ) -> Native:
     attributes = arrays.attributes() | {"features": "float", "sums": "double"} | arithmetic
     return Native(
         operator="TreeEnsemble",
-        attributes={"outcome": outcome} | attributes,
+        attributes=attributes | {"outcome": f"{outcome}_by_margin" if by_margin else outcome},
         features=arrays.features,
         dtype=np.dtype(np.float64),
         outcome=outcome,
@@ -240,8 +241,7 @@ def gradient_boosting(estimator: Any) -> Native | None:
     slope = 2.0 if estimator.loss == "exponential" else 1.0
     start |= {"link": "sigmoid", "link_parameters": np.array([slope])}
     # scikit-learn's labels go by the margin: where it is exactly 0, by the second class.
-    start["outcome"] = "binary_by_margin"
-    return _native(arrays, "binary", labels=labels, **start)
+    return _native(arrays, "binary", labels=labels, by_margin=True, **start)
 
 
 def _initial(estimator: Any) -> NDArray[np.float64] | None:

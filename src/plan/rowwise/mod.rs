@@ -177,6 +177,14 @@ impl<T: RowNumber> RowProgram<T> {
         self.outputs.get(i)?.as_ref()
     }
 
+    /// Whether a value of the rows can make [`RowProgram::run`] answer `false`.
+    pub fn may_refuse(&self) -> bool {
+        let refuses = |i: &Instruction<T>| {
+            matches!(i.operation, Operation::Encode { code: Code::OneHot { zeros: false }, .. })
+        };
+        self.instructions.iter().any(refuses)
+    }
+
     /// Rows to run at once, so that the registers stay in cache.
     pub fn block_rows(&self) -> usize {
         let inputs: usize = self.columns.iter().map(RowColumn::width).sum();
