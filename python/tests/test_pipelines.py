@@ -245,7 +245,7 @@ def test_texts(name: str, last: Any, tmp_path: Path) -> None:
     texts = np.array(TEXTS + ODD, dtype=object)
     answers = fast.predict_batch(texts)
     reference = plain.predict_batch(texts)
-    np.testing.assert_allclose(batch_values(answers), batch_values(reference), atol=1e-6)
+    np.testing.assert_allclose(batch_values(answers), batch_values(reference), rtol=1e-6, atol=1e-6)
     name_of_input = fast.signature.inputs[0].name
     graph = by_the_graph(fast, {name_of_input: texts})
     assert np.array_equal(batch_values(answers).ravel(), graph.ravel())
