@@ -54,7 +54,7 @@ void free(void *memory)
     __libc_free(memory);
 }
 
-enum { CALLS = 1000, ROWS = 5, MOST = 64 };
+enum { CALLS = 200, ROWS = 5, MOST = 64 };
 
 static float floats[ROWS * MOST];
 static double doubles[ROWS * MOST];
