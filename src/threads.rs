@@ -80,14 +80,16 @@ impl Threads {
         let pieces =
             self.size.min(work.div_ceil(WORTH_SPLITTING_NS / 2)).min(items.div_ceil(grain)).max(1);
         let step = items.div_ceil(pieces).div_ceil(grain) * grain;
-        pool.pool.scope(|scope| {
+        // The caller works as well: it is awake, and a worker has to be woken.
+        pool.pool.in_place_scope(|scope| {
             let body = &body;
-            let mut start = 0;
+            let mut start = step.min(items);
             while start < items {
                 let end = (start + step).min(items);
                 scope.spawn(move |_| body(start..end));
                 start = end;
             }
+            body(0..step.min(items));
         });
     }
 
@@ -107,13 +109,16 @@ impl Threads {
         let Some(pool) = self.pool() else { return body(0..items, out) };
         let pieces = self.size.min(work.div_ceil(WORTH_SPLITTING_NS / 2)).min(items).max(1);
         let step = items.div_ceil(pieces);
-        pool.pool.scope(|scope| {
+        pool.pool.in_place_scope(|scope| {
             let body = &body;
-            for (i, chunk) in out.chunks_mut(step * row).enumerate() {
-                let start = i * step;
+            let (own, others) = out.split_at_mut((step * row).min(out.len()));
+            for (i, chunk) in others.chunks_mut(step * row).enumerate() {
+                let start = (i + 1) * step;
                 let end = start + chunk.len() / row;
                 scope.spawn(move |_| body(start..end, chunk));
             }
+            let end = own.len() / row;
+            body(0..end, own);
         });
     }
 }

@@ -256,6 +256,40 @@ def test_texts(name: str, last: Any, tmp_path: Path) -> None:
         assert np.array_equal(values(fast.predict(text)), batch_values(answers)[i]), text
 
 
+@pytest.mark.parametrize("classes", [2, 6])
+@pytest.mark.parametrize("norm", ["l1", "l2", None])
+def test_a_large_vocabulary(classes: int, norm: Any, tmp_path: Path) -> None:
+    """Rows of which almost all numbers are zero, and one of which few are."""
+    rng = np.random.default_rng(3)
+    words = np.array(["".join(rng.choice(list("abcdefgh"), 5)) for _ in range(1500)])
+    train = [" ".join(rng.choice(words, 60)) for _ in range(400)]
+    labels = rng.integers(0, classes, 400)
+    vectorizer = TfidfVectorizer(token_pattern=r"[a-zA-Z]+", norm=norm)
+    estimator = make_pipeline(vectorizer, LogisticRegression()).fit(train, labels)
+    assert len(estimator[0].vocabulary_) >= 1024
+    fast, _ = converted(tmp_path / "model.onnx", estimator, np.array(train))
+    assert fast.info().fast_path
+    texts = np.array([*train[:50], *ODD, " ".join(words), train[3] + " unseen"], dtype=object)
+    answers = fast.predict_batch(texts)
+    np.testing.assert_allclose(answers.probabilities, estimator.predict_proba(texts), atol=1e-6)
+    graph = by_the_graph(fast, {fast.signature.inputs[0].name: texts})
+    assert np.array_equal(np.asarray(answers.probabilities, np.float32), graph)
+    for i in (0, 50, 56, len(texts) - 2, len(texts) - 1, 0):
+        assert np.array_equal(values(fast.predict(texts[i])), batch_values(answers)[i]), i
+
+
+def test_counts_are_answered_themselves(tmp_path: Path) -> None:
+    """A vectorizer without a model after it."""
+    vectorizer = TfidfVectorizer(token_pattern=r"[a-zA-Z]+").fit(TEXTS)
+    path = tmp_path / "model.onnx"
+    ms.convert(make_pipeline(vectorizer), path, sample=np.array(TEXTS))
+    model = ms.load(path)
+    texts = np.array(TEXTS + ODD, dtype=object)
+    want = vectorizer.transform(texts).toarray()
+    for _ in range(2):
+        np.testing.assert_allclose(model.predict_batch(texts).predictions, want, atol=1e-6)
+
+
 def test_named_rows_of_a_single_input(tmp_path: Path) -> None:
     x = frame()[["age", "income", "visits"]].fillna(1.0)
     y = (x.visits > 4).astype(int)

@@ -1,7 +1,7 @@
 //! What the models of ai.onnx.ml share: rows of features, post transforms, class labels.
 
 use super::row::as_floats;
-use super::{Context, Inputs, Kernel, Outputs, RowOp, RowShape, one, simd};
+use super::{Context, Inputs, Kernel, Outputs, RowOp, RowShape, Sparsity, one, simd};
 use crate::attribute::Attributes;
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::{Data, ElementType, Tensor, Value};
@@ -198,6 +198,15 @@ pub(super) trait RowModel: Send + Sync {
             *class = self.row(x, out);
         }
     }
+    /// Whether it looks at the columns alone that are not zero, where these are few.
+    fn skips_zeros(&self) -> bool {
+        false
+    }
+    /// As [`RowModel::row`] for a row that is zero but at the columns `support`, which ascend; the
+    /// bits are the same.
+    fn sparse_row(&self, x: &[f32], _support: &[u32], out: &mut [f32]) -> u32 {
+        self.row(x, out)
+    }
     /// Bytes of coefficients held.
     fn bytes(&self) -> u64;
 }
@@ -292,6 +301,25 @@ impl<M: RowModel> RowOp for RowKernel<M> {
                 }
             });
         }
+    }
+
+    fn sparsity(&self) -> Option<Sparsity> {
+        self.0.skips_zeros().then_some(Sparsity::Lost)
+    }
+
+    fn run_sparse(
+        &self,
+        support: &[u32],
+        inputs: &[&[f32]],
+        out: &mut [f32],
+        classes: &mut [u32],
+    ) -> bool {
+        let [x] = inputs else { return false };
+        let class = self.0.sparse_row(x, support, out);
+        if let Some(to) = classes.first_mut() {
+            *to = class;
+        }
+        true
     }
 
     fn labels(&self) -> Option<Tensor> {

@@ -13,6 +13,11 @@ const WIDE: usize = 4;
 /// Targets side by side in the weights of [`WIDE`] targets and more.
 const PANEL: usize = 8;
 
+/// Features from which the zeros of a row are looked for.
+const MANY: usize = 512;
+/// A row is summed without its zeros where they are all but one in so many.
+const SPARSE: usize = 8;
+
 /// `x · Wᵀ + b` for rows.
 struct Affine {
     /// Target by target below [`WIDE`] targets, in panels of [`PANEL`] targets from there on, each
@@ -21,6 +26,8 @@ struct Affine {
     bias: Vec<f32>,
     features: usize,
     targets: usize,
+    /// Whether the zeros of a row may be skipped: there are many features, and finite weights.
+    skips_zeros: bool,
 }
 
 impl Affine {
@@ -35,7 +42,8 @@ impl Affine {
         );
         let features = given.len() / targets;
         let bias = if bias.is_empty() { vec![0.0; targets] } else { bias.to_vec() };
-        let mut affine = Affine { weights: Vec::new(), bias, features, targets };
+        let skips_zeros = features >= MANY && given.iter().all(|w| w.is_finite());
+        let mut affine = Affine { weights: Vec::new(), bias, features, targets, skips_zeros };
         if targets < WIDE {
             affine.weights = given.to_vec();
         } else {
@@ -70,13 +78,69 @@ impl Affine {
         }
     }
 
+    /// Whether a row with so many numbers that are not zero is summed without the zeros.
+    fn is_sparse(&self, count: usize) -> bool {
+        self.skips_zeros && count <= self.features / SPARSE
+    }
+
+    /// The scores of a row of which only these columns are not zero, by ascending column.
+    fn sparse_row(&self, row: impl Iterator<Item = (usize, f32)> + Clone, out: &mut [f32]) {
+        if self.targets < WIDE {
+            let weights = self.weights.chunks_exact(self.features);
+            for ((o, w), b) in out.iter_mut().zip(weights).zip(&self.bias) {
+                *o = row.clone().fold(0.0, |sum, (i, x)| sum + x * w[i]) + b;
+            }
+            return;
+        }
+        let panels = self.weights.chunks_exact(PANEL * self.features);
+        for ((out, panel), bias) in out.chunks_mut(PANEL).zip(panels).zip(self.bias.chunks(PANEL)) {
+            let mut sums = [0f32; PANEL];
+            for (i, x) in row.clone() {
+                for (sum, w) in sums.iter_mut().zip(&panel[i * PANEL..(i + 1) * PANEL]) {
+                    *sum += x * w;
+                }
+            }
+            for ((o, sum), b) in out.iter_mut().zip(sums).zip(bias) {
+                *o = sum + b;
+            }
+        }
+    }
+
+    /// The scores of a row that is zero but at the columns `support`.
+    fn supported_row(&self, x: &[f32], support: &[u32], out: &mut [f32]) {
+        let row = support.iter().filter_map(|&i| {
+            let x = x.get(i as usize).copied()?;
+            (x != 0.0).then_some((i as usize, x))
+        });
+        match x.len() == self.features && self.is_sparse(row.clone().count()) {
+            true => self.sparse_row(row, out),
+            false => self.rows(x, x.len(), out),
+        }
+    }
+
     /// The scores of rows of so many features, `targets` a row.
     fn rows(&self, x: &[f32], features: usize, out: &mut [f32]) {
         if features != self.features {
             for (x, out) in x.chunks_exact(features).zip(out.chunks_exact_mut(self.targets)) {
                 self.narrow_row(x, out);
             }
-        } else if self.targets < WIDE {
+        } else if self.skips_zeros {
+            for (x, out) in x.chunks_exact(features).zip(out.chunks_exact_mut(self.targets)) {
+                match self.is_sparse(x.iter().filter(|&&x| x != 0.0).count()) {
+                    true => {
+                        let row = x.iter().copied().enumerate().filter(|(_, x)| *x != 0.0);
+                        self.sparse_row(row, out);
+                    }
+                    false => self.dense_rows(x, features, out),
+                }
+            }
+        } else {
+            self.dense_rows(x, features, out);
+        }
+    }
+
+    fn dense_rows(&self, x: &[f32], features: usize, out: &mut [f32]) {
+        if self.targets < WIDE {
             simd::affine_narrow(x, &self.weights, &self.bias, out);
         } else {
             simd::affine_wide(x, features, &self.weights, &self.bias, out);
@@ -110,6 +174,15 @@ fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     Ok(Box::new(RowKernel(LinearRegressor { affine, post })))
 }
 
+impl LinearRegressor {
+    fn finish(&self, out: &mut [f32]) {
+        match self.affine.targets {
+            1 => out.iter_mut().for_each(|score| *score = self.post.apply_single(*score)),
+            targets => self.post.apply_rows(out, targets),
+        }
+    }
+}
+
 impl RowModel for LinearRegressor {
     fn features(&self) -> usize {
         self.affine.features
@@ -139,10 +212,17 @@ impl RowModel for LinearRegressor {
 
     fn rows(&self, x: &[f32], features: usize, out: &mut [f32], _: &mut [u32]) {
         self.affine.rows(x, features, out);
-        match self.affine.targets {
-            1 => out.iter_mut().for_each(|score| *score = self.post.apply_single(*score)),
-            targets => self.post.apply_rows(out, targets),
-        }
+        self.finish(out);
+    }
+
+    fn skips_zeros(&self) -> bool {
+        self.affine.skips_zeros
+    }
+
+    fn sparse_row(&self, x: &[f32], support: &[u32], out: &mut [f32]) -> u32 {
+        self.affine.supported_row(x, support, out);
+        self.finish(out);
+        0
     }
 
     fn bytes(&self) -> u64 {
@@ -184,6 +264,44 @@ fn prepare_classifier(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     Ok(Box::new(RowKernel(LinearClassifier { affine, post, labels, expanded })))
 }
 
+impl LinearClassifier {
+    /// Where the scores of the rows lie until they are spread: in the first half of rows of two.
+    fn scores<'a>(&self, out: &'a mut [f32], rows: usize) -> &'a mut [f32] {
+        if self.affine.targets > 1 { out } else { &mut out[..rows] }
+    }
+
+    /// Scores to answers.
+    fn finish(&self, out: &mut [f32], classes: &mut [u32]) {
+        // The label is decided before the transform, which may round scores together.
+        let targets = self.affine.targets;
+        if targets > 1 {
+            for (class, scores) in classes.iter_mut().zip(out.chunks_exact(targets)) {
+                *class = first_max(scores) as u32;
+            }
+            return self.post.apply_rows(out, targets);
+        }
+        let scores = &mut out[..classes.len()];
+        for (class, &score) in classes.iter_mut().zip(&*scores) {
+            *class = u32::from(score > 0.0);
+        }
+        if !self.expanded {
+            return scores.iter_mut().for_each(|score| *score = self.post.apply_single(*score));
+        }
+        for i in (0..classes.len()).rev() {
+            let score = out[i];
+            let pair = match self.post {
+                PostTransform::Probit => [self.post.apply_single(score), 0.0],
+                PostTransform::Logistic => [-score, score],
+                _ => [1.0 - score, score],
+            };
+            out[2 * i..2 * i + 2].copy_from_slice(&pair);
+        }
+        if self.post == PostTransform::Logistic {
+            self.post.apply_rows(out, 2);
+        }
+    }
+}
+
 impl RowModel for LinearClassifier {
     fn features(&self) -> usize {
         self.affine.features
@@ -212,36 +330,19 @@ impl RowModel for LinearClassifier {
     }
 
     fn rows(&self, x: &[f32], features: usize, out: &mut [f32], classes: &mut [u32]) {
-        // The label is decided before the transform, which may round scores together.
-        let targets = self.affine.targets;
-        if targets > 1 {
-            self.affine.rows(x, features, out);
-            for (class, scores) in classes.iter_mut().zip(out.chunks_exact(targets)) {
-                *class = first_max(scores) as u32;
-            }
-            return self.post.apply_rows(out, targets);
-        }
-        // The scores lie in the first half of rows of two until they are spread.
-        let scores = &mut out[..classes.len()];
-        self.affine.rows(x, features, scores);
-        for (class, &score) in classes.iter_mut().zip(&*scores) {
-            *class = u32::from(score > 0.0);
-        }
-        if !self.expanded {
-            return scores.iter_mut().for_each(|score| *score = self.post.apply_single(*score));
-        }
-        for i in (0..classes.len()).rev() {
-            let score = out[i];
-            let pair = match self.post {
-                PostTransform::Probit => [self.post.apply_single(score), 0.0],
-                PostTransform::Logistic => [-score, score],
-                _ => [1.0 - score, score],
-            };
-            out[2 * i..2 * i + 2].copy_from_slice(&pair);
-        }
-        if self.post == PostTransform::Logistic {
-            self.post.apply_rows(out, 2);
-        }
+        self.affine.rows(x, features, self.scores(out, classes.len()));
+        self.finish(out, classes);
+    }
+
+    fn skips_zeros(&self) -> bool {
+        self.affine.skips_zeros
+    }
+
+    fn sparse_row(&self, x: &[f32], support: &[u32], out: &mut [f32]) -> u32 {
+        let mut class = [0];
+        self.affine.supported_row(x, support, self.scores(out, 1));
+        self.finish(out, &mut class);
+        class[0]
     }
 
     fn bytes(&self) -> u64 {
@@ -287,6 +388,41 @@ mod tests {
         assert!(one.run(&[t(&[1, 3], &[0f32; 3])]).is_err());
         // Integers are taken as they are.
         assert_eq!(one.run(&[t(&[1, 2], &[1i64, 2])]).unwrap()[0], t(&[1], &[9i64]));
+    }
+
+    /// A row with few numbers is summed without its zeros, which must not show.
+    #[test]
+    fn zeros_are_skipped_only_where_they_add_nothing() {
+        let n = 1024;
+        let w = |targets: usize| -> Vec<f32> {
+            (0..targets * n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 16.0).collect()
+        };
+        let mut x = vec![0f32; 3 * n];
+        x[5] = 0.5;
+        x[700] = -2.25;
+        x[n..2 * n].iter_mut().zip(0..).for_each(|(x, i)| *x = (i % 7) as f32 / 8.0);
+        x[2 * n + 9] = f32::NAN;
+        for targets in [1, 3, 5, 9] {
+            let weights = w(targets);
+            let op = Op::ml("LinearRegressor", 1)
+                .int("targets", targets as i64)
+                .attr("coefficients", floats(&weights));
+            let all = op.run1(&[t(&[3, n], &x)]);
+            let all = all.as_slice::<f32>().unwrap();
+            for (t, w) in weights.chunks(n).enumerate() {
+                // Exact: few terms, of few bits.
+                assert_eq!(all[t], 0.5 * w[5] - 2.25 * w[700]);
+                let dense: f64 = x[n..2 * n].iter().zip(w).map(|(x, w)| f64::from(x * w)).sum();
+                assert!((f64::from(all[targets + t]) - dense).abs() < 1e-3);
+                assert!(all[2 * targets + t].is_nan());
+            }
+            let mut infinite = weights.clone();
+            infinite[3] = f32::INFINITY;
+            let op = Op::ml("LinearRegressor", 1)
+                .int("targets", targets as i64)
+                .attr("coefficients", floats(&infinite));
+            assert!(op.run1(&[t(&[3, n], &x)]).as_slice::<f32>().unwrap()[0].is_nan());
+        }
     }
 
     #[test]

@@ -49,8 +49,8 @@ mod unary;
 pub use arena::Arena;
 pub use context::{Arg, Context, Inputs};
 pub use row::{
-    Encoder, Encoding, Follower, Followers, RowNumber, RowOp, RowShape, TextMap, TextPart,
-    TextSplit, TokenCount,
+    Encoder, Encoding, Follower, Followers, RowNumber, RowOp, RowShape, Sparsity, TextMap,
+    TextPart, TextSplit, TokenCount,
 };
 pub use spec::{InputSpec, OpSpec};
 

@@ -124,10 +124,32 @@ pub trait RowOp<T: RowNumber = f32>: Send + Sync {
         self.run_rows(rows, inputs, out, &mut []);
     }
 
+    /// What a row of zeros but for some columns becomes, where the operator need not look at the
+    /// zeros.
+    fn sparsity(&self) -> Option<Sparsity> {
+        None
+    }
+
+    /// As [`RowOp::run_rows`] for one row whose first input is zero but at the columns `support`,
+    /// which ascend; for [`Sparsity::Kept`], `out` is all zeros. `false` where a zero would become
+    /// something else.
+    fn run_sparse(&self, _: &[u32], _: &[&[T]], _: &mut [T], _: &mut [u32]) -> bool {
+        false
+    }
+
     /// The class labels by index, for classifiers.
     fn labels(&self) -> Option<crate::tensor::Tensor> {
         None
     }
+}
+
+/// What an operator makes of a row of zeros but for some columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sparsity {
+    /// A row that is zero where it was.
+    Kept,
+    /// Other numbers.
+    Lost,
 }
 
 /// The one type of inputs that are moved, whatever it is.
@@ -178,8 +200,11 @@ pub trait TokenCount {
     fn number(&self, token: &str) -> u32;
     /// Whether a token makes no difference.
     fn is_unknown(&self, token: &str) -> bool;
-    /// Fills `out`, `width` values, from the numbers of a row's tokens.
-    fn count(&self, numbers: &[u32], out: &mut [f32]);
+    /// Calls `each` with the column of every n-gram that a row's tokens have, as often as it is
+    /// there; columns are below `width`.
+    fn tally(&self, numbers: &[u32], each: &mut dyn FnMut(u32));
+    /// What a column holds whose n-gram was there `count` times, once or more.
+    fn weigh(&self, column: u32, count: f32) -> f32;
 }
 
 /// A kernel as a function from single values to codes.

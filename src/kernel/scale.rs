@@ -2,9 +2,10 @@
 
 use super::registry::{Entry, ml};
 use super::row::as_floats;
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one, simd};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, Sparsity, one, simd};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::{Data, Element, ElementType, Shape, Tensor};
+use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] = &[
     ml("Scaler", 1, prepare_scaler),
@@ -41,6 +42,10 @@ trait RowTransform: Send + Sync {
     /// Transforms rows of `width` features in place.
     fn rows(&self, rows: &mut [f32], width: usize) {
         rows.chunks_exact_mut(width.max(1)).for_each(|row| self.row(row));
+    }
+    /// Whether a row without its zeros is transformed to the same numbers.
+    fn skips_zeros(&self) -> bool {
+        false
     }
     /// Transforms one row in place.
     fn row(&self, row: &mut [f32]);
@@ -114,6 +119,29 @@ impl<M: RowTransform> RowOp for RowTransformKernel<M> {
             out.copy_from_slice(x);
             self.0.rows(out, x.len() / rows);
         }
+    }
+
+    fn sparsity(&self) -> Option<Sparsity> {
+        self.0.skips_zeros().then_some(Sparsity::Kept)
+    }
+
+    fn run_sparse(
+        &self,
+        support: &[u32],
+        inputs: &[&[f32]],
+        out: &mut [f32],
+        _: &mut [u32],
+    ) -> bool {
+        let [x] = inputs else { return false };
+        let at = |i: &u32| x.get(*i as usize).copied().unwrap_or_default();
+        let mut row: SmallVec<[f32; 128]> = support.iter().map(at).collect();
+        self.0.row(&mut row);
+        for (&i, &value) in support.iter().zip(&row) {
+            if let Some(out) = out.get_mut(i as usize) {
+                *out = value;
+            }
+        }
+        true
     }
 }
 
@@ -249,6 +277,10 @@ impl Normalizer {
 impl RowTransform for Normalizer {
     fn check(&self, _: usize) -> Result<()> {
         Ok(())
+    }
+
+    fn skips_zeros(&self) -> bool {
+        matches!(self.0, Norm::L1 | Norm::L2)
     }
 
     fn row(&self, row: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! The tabular fast path into memory of the caller: no tensor is made, and nothing allocated.
 
-use super::fast::{FastPath, Labels, Registers, bound};
+use super::fast::{FastPath, Labels, Registers, bound, own_row};
 use super::graph_model::contain;
 use super::into::class_index;
 use super::request::check_rows;
@@ -37,6 +37,9 @@ impl GraphModel {
             Request::Batch(features) => (features, false),
             Request::Run { .. } => return None,
         };
+        if let (true, Some(row)) = (single, own_row(program, features)) {
+            return self.fill(fast, program, 1, true, &[RowInput::Numbers(row)], out);
+        }
         T::converted(|converted| {
             let (rows, inputs) =
                 bound(program, &self.signature, &self.limits, features, converted)?;
@@ -50,25 +53,37 @@ impl GraphModel {
             if !single && let Err(error) = check_rows(rows, &self.limits) {
                 return Some(Err(error));
             }
-            let mut written = self.shape_of(fast, rows);
-            if !written.measure(out) {
-                return Some(Ok(written));
-            }
-            let ran = contain(|| {
-                Ok(match single {
-                    true => self.run_rows(program, 0..1, &inputs, |at, _, scratch| {
-                        self.write_block(fast, at, scratch, out);
-                        written.row = Some(self.row_of(fast, scratch));
-                    }),
-                    false => self.write_rows(fast, program, rows, &inputs, out),
-                })
-            });
-            match ran {
-                Ok(true) => Some(Ok(written)),
-                Ok(false) => None,
-                Err(error) => Some(Err(error)),
-            }
+            self.fill(fast, program, rows, single, &inputs, out)
         })
+    }
+
+    fn fill<T: Registers>(
+        &self,
+        fast: &FastPath,
+        program: &RowProgram<T>,
+        rows: usize,
+        single: bool,
+        inputs: &[RowInput<'_, T>],
+        out: &mut Buffers<'_>,
+    ) -> Option<Result<Written>> {
+        let mut written = self.shape_of(fast, rows);
+        if !written.measure(out) {
+            return Some(Ok(written));
+        }
+        let ran = contain(|| {
+            Ok(match single {
+                true => self.run_rows(program, 0..1, inputs, |at, _, scratch| {
+                    self.write_block(fast, at, scratch, out);
+                    written.row = Some(self.row_of(fast, scratch));
+                }),
+                false => self.write_rows(fast, program, rows, inputs, out),
+            })
+        });
+        match ran {
+            Ok(true) => Some(Ok(written)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 
     fn shape_of(&self, fast: &FastPath, rows: usize) -> Written {

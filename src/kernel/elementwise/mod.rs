@@ -7,7 +7,9 @@ pub(super) mod operands;
 mod power;
 
 use super::registry::{Entry, onnx};
-use super::{Context, Follower, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
+use super::{
+    Context, Follower, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, Sparsity, one,
+};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::Tensor;
 use arithmetic::{Arithmetic, for_numeric};
@@ -177,6 +179,42 @@ impl<T: RowNumber + Arithmetic> RowOp<T> for Binary {
             Function::Add => self.operands.constant_row().map(Follower::Add),
             _ => None,
         }
+    }
+
+    fn sparsity(&self) -> Option<Sparsity> {
+        let row = |i| self.operands.row::<T>(i).map(|row| row.iter().map(|&x| x.into()));
+        let (first, second) = (self.operands.is_input(0), self.operands.is_input(1));
+        let kept = match self.function {
+            // By one number a row, which is looked at when it is there.
+            Function::Mul | Function::Div if first && second => true,
+            Function::Mul => row(usize::from(first))?.all(f64::is_finite),
+            Function::Div if first => row(1)?.all(|x: f64| x.abs() > 0.0),
+            _ => false,
+        };
+        kept.then_some(Sparsity::Kept)
+    }
+
+    fn run_sparse(&self, support: &[u32], inputs: &[&[T]], out: &mut [T], _: &mut [u32]) -> bool {
+        let Some([a, b]) = self.operands.rows(1, inputs) else { return false };
+        let keeps = |y: f64| match self.function {
+            Function::Mul => y.is_finite(),
+            _ => y.abs() > 0.0,
+        };
+        if let ([_, y], true) = (inputs, b.width == 1)
+            && !y.iter().all(|&y| keeps(y.into()))
+        {
+            return false;
+        }
+        let at = |row: &[T], i: usize| row.get(if row.len() == 1 { 0 } else { i }).copied();
+        let (a, b) = (a.row(0), b.row(0));
+        with_function!(self.function, T, f => {
+            for i in support.iter().map(|&i| i as usize) {
+                if let (Some(out), Some(a), Some(b)) = (out.get_mut(i), at(a, i), at(b, i)) {
+                    *out = f(a, b);
+                }
+            }
+        });
+        true
     }
 }
 

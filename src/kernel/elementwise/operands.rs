@@ -59,6 +59,14 @@ impl<const N: usize> Operands<N> {
         self.0.iter().any(|o| matches!(o, Operand::Input)) && self.0.iter().all(constant)
     }
 
+    /// The constant row that operand `i` is.
+    pub fn row<T: RowNumber>(&self, i: usize) -> Option<&[T]> {
+        match self.0.get(i) {
+            Some(Operand::Row(row)) => row.as_slice().ok(),
+            _ => None,
+        }
+    }
+
     /// Whether operand `i` comes with the request.
     pub fn is_input(&self, i: usize) -> bool {
         matches!(self.0.get(i), Some(Operand::Input))

@@ -23,6 +23,12 @@ pub enum Reduction {
 pub trait Reducible: Element + Copy {
     /// The reduction of `line`; an empty one gives the operation's neutral element.
     fn reduce(reduction: Reduction, line: &[Self]) -> Self;
+
+    /// As [`Reducible::reduce`], for a line that is zero but at the places `support`, which ascend;
+    /// `None` where the zeros matter.
+    fn reduce_sparse(_: Reduction, _: &[Self], _: &[u32]) -> Option<Self> {
+        None
+    }
 }
 
 /// An extremum that hands NaN on.
@@ -36,6 +42,17 @@ fn log_sum_exp(max: f64, terms: impl Iterator<Item = f64>) -> f64 {
     // All −∞, or ∞ among them: nothing to shift by.
     let shift = if max.is_finite() { max } else { 0.0 };
     terms.map(|v| (v - shift).exp()).sum::<f64>().ln() + shift
+}
+
+/// As [`wide_sum`], of a line that is zero, as are its terms, but at the places `support`.
+fn sparse_sum(line: &[f32], support: &[u32], term: impl Fn(f64) -> f64) -> f64 {
+    let mut sums = [0f64; 8];
+    for &i in support {
+        if let Some(&v) = line.get(i as usize) {
+            sums[i as usize % 8] += term(v.into());
+        }
+    }
+    sums.iter().sum()
 }
 
 /// The sum of `term` of each element, in eight running sums.
@@ -69,6 +86,14 @@ impl Reducible for f32 {
             Reduction::SumSquare => simd::dot(line, line),
         }
     }
+
+    fn reduce_sparse(reduction: Reduction, line: &[f32], support: &[u32]) -> Option<f32> {
+        Some(match reduction {
+            Reduction::L1 => sparse_sum(line, support, f64::abs) as f32,
+            Reduction::L2 => sparse_sum(line, support, |v| v * v).sqrt() as f32,
+            _ => return None,
+        })
+    }
 }
 
 impl Reducible for f64 {
@@ -88,6 +113,15 @@ impl Reducible for f64 {
             }
             Reduction::SumSquare => values().map(|v| v * v).sum(),
         }
+    }
+
+    fn reduce_sparse(reduction: Reduction, line: &[f64], support: &[u32]) -> Option<f64> {
+        let values = || support.iter().filter_map(|&i| line.get(i as usize).copied());
+        Some(match reduction {
+            Reduction::L1 => values().map(f64::abs).sum(),
+            Reduction::L2 => values().map(|v| v * v).sum::<f64>().sqrt(),
+            _ => return None,
+        })
     }
 }
 

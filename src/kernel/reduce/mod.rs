@@ -5,7 +5,7 @@ mod cumulative;
 mod line;
 
 use super::registry::{Entry, onnx};
-use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
+use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, Sparsity, one};
 use crate::error::{Result, bail};
 use crate::tensor::{Data, Shape, Tensor};
 use half::{bf16, f16};
@@ -295,6 +295,19 @@ impl<T: RowNumber + Reducible> RowOp<T> for Reduce {
                 *o = T::reduce(self.reduction, row);
             }
         }
+    }
+
+    fn sparsity(&self) -> Option<Sparsity> {
+        matches!(self.reduction, Reduction::L1 | Reduction::L2).then_some(Sparsity::Lost)
+    }
+
+    fn run_sparse(&self, support: &[u32], inputs: &[&[T]], out: &mut [T], _: &mut [u32]) -> bool {
+        let ([line], [out]) = (inputs, out) else { return false };
+        match T::reduce_sparse(self.reduction, line, support) {
+            Some(value) => *out = value,
+            None => return false,
+        }
+        true
     }
 }
 

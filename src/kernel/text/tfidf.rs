@@ -200,13 +200,13 @@ impl TfIdfVectorizer {
         })
     }
 
-    /// Counts the n-grams of one row that begin at each of its words.
-    fn tally(&self, row: &[u32], counts: &mut [f32]) {
+    /// Calls `each` with the columns of the n-grams of one row, by the words they begin with.
+    fn tally(&self, row: &[u32], mut each: impl FnMut(u32)) {
         // Single words have no gaps: they are counted once, not for every skip.
         if self.shortest == 1 {
             for &word in row {
                 if let Some(&Some(column)) = self.column_of_word.get(word as usize) {
-                    counts[column as usize] += 1.0;
+                    each(column);
                 }
             }
         }
@@ -229,7 +229,7 @@ impl TfIdfVectorizer {
                     if i + 1 >= least
                         && let Some(column) = self.column(at)
                     {
-                        counts[column] += 1.0;
+                        each(column);
                     }
                 }
             }
@@ -240,19 +240,13 @@ impl TfIdfVectorizer {
         self.steps.get(&(at, word)).copied()
     }
 
-    fn column(&self, ngram: Option<u32>) -> Option<usize> {
-        self.column_of.get(ngram? as usize).copied()?.map(|c| c as usize)
+    fn column(&self, ngram: Option<u32>) -> Option<u32> {
+        self.column_of.get(ngram? as usize).copied()?
     }
 
-    fn weigh(&self, counts: &mut [f32]) {
-        match self.mode {
-            Mode::Tf => {}
-            Mode::Idf => {
-                counts.iter_mut().for_each(|c| *c = c.min(1.0));
-                counts.iter_mut().zip(&self.weights).for_each(|(c, w)| *c *= w);
-            }
-            Mode::TfIdf => counts.iter_mut().zip(&self.weights).for_each(|(c, w)| *c *= w),
-        }
+    fn weigh(&self, column: u32, count: f32) -> f32 {
+        let count = if self.mode == Mode::Idf { count.min(1.0) } else { count };
+        count * self.weights.get(column as usize).copied().unwrap_or(1.0)
     }
 }
 
@@ -277,15 +271,22 @@ impl Kernel for TfIdfVectorizer {
         let cost = length.saturating_mul(20 * (1 + self.skips.min(100))).saturating_add(self.width);
         ctx.threads.split_rows(&mut out, self.width, cost, |range, out| {
             for (i, counts) in range.zip(out.chunks_exact_mut(self.width)) {
-                self.tally(&numbers[i * length..(i + 1) * length], counts);
-                self.weigh(counts);
+                let row = &numbers[i * length..(i + 1) * length];
+                self.tally(row, |column| counts[column as usize] += 1.0);
+                if self.mode != Mode::Tf {
+                    for (count, column) in counts.iter_mut().zip(0..) {
+                        *count = self.weigh(column, *count);
+                    }
+                }
             }
         });
         one(ctx.tensor(shape, out)?)
     }
 
     fn text_part(&self) -> Option<TextPart<'_>> {
-        matches!(self.words, Words::Strings(_)).then_some(TextPart::Count(self))
+        // No word of the pool, no weight: not so where a weight is no number.
+        let zeros = self.weights.iter().all(|w| w.is_finite());
+        (zeros && matches!(self.words, Words::Strings(_))).then_some(TextPart::Count(self))
     }
 }
 
@@ -305,9 +306,11 @@ impl TokenCount for TfIdfVectorizer {
         TokenCount::number(self, token) == UNKNOWN
     }
 
-    fn count(&self, numbers: &[u32], out: &mut [f32]) {
-        out.fill(0.0);
-        self.tally(numbers, out);
-        self.weigh(out);
+    fn tally(&self, numbers: &[u32], each: &mut dyn FnMut(u32)) {
+        TfIdfVectorizer::tally(self, numbers, each);
+    }
+
+    fn weigh(&self, column: u32, count: f32) -> f32 {
+        TfIdfVectorizer::weigh(self, column, count)
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Result, err};
 use crate::kernel::RowNumber;
 use crate::plan::{Plan, RowInput, RowOutput, RowProgram, RowScratch};
 use crate::tensor::{Data, Tensor};
-pub(super) use rows::bound;
+pub(super) use rows::{bound, own_row};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -156,6 +156,10 @@ impl GraphModel {
         program: &RowProgram<T>,
         features: &Features<'_>,
     ) -> Option<Result<Prediction>> {
+        if let Some(row) = own_row(program, features) {
+            let row = [RowInput::Numbers(row)];
+            return contain(|| Ok(self.fast_row(fast, program, &row))).transpose();
+        }
         T::converted(|converted| {
             let (rows, inputs) =
                 bound(program, &self.signature, &self.limits, features, converted)?;
@@ -202,6 +206,13 @@ impl GraphModel {
     ) -> bool {
         let block = program.block_rows();
         T::scratch(|scratch| {
+            if rows == (0..1) {
+                let ran = program.run(&self.plan, 1, inputs, scratch);
+                if ran {
+                    store(0, 1, scratch);
+                }
+                return ran;
+            }
             let mut start = rows.start;
             while start < rows.end {
                 let n = block.min(rows.end - start);

@@ -23,6 +23,25 @@ enum Place<'a, T> {
     Texts(&'a [String]),
 }
 
+/// The only row of a program with one input of numbers, where it is there in the program's type:
+/// the most common request, and the one whose cost shows most.
+pub(crate) fn own_row<'a, T: RowNumber>(
+    program: &RowProgram<T>,
+    features: &'a Features<'_>,
+) -> Option<&'a [T]> {
+    let row = match features {
+        Features::F32 { data, rows: 1, width } if data.len() == *width => T::from_f32(data)?,
+        Features::F64 { data, rows: 1, width } if data.len() == *width => T::from_f64(data)?,
+        _ => return None,
+    };
+    match *program.columns() {
+        [RowColumn::Numbers { width, dtype }] if width == row.len() && dtype == T::TYPE => {
+            Some(row)
+        }
+        _ => None,
+    }
+}
+
 /// The number of rows and the inputs; `None` where the general path has to look at it.
 pub(crate) fn bound<'a, T: RowNumber>(
     program: &RowProgram<T>,

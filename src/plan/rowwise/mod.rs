@@ -1,5 +1,12 @@
 //! The tabular fast path: a plan whose every step is a function of rows, as one program over
 //! registers in a scratch slice. It makes no tensor and, once warm, allocates nothing.
+//!
+//! Counts of words are *sparse* registers: a slice that is zero whenever no program runs, and the
+//! list of the columns that a row has set. Operators that leave zeros zero ([`RowOp::sparsity`])
+//! visit the list; any other reads the slice as it reads every register. A program with such
+//! registers runs row by row.
+//!
+//! [`RowOp::sparsity`]: crate::kernel::RowOp::sparsity
 
 mod build;
 mod labels;
@@ -16,7 +23,16 @@ use std::marker::PhantomData;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Input(usize),
-    Register { offset: usize, width: usize },
+    Register {
+        offset: usize,
+        width: usize,
+    },
+    /// A place in the slice of zeros, and the number of the list of what is not zero.
+    Sparse {
+        offset: usize,
+        width: usize,
+        list: usize,
+    },
 }
 
 /// One text of each row: a column of an input.
@@ -36,6 +52,10 @@ enum Operation<T> {
     ArgMax,
     /// The value of a known text or number, by the encoder of this step's kernel.
     Encode { step: usize, reads: Key, code: Code<T> },
+    /// The row operator of this step's kernel, over the columns that are not zero.
+    Sparse(usize),
+    /// The numbers as they are.
+    Copy,
     /// The tokens of a text counted.
     Count { text: TextColumn, maps: SmallVec<[usize; 1]>, split: usize, count: usize },
 }
@@ -59,6 +79,8 @@ struct Instruction<T> {
     offset: usize,
     width: usize,
     class: Option<usize>,
+    /// The list of its result, where that is a sparse register: `offset` is one of zeros then.
+    list: Option<usize>,
 }
 
 /// What the program knows of one output of the plan.
@@ -145,6 +167,10 @@ pub struct RowProgram<T> {
     columns: SmallVec<[RowColumn; 1]>,
     instructions: Vec<Instruction<T>>,
     scratch_width: usize,
+    /// Offset and list of each sparse register.
+    sparse: Vec<(usize, usize)>,
+    sparse_width: usize,
+    lists: usize,
     classes: usize,
     outputs: Vec<Option<RowOutput>>,
     number: PhantomData<T>,
@@ -160,7 +186,10 @@ pub struct RowScratch<T> {
     text: [String; 2],
     /// The numbers of a text's tokens.
     tokens: Vec<u32>,
-    counts: Vec<f32>,
+    /// The sparse registers: all zeros between two runs.
+    zeros: Vec<T>,
+    /// The columns of sparse registers that are not zero, ascending.
+    lists: Vec<Vec<u32>>,
 }
 
 /// Floats of scratch that a block of rows may take: within a core's second-level cache.
@@ -187,6 +216,9 @@ impl<T: RowNumber> RowProgram<T> {
 
     /// Rows to run at once, so that the registers stay in cache.
     pub fn block_rows(&self) -> usize {
+        if self.sparse_width > 0 {
+            return 1;
+        }
         let inputs: usize = self.columns.iter().map(RowColumn::width).sum();
         (BLOCK_FLOATS / self.scratch_width.max(inputs).max(1)).clamp(1, 1024)
     }
@@ -209,9 +241,32 @@ impl<T: RowNumber> RowProgram<T> {
             scratch.classes.resize(rows * self.classes, 0);
         }
         scratch.rows = rows;
-        self.instructions.iter().all(|i| self.step(plan, i, rows, inputs, scratch).is_some())
+        if self.sparse_width == 0 {
+            let ran = |i| self.step(plan, i, rows, inputs, scratch, &mut [], &mut []).is_some();
+            return self.instructions.iter().all(ran);
+        }
+        // Taken, so that what a panic leaves behind is never read as zeros.
+        let mut zeros = std::mem::take(&mut scratch.zeros);
+        let mut lists = std::mem::take(&mut scratch.lists);
+        if zeros.len() < self.sparse_width {
+            zeros.resize(self.sparse_width, T::default());
+        }
+        if lists.len() < self.lists {
+            lists.resize(self.lists, Vec::new());
+        }
+        lists.iter_mut().for_each(Vec::clear);
+        let ran = |i| self.step(plan, i, rows, inputs, scratch, &mut zeros, &mut lists).is_some();
+        let ran = rows == 1 && self.instructions.iter().all(ran);
+        for &(offset, list) in &self.sparse {
+            for &column in &lists[list] {
+                zeros[offset + column as usize] = T::default();
+            }
+        }
+        (scratch.zeros, scratch.lists) = (zeros, lists);
+        ran
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one scratch, borrowed apart")]
     fn step(
         &self,
         plan: &Plan,
@@ -219,13 +274,25 @@ impl<T: RowNumber> RowProgram<T> {
         rows: usize,
         inputs: &[RowInput<'_, T>],
         scratch: &mut RowScratch<T>,
+        zeros: &mut [T],
+        lists: &mut [Vec<u32>],
     ) -> Option<()> {
-        let RowScratch { floats, classes, text, tokens, counts, .. } = scratch;
-        let (before, after) = floats.split_at_mut(instruction.offset * rows);
-        let out = &mut after[..instruction.width * rows];
+        let RowScratch { floats, classes, text, tokens, .. } = scratch;
+        // What is read lies before what is written.
+        let (dense, sparse) = match instruction.list {
+            None => (instruction.offset * rows, zeros.len()),
+            Some(_) => (floats.len(), instruction.offset),
+        };
+        let (before, after) = floats.split_at_mut(dense);
+        let (zeros, zeros_after) = zeros.split_at_mut(sparse);
+        let out = match instruction.list {
+            None => &mut after[..instruction.width * rows],
+            Some(_) => &mut zeros_after[..instruction.width],
+        };
         let numbers = |source: &Source| match *source {
             Source::Input(i) => inputs.get(i).map_or(&[][..], RowInput::numbers),
             Source::Register { offset, width } => &before[offset * rows..(offset + width) * rows],
+            Source::Sparse { offset, width, .. } => &zeros[offset..offset + width],
         };
         let classes = match instruction.class {
             Some(index) => &mut classes[index * rows..(index + 1) * rows],
@@ -233,8 +300,15 @@ impl<T: RowNumber> RowProgram<T> {
         };
         match &instruction.operation {
             Operation::Kernel(step) => {
-                let read: SmallVec<[&[T]; 32]> = instruction.inputs.iter().map(numbers).collect();
-                T::op(plan.steps.get(*step)?.kernel.as_ref())?.run_rows(rows, &read, out, classes);
+                let op = T::op(plan.steps.get(*step)?.kernel.as_ref())?;
+                // Most have one input, and a row is soon computed.
+                if let [one] = instruction.inputs.as_slice() {
+                    op.run_rows(rows, &[numbers(one)], out, classes);
+                } else {
+                    let read: SmallVec<[&[T]; 32]> =
+                        instruction.inputs.iter().map(numbers).collect();
+                    op.run_rows(rows, &read, out, classes);
+                }
             }
             Operation::Product { step, add, relu } => {
                 let read: SmallVec<[&[T]; 1]> = instruction.inputs.iter().map(numbers).collect();
@@ -243,6 +317,15 @@ impl<T: RowNumber> RowProgram<T> {
                 T::op(plan.steps.get(*step)?.kernel.as_ref())?
                     .run_rows_with(rows, &read, out, followers);
             }
+            Operation::Sparse(step) => {
+                let Some(Source::Sparse { list, .. }) = instruction.inputs.first() else {
+                    return None;
+                };
+                let read: SmallVec<[&[T]; 2]> = instruction.inputs.iter().map(numbers).collect();
+                let op = T::op(plan.steps.get(*step)?.kernel.as_ref())?;
+                op.run_sparse(lists.get(*list)?, &read, out, classes).then_some(())?;
+            }
+            Operation::Copy => out.copy_from_slice(instruction.inputs.first().map(numbers)?),
             Operation::ArgMax => {
                 let read = instruction.inputs.first().map(numbers)?;
                 for (class, row) in classes.iter_mut().zip(read.chunks_exact(read.len() / rows)) {
@@ -272,27 +355,31 @@ impl<T: RowNumber> RowProgram<T> {
             Operation::Count { text: column, maps, split, count } => {
                 let TextPart::Split(splitter) = part(&plan.steps, *split)? else { return None };
                 let TextPart::Count(counter) = part(&plan.steps, *count)? else { return None };
-                for (row, out) in out.chunks_exact_mut(instruction.width.max(1)).enumerate() {
-                    let mut given = self.text(column, row, inputs);
-                    let [now, next] = &mut *text;
-                    for map in maps {
-                        let TextPart::Map(map) = part(&plan.steps, *map)? else { return None };
-                        next.clear();
-                        map.map(given, next);
-                        std::mem::swap(now, next);
-                        given = now;
-                    }
-                    tokens.clear();
-                    splitter.split(given, &mut |token| tokens.push(counter.number(token)));
-                    counts.resize(instruction.width, 0.0);
-                    counter.count(tokens, counts);
-                    match T::from_f32(counts) {
-                        Some(same) => out.copy_from_slice(same),
-                        None => {
-                            let wide = counts.iter().map(|&c| T::of(c.into()));
-                            out.iter_mut().zip(wide).for_each(|(o, c)| *o = c);
+                let list = lists.get_mut(instruction.list?)?;
+                let mut given = self.text(column, 0, inputs);
+                let [now, next] = &mut *text;
+                for map in maps {
+                    let TextPart::Map(map) = part(&plan.steps, *map)? else { return None };
+                    next.clear();
+                    map.map(given, next);
+                    std::mem::swap(now, next);
+                    given = now;
+                }
+                tokens.clear();
+                splitter.split(given, &mut |token| tokens.push(counter.number(token)));
+                counter.tally(tokens, &mut |column| {
+                    if let Some(count) = out.get_mut(column as usize) {
+                        let before: f64 = (*count).into();
+                        if before == 0.0 {
+                            list.push(column);
                         }
+                        *count = T::of(before + 1.0);
                     }
+                });
+                list.sort_unstable();
+                for &column in list.iter() {
+                    let count: f64 = out[column as usize].into();
+                    out[column as usize] = T::of(counter.weigh(column, count as f32).into());
                 }
             }
         }

@@ -1,15 +1,16 @@
 //! From the steps of a plan to a row program, or to the insight that there is none.
 
+mod texts;
+
 use super::labels::{apply, pick};
 use super::{
-    Code, Instruction, Key, Operation, RowColumn, RowOutput, RowProgram, Source, TextColumn,
-    added_row, part,
+    Instruction, Operation, RowColumn, RowOutput, RowProgram, Source, TextColumn, added_row, part,
 };
 use crate::graph::{Dim, Graph, Node, ValueType};
-use crate::kernel::{Encoder, Encoding, Follower, Followers, RowNumber, TextPart};
+use crate::kernel::{Follower, Followers, RowNumber, RowOp, Sparsity, TextPart};
 use crate::plan::Step;
 use crate::plan::fold::Known;
-use crate::tensor::{Data, ElementType, Tensor, Value};
+use crate::tensor::{ElementType, Tensor, Value};
 use smallvec::{SmallVec, smallvec};
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -35,6 +36,10 @@ struct Builder<'g, T> {
     registers: HashMap<usize, Register>,
     instructions: Vec<Instruction<T>>,
     scratch_width: usize,
+    /// Offset and list of each sparse register.
+    sparse: Vec<(usize, usize)>,
+    sparse_width: usize,
+    lists: usize,
     classes: usize,
     /// How often each value is read, outputs of the graph included.
     uses: Vec<usize>,
@@ -67,6 +72,9 @@ impl<T: RowNumber> RowProgram<T> {
             registers,
             instructions: Vec::new(),
             scratch_width: 0,
+            sparse: Vec::new(),
+            sparse_width: 0,
+            lists: 0,
             classes: 0,
             uses: vec![0; graph.values.len()],
         };
@@ -79,11 +87,17 @@ impl<T: RowNumber> RowProgram<T> {
         for (i, node) in nodes.iter().enumerate() {
             builder.node(node, i)?;
         }
+        for id in &graph.outputs {
+            builder.spread(id.index());
+        }
         let outputs = graph.outputs.iter().map(|id| builder.output(id.index())).collect();
         Some(RowProgram {
             columns: builder.columns,
             instructions: builder.instructions,
             scratch_width: builder.scratch_width,
+            sparse: builder.sparse,
+            sparse_width: builder.sparse_width,
+            lists: builder.lists,
             classes: builder.classes,
             outputs,
             number: PhantomData,
@@ -200,126 +214,6 @@ impl<T: RowNumber> Builder<'_, T> {
         Some(Register::Class { index: class, labels })
     }
 
-    /// A node that reads texts or tokens, or encodes numbers.
-    fn text_node(&mut self, node: &Node, position: usize, inputs: &[Register]) -> Option<Register> {
-        match (node.op.as_str(), inputs) {
-            ("Reshape" | "Flatten", [Register::Texts { columns, maps, .. }]) => {
-                let rank = self.text_rank(node, columns.len())?;
-                Some(Register::Texts { columns: columns.clone(), maps: maps.clone(), rank })
-            }
-            ("Flatten", [Register::Tokens { text, maps, split, .. }]) => {
-                let by_row = node.attributes.int("axis", 1).ok()? == 1;
-                let (maps, split) = (maps.clone(), *split);
-                by_row.then_some(Register::Tokens { text: *text, maps, split, rank: 2 })
-            }
-            ("Concat", texts) if matches!(node.attributes.int("axis", 0), Ok(1 | -1)) => {
-                let mut all = SmallVec::new();
-                for register in texts {
-                    let Register::Texts { columns, maps, rank: 2 } = register else { return None };
-                    if !maps.is_empty() {
-                        return None;
-                    }
-                    all.extend(columns.iter().copied());
-                }
-                (texts.len() == node.inputs.len()).then_some(Register::Texts {
-                    columns: all,
-                    maps: SmallVec::new(),
-                    rank: 2,
-                })
-            }
-            ("ArrayFeatureExtractor" | "Gather", [Register::Texts { columns, maps, rank: 2 }]) => {
-                let indices = constant(self.known, node, 1)?;
-                let gathers = node.op == "Gather";
-                let by_column = matches!(node.attributes.int("axis", 0), Ok(1 | -1));
-                if gathers && !(by_column && indices.dims().len() == 1) {
-                    return None;
-                }
-                let at = |p: i64| match gathers && p < 0 {
-                    true => usize::try_from(p.checked_add(columns.len() as i64)?).ok(),
-                    false => usize::try_from(p).ok(),
-                };
-                let picks = indices.to_i64_vec().ok()?;
-                let columns =
-                    picks.iter().map(|&p| columns.get(at(p)?).copied()).collect::<Option<_>>()?;
-                Some(Register::Texts { columns, maps: maps.clone(), rank: 2 })
-            }
-            (_, [input]) => self.text_kernel(position, input),
-            _ => None,
-        }
-    }
-
-    /// The rank after a Reshape or Flatten of `width` texts a row that keeps rows apart.
-    fn text_rank(&self, node: &Node, width: usize) -> Option<usize> {
-        if node.op == "Flatten" {
-            return (node.attributes.int("axis", 1).ok()? == 1).then_some(2);
-        }
-        let target = constant(self.known, node, 1)?.to_i64_vec().ok()?;
-        match target.as_slice() {
-            [-1] if width == 1 => Some(1),
-            [-1, w] if usize::try_from(*w) == Ok(width) => Some(2),
-            _ => None,
-        }
-    }
-
-    fn text_kernel(&mut self, position: usize, input: &Register) -> Option<Register> {
-        match (part(self.steps, position)?, input) {
-            (TextPart::Map(_), Register::Texts { columns, maps, rank: 1 }) => {
-                let mut maps = maps.clone();
-                maps.push(position);
-                Some(Register::Texts { columns: columns.clone(), maps, rank: 1 })
-            }
-            (TextPart::Split(_), Register::Texts { columns, maps, rank: rank @ 1..=2 }) => {
-                let [text] = columns[..] else { return None };
-                let (maps, rank) = (maps.clone(), rank + 1);
-                Some(Register::Tokens { text, maps, split: position, rank })
-            }
-            (TextPart::Count(counter), Register::Tokens { text, maps, split, rank: 2 }) => {
-                let TextPart::Split(splitter) = part(self.steps, *split)? else { return None };
-                // Rows of a batch are filled up to the longest: that must make no difference.
-                let width = counter.width();
-                if !counter.is_unknown(splitter.padding()) || width == 0 {
-                    return None;
-                }
-                let (maps, split) = (maps.clone(), *split);
-                let operation = Operation::Count { text: *text, maps, split, count: position };
-                Some(self.numbers(operation, SmallVec::new(), width, ElementType::F32, false))
-            }
-            (TextPart::Encode(encoder), Register::Texts { columns, maps, rank }) => {
-                let [text] = columns[..] else { return None };
-                if !maps.is_empty() || !encoder.reads_text() {
-                    return None;
-                }
-                self.encode(position, Key::Text(text), 1, *rank)
-            }
-            (TextPart::Encode(encoder), Register::Numbers { source, dtype, deep: false }) => {
-                let width = self.width(*source);
-                if !encoder.takes(*dtype) {
-                    return None;
-                }
-                let key = Key::Numbers(*source);
-                self.encode(position, key, width, 2)
-            }
-            _ => None,
-        }
-    }
-
-    /// The codes of `keys` values a row, of a tensor of that rank.
-    fn encode(&mut self, step: usize, reads: Key, keys: usize, rank: usize) -> Option<Register> {
-        let TextPart::Encode(encoder) = part(self.steps, step)? else { return None };
-        let (code, width, dtype) = code::<T>(encoder)?;
-        let deep = matches!(code, Code::OneHot { .. });
-        // A vector of texts gives a matrix of codes at once; a column of them is a matrix more.
-        let deep = match (deep, rank, keys) {
-            (true, 1, 1) => false,
-            (true, 2, 1) => true,
-            (true, _, _) => return None,
-            (false, 2, _) => false,
-            (false, _, _) => return None,
-        };
-        let operation = Operation::Encode { step, reads, code };
-        Some(self.numbers(operation, SmallVec::new(), width * keys, dtype, deep))
-    }
-
     /// A node of numbers, by the row operator of its kernel.
     fn number_node(&mut self, node: &Node, position: usize, inputs: &[Register]) -> Option<()> {
         let op = T::op(self.steps.get(position)?.kernel.as_ref())?;
@@ -359,7 +253,16 @@ impl<T: RowNumber> Builder<'_, T> {
         {
             return self.set(node, 0, Register::Numbers { source: *source, dtype, deep });
         }
-        let operation = Operation::Kernel(position);
+        let sparsity = self.sparsity(op, &sources);
+        if let Some((list, Sparsity::Kept)) = sparsity {
+            let operation = Operation::Sparse(position);
+            let register = self.sparse(operation, sources, shape.width, list, dtype);
+            return self.set(node, 0, register);
+        }
+        let operation = match sparsity {
+            Some(_) => Operation::Sparse(position),
+            None => Operation::Kernel(position),
+        };
         if shape.classes.is_none() {
             let register = self.numbers(operation, sources, shape.width, dtype, deep);
             return self.set(node, 0, register);
@@ -372,10 +275,47 @@ impl<T: RowNumber> Builder<'_, T> {
         self.set(node, 1, Register::Numbers { source, dtype, deep: false })
     }
 
+    /// The list of the only sparse operand and what the operator makes of its zeros, where the
+    /// operator can go by the list: the sparse one is the first, and the others are one number.
+    fn sparsity(&self, op: &dyn RowOp<T>, sources: &[Source]) -> Option<(usize, Sparsity)> {
+        let [Source::Sparse { list, .. }, others @ ..] = sources else { return None };
+        let number = |s: &Source| !matches!(s, Source::Sparse { .. }) && self.width(*s) == 1;
+        others.iter().all(number).then_some((*list, op.sparsity()?))
+    }
+
+    /// Adds an instruction whose numbers are zero but at the columns of a list.
+    fn sparse(
+        &mut self,
+        operation: Operation<T>,
+        inputs: SmallVec<[Source; 2]>,
+        width: usize,
+        list: usize,
+        dtype: ElementType,
+    ) -> Register {
+        let offset = self.sparse_width;
+        let (class, of) = (None, Some(list));
+        self.instructions.push(Instruction { operation, inputs, offset, width, class, list: of });
+        self.sparse_width += width;
+        self.sparse.push((offset, list));
+        Register::Numbers { source: Source::Sparse { offset, width, list }, dtype, deep: false }
+    }
+
+    /// Makes a value that is a sparse register one that stays when the program has run.
+    fn spread(&mut self, value: usize) {
+        if let Some(Register::Numbers { source: source @ Source::Sparse { .. }, dtype, .. }) =
+            self.registers.get(&value)
+        {
+            let (source, dtype) = (*source, *dtype);
+            let width = self.width(source);
+            let dense = self.numbers(Operation::Copy, smallvec![source], width, dtype, false);
+            self.registers.insert(value, dense);
+        }
+    }
+
     /// Leaves the node's work to the product before it, whose result nothing else reads.
     fn follow(&mut self, node: &Node, source: Source, position: usize) -> Option<()> {
         let follower = T::op(self.steps.get(position)?.kernel.as_ref())?.follower()?;
-        let last = self.instructions.last_mut()?;
+        let last = self.instructions.last_mut().filter(|last| last.list.is_none())?;
         let result = Source::Register { offset: last.offset, width: last.width };
         let alone = |i: usize| self.known[i].is_some() || self.uses.get(i).is_some_and(|&n| n == 1);
         if source != result || !node.reads().all(|id| alone(id.index())) {
@@ -411,7 +351,7 @@ impl<T: RowNumber> Builder<'_, T> {
     fn width(&self, source: Source) -> usize {
         match source {
             Source::Input(i) => self.columns.get(i).map_or(0, RowColumn::width),
-            Source::Register { width, .. } => width,
+            Source::Register { width, .. } | Source::Sparse { width, .. } => width,
         }
     }
 
@@ -441,8 +381,8 @@ impl<T: RowNumber> Builder<'_, T> {
         width: usize,
         class: Option<usize>,
     ) {
-        let offset = self.scratch_width;
-        self.instructions.push(Instruction { operation, inputs, offset, width, class });
+        let (offset, list) = (self.scratch_width, None);
+        self.instructions.push(Instruction { operation, inputs, offset, width, class, list });
         self.scratch_width += width;
     }
 
@@ -459,39 +399,4 @@ fn constant<'k>(known: &'k Known, node: &Node, i: usize) -> Option<&'k Tensor> {
         Value::Tensor(t) => Some(t),
         _ => None,
     }
-}
-
-/// What an encoder writes for a key, how many values that is, and their type; `None` where `T`
-/// does not hold them exactly.
-fn code<T: RowNumber>(encoder: &dyn Encoder) -> Option<(Code<T>, usize, ElementType)> {
-    match encoder.encoding() {
-        Encoding::OneHot { categories, zeros } => {
-            Some((Code::OneHot { zeros }, categories, ElementType::F32))
-        }
-        Encoding::Values { values, default } => {
-            let dtype = values.dtype();
-            let exact = |data: &Data| -> Option<Vec<T>> {
-                let wide: Vec<f64> = match data {
-                    Data::F32(v) => v.iter().map(|&x| x.into()).collect(),
-                    Data::F64(v) => v.clone(),
-                    Data::I32(v) => v.iter().map(|&x| x.into()).collect(),
-                    Data::I64(v) => v
-                        .iter()
-                        .map(|&x| ((x as f64) as i128 == i128::from(x)).then_some(x as f64))
-                        .collect::<Option<_>>()?,
-                    _ => return None,
-                };
-                wide.iter().map(|&x| exactly(x)).collect()
-            };
-            let (values, default) = (exact(values)?, *exact(default)?.first()?);
-            Some((Code::Values { values, default }, 1, dtype))
-        }
-    }
-}
-
-/// The number in a program of `T`, where that changes nothing.
-fn exactly<T: RowNumber>(x: f64) -> Option<T> {
-    let number = T::of(x);
-    let back: f64 = number.into();
-    (back == x || x.is_nan()).then_some(number)
 }
