@@ -301,6 +301,8 @@ def test_the_program_brings_back_what_died_and_ends_with_all_of_it() -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that starts the tests in the background has them ignore it, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert program.stdout is not None
     try:
