@@ -131,6 +131,21 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Calls `f` with a context of its own: one thread, the default limits, no deadline. For single
+    /// kernels outside of a plan's run.
+    pub fn alone<R>(f: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        let threads = Threads::new(1);
+        let limits = RequestLimits::default();
+        let mut arena = Arena::default();
+        f(&mut Context {
+            threads: &threads,
+            limits: &limits,
+            arena: &mut arena,
+            deadline: None,
+            cancel: None,
+        })
+    }
+
     /// The shape of a result with elements of type `T`, checked against the run's byte limit.
     /// Every size that depends on input data goes through here before anything is allocated.
     ///

@@ -3,11 +3,10 @@
 use super::{Signature, TensorSpec};
 use crate::error::{Result, bail, ensure, err};
 use crate::graph::Dim;
+use crate::kernel::Context;
 use crate::kernel::cast::cast;
-use crate::kernel::{Arena, Context};
 use crate::limits::RequestLimits;
 use crate::tensor::{Data, Element, ElementType, Shape, Tensor, Value, shape::checked_len};
-use crate::threads::Threads;
 use smallvec::SmallVec;
 
 /// Rows as a caller has them.
@@ -378,15 +377,5 @@ fn reshape_rows(tensor: &Tensor, spec: &TensorSpec, dims: &[Dim]) -> Option<Shap
 
 /// A tensor in another element type, by the rules of ONNX's Cast.
 pub(super) fn convert(tensor: Tensor, dtype: ElementType) -> Result<Tensor> {
-    let threads = Threads::new(1);
-    let limits = RequestLimits::default();
-    let mut arena = Arena::default();
-    let mut ctx = Context {
-        threads: &threads,
-        limits: &limits,
-        arena: &mut arena,
-        deadline: None,
-        cancel: None,
-    };
-    cast(&mut ctx, tensor, dtype)
+    Context::alone(|ctx| cast(ctx, tensor, dtype))
 }

@@ -1,25 +1,14 @@
 //! The labels of classes, moved through the steps that change them when the program is built.
 
-use crate::kernel::{Arena, Arg, Context, Inputs};
-use crate::limits::RequestLimits;
+use crate::kernel::{Arg, Context, Inputs};
 use crate::plan::Step;
 use crate::tensor::Tensor;
-use crate::threads::Threads;
 
 /// The labels after the step's own kernel, so that a cast there and here is one rule.
 pub(super) fn apply(step: &Step, labels: &Tensor) -> Option<Tensor> {
-    let threads = Threads::new(1);
-    let limits = RequestLimits::default();
-    let mut arena = Arena::default();
-    let mut ctx = Context {
-        threads: &threads,
-        limits: &limits,
-        arena: &mut arena,
-        deadline: None,
-        cancel: None,
-    };
     let mut inputs = Inputs::new(smallvec::smallvec![Arg::Owned(labels.clone().into())]);
-    step.kernel.run(&mut ctx, &mut inputs).ok()?.into_iter().next()?.into_tensor().ok()
+    let outputs = Context::alone(|ctx| step.kernel.run(ctx, &mut inputs)).ok()?;
+    outputs.into_iter().next()?.into_tensor().ok()
 }
 
 /// `table[picks]` for label tables of one row.
