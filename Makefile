@@ -45,6 +45,9 @@ demo: $(VENV)/.demo
 # `cargo run` or `-p` would build again for itself is run from where the tests' build left it.
 DEBUG = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug
 
+# Python tests that compute and start nothing: two processes share them.
+ALONE = python/tests/operators python/tests/test_onnx_backend.py $(wildcard python/tests/test_convert*.py)
+
 test: $(VENV)/.dev programs
 	$(PYO3_ENV) $(CARGO) test --locked --workspace
 	$(PYO3_ENV) $(CARGO) build --locked --workspace
@@ -55,7 +58,8 @@ test: $(VENV)/.dev programs
 	! "$(DEBUG)/examples/soak" --seconds 3 --spoil >build/soak-spoiled.log 2>&1 \
 		&& grep '^wrong answers: [1-9]' build/soak-spoiled.log
 	$(DEVELOP)
-	"$(PYTHON)" -m pytest -q python/tests
+	"$(PYTHON)" -m pytest -q -n 2 --dist loadfile $(ALONE)
+	"$(PYTHON)" -m pytest -q python/tests $(patsubst %,--ignore=%,$(ALONE))
 	bash tests/ffi/run.sh "$(DEBUG)"
 
 # Ray is large, and its cluster slow to start on a small machine.

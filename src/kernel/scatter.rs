@@ -5,7 +5,11 @@ use super::registry::{Entry, onnx};
 use super::transpose::check_text;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, ensure};
-use crate::tensor::{Element, ElementType, Tensor, for_each_type};
+use crate::tensor::{
+    Complex, Element, ElementType, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN,
+    Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Tensor, UInt2, UInt4,
+    for_each_type,
+};
 use half::{bf16, f16};
 
 pub(super) const OPS: &[Entry] = &[
@@ -90,6 +94,21 @@ impl Combine for bool {
     }
 }
 
+/// Types that are moved only, which is checked before.
+macro_rules! replaced {
+    ($($t:ty),+) => {$(
+        impl Combine for $t {
+            fn combine(&mut self, update: &Self, _: Reduction) {
+                *self = *update;
+            }
+        }
+    )+};
+}
+replaced!(
+    Int4, UInt4, Int2, UInt2, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0,
+    Float6E2M3, Float6E3M2, Float4E2M1, Complex<f32>, Complex<f64>
+);
+
 impl Combine for String {
     fn combine(&mut self, update: &Self, _: Reduction) {
         self.clone_from(update);
@@ -104,10 +123,14 @@ fn check(op: &str, data: &Tensor, updates: &Tensor, reduction: Reduction) -> Res
         updates.dtype(),
         data.dtype()
     );
+    let dtype = data.dtype();
     ensure!(
-        reduction == Reduction::None || data.dtype() != ElementType::String,
+        reduction == Reduction::None
+            || dtype.is_float()
+            || dtype.is_integer()
+            || dtype == ElementType::Bool,
         Unsupported,
-        "{op}: reduction of strings"
+        "{op}: reduction of {dtype}"
     );
     Ok(())
 }

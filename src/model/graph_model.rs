@@ -9,6 +9,7 @@ use super::{
     Prediction, Predictions, Receipt, Reply, Request, Signature, Task, Written,
 };
 use crate::error::{Result, bail, ensure, err};
+use crate::graph::ValueType;
 use crate::limits::RequestLimits;
 use crate::plan::{Plan, PlanStep, RunOptions};
 use crate::tensor::{Tensor, Value};
@@ -193,7 +194,9 @@ impl GraphModel {
         );
         let mut values = SmallVec::new();
         for (slot, spec) in slots.into_iter().zip(specs) {
-            values.push(slot.ok_or_else(|| {
+            let optional = matches!(spec.ty, Some(ValueType::Optional(_)));
+            let absent = optional.then_some(Value::Optional(None));
+            values.push(slot.or(absent).ok_or_else(|| {
                 err!(InvalidInput, "input '{}' is missing; the model takes {}", spec.name, listed())
             })?);
         }

@@ -210,23 +210,7 @@ fn probe(
 }
 
 fn zeros(dtype: ElementType, shape: Shape) -> Result<Tensor> {
-    let n = shape.len();
-    let data = match dtype {
-        ElementType::F32 => Data::F32(vec![0.0; n]),
-        ElementType::F64 => Data::F64(vec![0.0; n]),
-        ElementType::F16 => Data::F16(vec![Default::default(); n]),
-        ElementType::BF16 => Data::BF16(vec![Default::default(); n]),
-        ElementType::I8 => Data::I8(vec![0; n]),
-        ElementType::I16 => Data::I16(vec![0; n]),
-        ElementType::I32 => Data::I32(vec![0; n]),
-        ElementType::I64 => Data::I64(vec![0; n]),
-        ElementType::U8 => Data::U8(vec![0; n]),
-        ElementType::U16 => Data::U16(vec![0; n]),
-        ElementType::U32 => Data::U32(vec![0; n]),
-        ElementType::U64 => Data::U64(vec![0; n]),
-        ElementType::Bool => Data::Bool(vec![false; n]),
-        ElementType::String => Data::String(vec![String::new(); n]),
-    };
+    let data = Data::zeros(dtype, shape.len());
     Tensor::new(shape, data)
 }
 

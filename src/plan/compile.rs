@@ -2,7 +2,7 @@
 
 use super::exec::output_bit;
 use super::fold::{Known, fold_constants};
-use super::{Operand, Plan, PlanKind, RowProgram, Step, control};
+use super::{Operand, Plan, PlanKind, RowProgram, Step, control, gradient};
 use crate::error::{Result, bail, ensure, err};
 use crate::graph::{Graph, Node, topological_order};
 use crate::kernel::{InputSpec, Kernel, OpSpec, registry};
@@ -48,6 +48,7 @@ pub(super) fn compile_nested(
         graph.nodes.len(),
         options.limits.nodes
     );
+    gradient::expand(&mut graph)?;
     refuse_unsupported(&graph)?;
     let order = topological_order(&graph)?;
     let mut known: Known =

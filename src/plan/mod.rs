@@ -8,6 +8,7 @@ mod compile;
 mod control;
 mod exec;
 mod fold;
+mod gradient;
 mod rowwise;
 
 pub use compile::{CompileOptions, compile};

@@ -2,7 +2,7 @@
 //! hexadecimal. Decimal numbers would lose NaN, the sign of zero, and the last bit here and there.
 
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Data, ElementType, Map, MapKey, Shape, Tensor, Value};
+use crate::tensor::{Complex, Data, ElementType, Map, MapKey, Shape, Tensor, Value};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,9 @@ impl TensorForm {
             Data::U64(v) => hex!(v),
             Data::Bool(v) => (Some(hex_of(v.iter().map(|b| u8::from(*b)))), None),
             Data::String(v) => (None, Some(v.clone())),
+            Data::C64(v) => hex!(v.iter().flat_map(|x| [x.re, x.im]).collect::<Vec<_>>()),
+            Data::C128(v) => hex!(v.iter().flat_map(|x| [x.re, x.im]).collect::<Vec<_>>()),
+            small => (Some(hex_of(small.small_bits().unwrap_or_default().into_iter())), None),
         };
         let shape = tensor.dims().to_vec();
         TensorForm { dtype: tensor.dtype().name().to_string(), shape, hex, strings }
@@ -116,29 +119,17 @@ impl TensorForm {
             ElementType::U64 => Data::U64(numbers!(u64)),
             ElementType::Bool => Data::Bool(bytes.iter().map(|b| *b != 0).collect()),
             ElementType::String => Data::String(Vec::new()),
+            ElementType::C64 => Data::C64(pairs(numbers!(f32))),
+            ElementType::C128 => Data::C128(pairs(numbers!(f64))),
+            small => Data::from_small_bits(small, bytes.iter().copied())
+                .ok_or_else(|| err!(InvalidInput, "no elements of {small} in a recording"))?,
         };
         Tensor::new(shape, data)
     }
 }
 
 fn element_type(name: &str) -> Result<ElementType> {
-    const ALL: [ElementType; 14] = [
-        ElementType::F32,
-        ElementType::F64,
-        ElementType::F16,
-        ElementType::BF16,
-        ElementType::I8,
-        ElementType::I16,
-        ElementType::I32,
-        ElementType::I64,
-        ElementType::U8,
-        ElementType::U16,
-        ElementType::U32,
-        ElementType::U64,
-        ElementType::Bool,
-        ElementType::String,
-    ];
-    let found = ALL.into_iter().find(|t| t.name() == name);
+    let found = ElementType::from_name(name);
     found.ok_or_else(|| err!(InvalidInput, "unknown element type {name:?}"))
 }
 
@@ -191,6 +182,10 @@ impl ValueForm {
             }
         })
     }
+}
+
+fn pairs<T: Copy>(parts: Vec<T>) -> Vec<Complex<T>> {
+    parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }).collect()
 }
 
 #[cfg(test)]

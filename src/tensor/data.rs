@@ -1,6 +1,9 @@
 //! The tensor: a checked shape over a shared buffer.
 
-use super::{Element, ElementType, Shape};
+use super::{
+    Complex, Element, ElementType, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN,
+    Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Shape, UInt2, UInt4,
+};
 use crate::error::{Result, ensure, err};
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -24,6 +27,20 @@ pub enum Data {
     U64(Vec<u64>),
     Bool(Vec<bool>),
     String(Vec<String>),
+    I4(Vec<Int4>),
+    U4(Vec<UInt4>),
+    I2(Vec<Int2>),
+    U2(Vec<UInt2>),
+    F8E4M3FN(Vec<Float8E4M3FN>),
+    F8E4M3FNUZ(Vec<Float8E4M3FNUZ>),
+    F8E5M2(Vec<Float8E5M2>),
+    F8E5M2FNUZ(Vec<Float8E5M2FNUZ>),
+    F8E8M0(Vec<Float8E8M0>),
+    F6E2M3(Vec<Float6E2M3>),
+    F6E3M2(Vec<Float6E3M2>),
+    F4E2M1(Vec<Float4E2M1>),
+    C64(Vec<Complex<f32>>),
+    C128(Vec<Complex<f64>>),
 }
 
 /// `for_each_type!(data, vec => expression)`: the expression with `vec` bound to the typed
@@ -47,10 +64,49 @@ macro_rules! for_each_type {
             $crate::tensor::Data::U64($v) => $body,
             $crate::tensor::Data::Bool($v) => $body,
             $crate::tensor::Data::String($v) => $body,
+            $crate::tensor::Data::I4($v) => $body,
+            $crate::tensor::Data::U4($v) => $body,
+            $crate::tensor::Data::I2($v) => $body,
+            $crate::tensor::Data::U2($v) => $body,
+            $crate::tensor::Data::F8E4M3FN($v) => $body,
+            $crate::tensor::Data::F8E4M3FNUZ($v) => $body,
+            $crate::tensor::Data::F8E5M2($v) => $body,
+            $crate::tensor::Data::F8E5M2FNUZ($v) => $body,
+            $crate::tensor::Data::F8E8M0($v) => $body,
+            $crate::tensor::Data::F6E2M3($v) => $body,
+            $crate::tensor::Data::F6E3M2($v) => $body,
+            $crate::tensor::Data::F4E2M1($v) => $body,
+            $crate::tensor::Data::C64($v) => $body,
+            $crate::tensor::Data::C128($v) => $body,
         }
     };
 }
 pub use for_each_type;
+
+/// `for_each_common_type!(data, vec => expression, other => refusal)`: as [`for_each_type!`] for
+/// the types that are computed with, and strings; the second expression for all others.
+macro_rules! for_each_common_type {
+    ($data:expr, $v:ident => $body:expr, $other:ident => $refusal:expr) => {
+        match $data {
+            $crate::tensor::Data::F32($v) => $body,
+            $crate::tensor::Data::F64($v) => $body,
+            $crate::tensor::Data::F16($v) => $body,
+            $crate::tensor::Data::BF16($v) => $body,
+            $crate::tensor::Data::I8($v) => $body,
+            $crate::tensor::Data::I16($v) => $body,
+            $crate::tensor::Data::I32($v) => $body,
+            $crate::tensor::Data::I64($v) => $body,
+            $crate::tensor::Data::U8($v) => $body,
+            $crate::tensor::Data::U16($v) => $body,
+            $crate::tensor::Data::U32($v) => $body,
+            $crate::tensor::Data::U64($v) => $body,
+            $crate::tensor::Data::Bool($v) => $body,
+            $crate::tensor::Data::String($v) => $body,
+            $other => $refusal,
+        }
+    };
+}
+pub(crate) use for_each_common_type;
 
 impl Data {
     /// The element type.
@@ -59,6 +115,43 @@ impl Data {
             T::TYPE
         }
         for_each_type!(self, v => of(v))
+    }
+
+    /// `len` zeros (empty strings, `false`) of that type.
+    pub fn zeros(dtype: ElementType, len: usize) -> Data {
+        fn of<T: Element>(len: usize) -> Data {
+            T::wrap(vec![T::default(); len])
+        }
+        match dtype {
+            ElementType::F32 => of::<f32>(len),
+            ElementType::F64 => of::<f64>(len),
+            ElementType::F16 => of::<f16>(len),
+            ElementType::BF16 => of::<bf16>(len),
+            ElementType::I8 => of::<i8>(len),
+            ElementType::I16 => of::<i16>(len),
+            ElementType::I32 => of::<i32>(len),
+            ElementType::I64 => of::<i64>(len),
+            ElementType::U8 => of::<u8>(len),
+            ElementType::U16 => of::<u16>(len),
+            ElementType::U32 => of::<u32>(len),
+            ElementType::U64 => of::<u64>(len),
+            ElementType::Bool => of::<bool>(len),
+            ElementType::String => of::<String>(len),
+            ElementType::I4 => of::<Int4>(len),
+            ElementType::U4 => of::<UInt4>(len),
+            ElementType::I2 => of::<Int2>(len),
+            ElementType::U2 => of::<UInt2>(len),
+            ElementType::F8E4M3FN => of::<Float8E4M3FN>(len),
+            ElementType::F8E4M3FNUZ => of::<Float8E4M3FNUZ>(len),
+            ElementType::F8E5M2 => of::<Float8E5M2>(len),
+            ElementType::F8E5M2FNUZ => of::<Float8E5M2FNUZ>(len),
+            ElementType::F8E8M0 => of::<Float8E8M0>(len),
+            ElementType::F6E2M3 => of::<Float6E2M3>(len),
+            ElementType::F6E3M2 => of::<Float6E3M2>(len),
+            ElementType::F4E2M1 => of::<Float4E2M1>(len),
+            ElementType::C64 => of::<Complex<f32>>(len),
+            ElementType::C128 => of::<Complex<f64>>(len),
+        }
     }
 
     /// The number of elements.
@@ -226,6 +319,10 @@ impl Tensor {
             Data::U32(v) => v.iter().map(|&x| x.into()).collect(),
             Data::U16(v) => v.iter().map(|&x| x.into()).collect(),
             Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::I4(v) => v.iter().map(|x| x.get().into()).collect(),
+            Data::U4(v) => v.iter().map(|x| x.get().into()).collect(),
+            Data::I2(v) => v.iter().map(|x| x.get().into()).collect(),
+            Data::U2(v) => v.iter().map(|x| x.get().into()).collect(),
             Data::U64(v) => v
                 .iter()
                 .map(|&x| i64::try_from(x).map_err(|_| err!(InvalidInput, "{x} exceeds int64")))
@@ -244,7 +341,7 @@ impl Tensor {
     /// numbers.
     ///
     /// # Errors
-    /// `InvalidInput` for strings.
+    /// `InvalidInput` for strings and complex numbers.
     pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
         Ok(match &*self.data {
             Data::F32(v) => v.clone(),
@@ -260,14 +357,29 @@ impl Tensor {
             Data::U32(v) => v.iter().map(|&x| x as f32).collect(),
             Data::U64(v) => v.iter().map(|&x| x as f32).collect(),
             Data::Bool(v) => v.iter().map(|&x| u8::from(x).into()).collect(),
+            Data::I4(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::U4(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::I2(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::U2(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F8E4M3FN(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F8E4M3FNUZ(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F8E5M2(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F8E5M2FNUZ(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F8E8M0(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F6E2M3(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F6E3M2(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F4E2M1(v) => v.iter().map(|x| x.to_f32()).collect(),
             Data::String(_) => return Err(err!(InvalidInput, "expected numbers, got strings")),
+            Data::C64(_) | Data::C128(_) => {
+                return Err(err!(InvalidInput, "expected real numbers, got {}", self.dtype()));
+            }
         })
     }
 
     /// The elements converted to `f64`; integers and bools count as numbers.
     ///
     /// # Errors
-    /// `InvalidInput` for strings.
+    /// `InvalidInput` for strings and complex numbers.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
         Ok(match &*self.data {
             Data::F64(v) => v.clone(),

@@ -1,9 +1,14 @@
 //! Element types, and the Rust types that carry them.
 
+use super::{
+    Complex, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2,
+    Float8E5M2FNUZ, Float8E8M0, Int2, Int4, UInt2, UInt4,
+};
 use half::{bf16, f16};
 use std::fmt;
 
-/// The element type of a tensor, in ONNX's terms.
+/// The element type of a tensor, in ONNX's terms. Types of fewer than eight bits have one element
+/// a byte in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)] // the names say it all
@@ -22,21 +27,62 @@ pub enum ElementType {
     U64,
     Bool,
     String,
+    I4,
+    U4,
+    I2,
+    U2,
+    F8E4M3FN,
+    F8E4M3FNUZ,
+    F8E5M2,
+    F8E5M2FNUZ,
+    F8E8M0,
+    F6E2M3,
+    F6E3M2,
+    F4E2M1,
+    C64,
+    C128,
 }
 
 impl ElementType {
+    /// Every type.
+    pub const ALL: [ElementType; 28] = {
+        use ElementType::*;
+        [
+            F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, String, I4, U4, I2, U2,
+            F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F6E2M3, F6E3M2, F4E2M1, C64, C128,
+        ]
+    };
+
+    /// The type of that [`ElementType::name`].
+    pub fn from_name(name: &str) -> Option<ElementType> {
+        ElementType::ALL.into_iter().find(|t| t.name() == name)
+    }
+
     /// Bytes of one element in memory; for strings the size of the owning handle.
     pub fn size(self) -> usize {
         match self {
-            ElementType::F64 | ElementType::I64 | ElementType::U64 => 8,
+            ElementType::C128 => 16,
+            ElementType::F64 | ElementType::I64 | ElementType::U64 | ElementType::C64 => 8,
             ElementType::F32 | ElementType::I32 | ElementType::U32 => 4,
             ElementType::F16 | ElementType::BF16 | ElementType::I16 | ElementType::U16 => 2,
-            ElementType::I8 | ElementType::U8 | ElementType::Bool => 1,
             ElementType::String => std::mem::size_of::<String>(),
+            _ => 1,
         }
     }
 
-    /// NumPy's name of the type (`float32`, `int64`, `bool`, `str`, …).
+    /// Bits of one element in a file; 0 for strings.
+    pub(crate) fn file_bits(self) -> usize {
+        match self {
+            ElementType::I2 | ElementType::U2 => 2,
+            ElementType::I4 | ElementType::U4 | ElementType::F4E2M1 => 4,
+            ElementType::F6E2M3 | ElementType::F6E3M2 => 6,
+            ElementType::String => 0,
+            other => other.size() * 8,
+        }
+    }
+
+    /// NumPy's name of the type (`float32`, `int64`, `bool`, `str`, …), or that of the package
+    /// `ml_dtypes` for those that NumPy has not (`bfloat16`, `int4`, `float8_e4m3fn`, …).
     pub fn name(self) -> &'static str {
         match self {
             ElementType::F32 => "float32",
@@ -53,55 +99,74 @@ impl ElementType {
             ElementType::U64 => "uint64",
             ElementType::Bool => "bool",
             ElementType::String => "str",
+            ElementType::I4 => "int4",
+            ElementType::U4 => "uint4",
+            ElementType::I2 => "int2",
+            ElementType::U2 => "uint2",
+            ElementType::F8E4M3FN => "float8_e4m3fn",
+            ElementType::F8E4M3FNUZ => "float8_e4m3fnuz",
+            ElementType::F8E5M2 => "float8_e5m2",
+            ElementType::F8E5M2FNUZ => "float8_e5m2fnuz",
+            ElementType::F8E8M0 => "float8_e8m0fnu",
+            ElementType::F6E2M3 => "float6_e2m3fn",
+            ElementType::F6E3M2 => "float6_e3m2fn",
+            ElementType::F4E2M1 => "float4_e2m1fn",
+            ElementType::C64 => "complex64",
+            ElementType::C128 => "complex128",
         }
     }
 
-    /// The element type of a number of ONNX's `TensorProto.DataType`.
-    ///
-    /// # Errors
-    /// ONNX's name of a type that this crate has not; `None` for a number that is no type.
-    pub(crate) fn from_onnx(number: i64) -> Result<ElementType, Option<&'static str>> {
-        Ok(match number {
-            1 => ElementType::F32,
-            2 => ElementType::U8,
-            3 => ElementType::I8,
-            4 => ElementType::U16,
-            5 => ElementType::I16,
-            6 => ElementType::I32,
-            7 => ElementType::I64,
-            8 => ElementType::String,
-            9 => ElementType::Bool,
-            10 => ElementType::F16,
-            11 => ElementType::F64,
-            12 => ElementType::U32,
-            13 => ElementType::U64,
-            16 => ElementType::BF16,
-            14 => return Err(Some("complex64")),
-            15 => return Err(Some("complex128")),
-            17 => return Err(Some("float8e4m3fn")),
-            18 => return Err(Some("float8e4m3fnuz")),
-            19 => return Err(Some("float8e5m2")),
-            20 => return Err(Some("float8e5m2fnuz")),
-            21 => return Err(Some("uint4")),
-            22 => return Err(Some("int4")),
-            23 => return Err(Some("float4e2m1")),
-            24 => return Err(Some("float8e8m0")),
-            25 => return Err(Some("uint2")),
-            26 => return Err(Some("int2")),
-            27 => return Err(Some("float6e2m3")),
-            28 => return Err(Some("float6e3m2")),
-            _ => return Err(None),
-        })
+    /// The type's number in ONNX's `TensorProto.DataType`.
+    pub fn onnx_number(self) -> i32 {
+        match self {
+            ElementType::F32 => 1,
+            ElementType::U8 => 2,
+            ElementType::I8 => 3,
+            ElementType::U16 => 4,
+            ElementType::I16 => 5,
+            ElementType::I32 => 6,
+            ElementType::I64 => 7,
+            ElementType::String => 8,
+            ElementType::Bool => 9,
+            ElementType::F16 => 10,
+            ElementType::F64 => 11,
+            ElementType::U32 => 12,
+            ElementType::U64 => 13,
+            ElementType::C64 => 14,
+            ElementType::C128 => 15,
+            ElementType::BF16 => 16,
+            ElementType::F8E4M3FN => 17,
+            ElementType::F8E4M3FNUZ => 18,
+            ElementType::F8E5M2 => 19,
+            ElementType::F8E5M2FNUZ => 20,
+            ElementType::U4 => 21,
+            ElementType::I4 => 22,
+            ElementType::F4E2M1 => 23,
+            ElementType::F8E8M0 => 24,
+            ElementType::U2 => 25,
+            ElementType::I2 => 26,
+            ElementType::F6E2M3 => 27,
+            ElementType::F6E3M2 => 28,
+        }
     }
 
-    /// Whether this is one of the floating-point types.
+    /// The element type of a number of ONNX's `TensorProto.DataType`, `None` for a number that is
+    /// no type.
+    pub(crate) fn from_onnx(number: i64) -> Option<ElementType> {
+        ElementType::ALL.into_iter().find(|t| i64::from(t.onnx_number()) == number)
+    }
+
+    /// Whether this is one of the floating-point types that are computed with: of 16, 32 or 64
+    /// bits.
     pub fn is_float(self) -> bool {
         matches!(self, ElementType::F32 | ElementType::F64 | ElementType::F16 | ElementType::BF16)
     }
 
-    /// Whether this is one of the integer types (bool is none).
+    /// Whether this is one of the integer types that are computed with: of 8 to 64 bits (bool is
+    /// none).
     pub fn is_integer(self) -> bool {
-        !self.is_float() && !matches!(self, ElementType::Bool | ElementType::String)
+        use ElementType::{I8, I16, I32, I64, U8, U16, U32, U64};
+        matches!(self, I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
     }
 }
 
@@ -155,4 +220,17 @@ element!(
     i8 => I8, i16 => I16, i32 => I32, i64 => I64,
     u8 => U8, u16 => U16, u32 => U32, u64 => U64,
     bool => Bool, String => String,
+    Int4 => I4,
+    UInt4 => U4,
+    Int2 => I2,
+    UInt2 => U2,
+    Float8E4M3FN => F8E4M3FN,
+    Float8E4M3FNUZ => F8E4M3FNUZ,
+    Float8E5M2 => F8E5M2,
+    Float8E5M2FNUZ => F8E5M2FNUZ,
+    Float8E8M0 => F8E8M0,
+    Float6E2M3 => F6E2M3,
+    Float6E3M2 => F6E3M2,
+    Float4E2M1 => F4E2M1,
+    Complex<f32> => C64, Complex<f64> => C128,
 );

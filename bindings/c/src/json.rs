@@ -111,6 +111,14 @@ fn tensor_json(tensor: &Tensor) -> Json {
         Data::F16(_) | Data::BF16(_) | Data::F32(_) | Data::F64(_) => {
             tensor.to_f64_vec().map_or(Json::Null, |all| json!(all))
         }
+        Data::C64(all) => all.iter().map(|x| json!([x.re, x.im])).collect(),
+        Data::C128(all) => all.iter().map(|x| json!([x.re, x.im])).collect(),
+        Data::I4(_) | Data::U4(_) | Data::I2(_) | Data::U2(_) => {
+            tensor.to_i64_vec().map_or(Json::Null, |all| json!(all))
+        }
+        data if data.small_bits().is_some() => {
+            tensor.to_f64_vec().map_or(Json::Null, |all| json!(all))
+        }
         _ => tensor.to_i64_vec().map_or(Json::Null, |all| json!(all)),
     };
     json!({ "dims": tensor.dims(), "data": data })

@@ -4,7 +4,7 @@ use crate::pointer::{self, slice, text};
 use crate::status::*;
 use half::{bf16, f16};
 use modelserve::limits::RequestLimits;
-use modelserve::tensor::{Element, ElementType, Tensor};
+use modelserve::tensor::{Complex, Data, Element, ElementType, Shape, Tensor};
 use std::ffi::{c_char, c_void};
 
 /// No tensor: a sequence or a map (see `modelserve_outputs_json`).
@@ -37,6 +37,34 @@ pub const MODELSERVE_DTYPE_UINT32: i32 = 12;
 pub const MODELSERVE_DTYPE_UINT64: i32 = 13;
 /// The upper half of a 32-bit floating point number.
 pub const MODELSERVE_DTYPE_BFLOAT16: i32 = 16;
+/// Two `float`: the real part, then the imaginary part.
+pub const MODELSERVE_DTYPE_COMPLEX64: i32 = 14;
+/// Two `double`: the real part, then the imaginary part.
+pub const MODELSERVE_DTYPE_COMPLEX128: i32 = 15;
+/// 8 bits, 4 of exponent, without infinities; one byte, as all types below.
+pub const MODELSERVE_DTYPE_FLOAT8E4M3FN: i32 = 17;
+/// As `MODELSERVE_DTYPE_FLOAT8E4M3FN`, without negative zero.
+pub const MODELSERVE_DTYPE_FLOAT8E4M3FNUZ: i32 = 18;
+/// 8 bits, 5 of exponent.
+pub const MODELSERVE_DTYPE_FLOAT8E5M2: i32 = 19;
+/// As `MODELSERVE_DTYPE_FLOAT8E5M2`, without infinities and negative zero.
+pub const MODELSERVE_DTYPE_FLOAT8E5M2FNUZ: i32 = 20;
+/// 4-bit unsigned, in the low bits of a byte; the upper bits are 0 (and ignored in inputs).
+pub const MODELSERVE_DTYPE_UINT4: i32 = 21;
+/// 4-bit signed, two's complement in the low bits of a byte.
+pub const MODELSERVE_DTYPE_INT4: i32 = 22;
+/// 4 bits, 2 of exponent.
+pub const MODELSERVE_DTYPE_FLOAT4E2M1: i32 = 23;
+/// A power of two by its exponent.
+pub const MODELSERVE_DTYPE_FLOAT8E8M0: i32 = 24;
+/// 2-bit unsigned.
+pub const MODELSERVE_DTYPE_UINT2: i32 = 25;
+/// 2-bit signed.
+pub const MODELSERVE_DTYPE_INT2: i32 = 26;
+/// 6 bits, 2 of exponent.
+pub const MODELSERVE_DTYPE_FLOAT6E2M3: i32 = 27;
+/// 6 bits, 3 of exponent.
+pub const MODELSERVE_DTYPE_FLOAT6E3M2: i32 = 28;
 
 /// A named tensor to read from. It points into the caller's memory, which has to live during the
 /// call only.
@@ -61,23 +89,7 @@ pub struct modelserve_tensor {
 
 /// The number of an element type.
 pub(crate) fn dtype_number(dtype: ElementType) -> i32 {
-    match dtype {
-        ElementType::F32 => MODELSERVE_DTYPE_FLOAT32,
-        ElementType::U8 => MODELSERVE_DTYPE_UINT8,
-        ElementType::I8 => MODELSERVE_DTYPE_INT8,
-        ElementType::U16 => MODELSERVE_DTYPE_UINT16,
-        ElementType::I16 => MODELSERVE_DTYPE_INT16,
-        ElementType::I32 => MODELSERVE_DTYPE_INT32,
-        ElementType::I64 => MODELSERVE_DTYPE_INT64,
-        ElementType::String => MODELSERVE_DTYPE_STRING,
-        ElementType::Bool => MODELSERVE_DTYPE_BOOL,
-        ElementType::F16 => MODELSERVE_DTYPE_FLOAT16,
-        ElementType::F64 => MODELSERVE_DTYPE_FLOAT64,
-        ElementType::U32 => MODELSERVE_DTYPE_UINT32,
-        ElementType::U64 => MODELSERVE_DTYPE_UINT64,
-        ElementType::BF16 => MODELSERVE_DTYPE_BFLOAT16,
-        _ => MODELSERVE_DTYPE_NONE,
-    }
+    dtype.onnx_number()
 }
 
 /// Named tensors of the caller, copied.
@@ -133,10 +145,19 @@ unsafe fn read(c: &modelserve_tensor) -> Outcome<(String, Tensor)> {
             MODELSERVE_DTYPE_UINT64 => numbers::<u64>(elements, &dims),
             MODELSERVE_DTYPE_BFLOAT16 => numbers::<bf16>(elements, &dims),
             MODELSERVE_DTYPE_BOOL => bools(elements, &dims),
-            _ => strings(elements, &dims),
+            MODELSERVE_DTYPE_COMPLEX64 => numbers::<Complex<f32>>(elements, &dims),
+            MODELSERVE_DTYPE_COMPLEX128 => numbers::<Complex<f64>>(elements, &dims),
+            MODELSERVE_DTYPE_STRING => strings(elements, &dims),
+            other => small(other, elements, &dims),
         }
     }?;
     Ok((name.to_string(), tensor))
+}
+
+/// The type of at most eight bits of that number, which NumPy has not.
+fn small_type(dtype: i32) -> Option<ElementType> {
+    let small = |t: &ElementType| t.onnx_number() == dtype && Data::zeros(*t, 0).small_bits().is_some();
+    ElementType::ALL.into_iter().find(small)
 }
 
 fn element_size(dtype: i32) -> Option<usize> {
@@ -146,7 +167,10 @@ fn element_size(dtype: i32) -> Option<usize> {
         MODELSERVE_DTYPE_FLOAT16 | MODELSERVE_DTYPE_BFLOAT16 => 2,
         MODELSERVE_DTYPE_FLOAT32 | MODELSERVE_DTYPE_INT32 | MODELSERVE_DTYPE_UINT32 => 4,
         MODELSERVE_DTYPE_FLOAT64 | MODELSERVE_DTYPE_INT64 | MODELSERVE_DTYPE_UINT64 => 8,
+        MODELSERVE_DTYPE_COMPLEX64 => 8,
+        MODELSERVE_DTYPE_COMPLEX128 => 16,
         MODELSERVE_DTYPE_STRING => size_of::<*const c_char>(),
+        other if small_type(other).is_some() => 1,
         _ => return None,
     })
 }
@@ -177,6 +201,14 @@ unsafe fn bools(elements: Strided<'_>, dims: &[usize]) -> Outcome<Tensor> {
         )));
     }
     Ok(Tensor::from_vec(dims, bytes.into_iter().map(|byte| byte == 1).collect::<Vec<bool>>())?)
+}
+
+unsafe fn small(dtype: i32, elements: Strided<'_>, dims: &[usize]) -> Outcome<Tensor> {
+    // SAFETY: promised by the caller.
+    let bytes = unsafe { elements.gather::<u8>() }?;
+    let data = small_type(dtype).and_then(|of| Data::from_small_bits(of, bytes.into_iter()));
+    let data = data.ok_or_else(|| Failure::argument(format!("the dtype {dtype} is unknown")))?;
+    Ok(Tensor::new(Shape::new(dims)?, data)?)
 }
 
 unsafe fn strings(elements: Strided<'_>, dims: &[usize]) -> Outcome<Tensor> {

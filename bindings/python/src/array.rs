@@ -2,12 +2,13 @@
 
 use crate::budget::{Budget, reserved};
 use crate::error::{OrRaise, raise};
-use half::bf16;
+use crate::narrow;
 use modelserve::ErrorKind;
 use modelserve::graph::ValueType;
 use modelserve::limits::MAX_RANK;
 use modelserve::tensor::{Data, Element, ElementType, Map, MapKey, Tensor, Value};
 use numpy::ndarray::{ArrayD, IxDyn};
+use numpy::{Complex32, Complex64};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
 };
@@ -81,7 +82,7 @@ pub(crate) fn tensor_in(array: &Bound<'_, PyAny>, budget: &Budget<'_>) -> PyResu
 }
 
 /// The tensor of an array of numbers or bools.
-fn numbers_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+pub(crate) fn numbers_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let py = array.py();
     let aligned: bool = array.getattr("flags")?.getattr("aligned")?.extract()?;
     let array = &if aligned { array.clone() } else { array.call_method0("copy")? };
@@ -110,16 +111,15 @@ fn numbers_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         }
         // long double
         "f" => numbers_in(&array.call_method1("astype", ("float64",))?),
-        _ if dtype.getattr("name")?.extract::<String>()? == "bfloat16" => {
-            let bits = numbers_in(&array.call_method1("astype", ("float32",))?)?;
-            let narrow = bits.as_slice::<f32>().or_raise(py)?.iter().map(|&x| bf16::from_f32(x));
-            Tensor::from_vec(bits.dims(), narrow.collect::<Vec<_>>()).or_raise(py)
-        }
-        _ => Err(raise(
+        "c" => narrow::complex_in(array),
+        _ => match narrow::of_name(&dtype.getattr("name")?.extract::<String>()?) {
+            Some(small) => narrow::array_in(array, small),
+            None => Err(raise(
             py,
             ErrorKind::InvalidInput,
             format!("arrays of dtype {dtype} are not understood: give numbers, bools or text"),
-        )),
+            )),
+        },
     }
 }
 
@@ -250,14 +250,19 @@ pub(crate) fn value_in(
             };
             let array = as_array(object, dtype)?;
             let tensor = tensor_in(&array, budget)?;
-            if let Some(ValueType::Tensor { dtype: ElementType::BF16, .. }) = declared
-                && tensor.dtype() != ElementType::BF16
-            {
-                let narrow: Vec<bf16> =
-                    tensor.to_f32_vec().or_raise(py)?.into_iter().map(bf16::from_f32).collect();
-                return Ok(Value::Tensor(Tensor::from_vec(tensor.dims(), narrow).or_raise(py)?));
+            match declared {
+                // An array of objects does not say its type where it has none.
+                Some(ValueType::Tensor { dtype: ElementType::String, .. })
+                    if tensor.len() == 0 && tensor.dtype() == ElementType::F64 =>
+                {
+                    let none = Tensor::from_vec(tensor.dims(), Vec::<String>::new());
+                    Ok(Value::Tensor(none.or_raise(py)?))
+                }
+                Some(ValueType::Tensor { dtype, .. }) => {
+                    Ok(Value::Tensor(narrow::converted(py, tensor, *dtype)?))
+                }
+                _ => Ok(Value::Tensor(tensor)),
             }
-            Ok(Value::Tensor(tensor))
         }
     }
 }
@@ -265,12 +270,11 @@ pub(crate) fn value_in(
 fn numpy_name(dtype: ElementType) -> Option<&'static str> {
     match dtype {
         ElementType::String => Some("object"),
-        ElementType::BF16 => Some("float32"),
-        other => Some(other.name()),
+        other => Some(narrow::wide_name(other).unwrap_or(other.name())),
     }
 }
 
-fn array_out<T: numpy::Element>(
+pub(crate) fn array_out<T: numpy::Element>(
     py: Python<'_>,
     dims: &[usize],
     data: Vec<T>,
@@ -281,14 +285,14 @@ fn array_out<T: numpy::Element>(
 }
 
 /// A NumPy array of the tensor's elements that owns its memory; nothing is copied when nothing
-/// else holds the tensor. Strings become an object array, bfloat16 becomes float32.
+/// else holds the tensor. Strings become an object array; types that NumPy has not become those of
+/// the package `ml_dtypes` where it is installed, else wider ones of NumPy's.
 pub(crate) fn tensor_out(py: Python<'_>, tensor: Tensor) -> PyResult<Py<PyAny>> {
     let dims = tensor.dims().to_vec();
     match tensor.into_data() {
         Data::F32(v) => array_out(py, &dims, v),
         Data::F64(v) => array_out(py, &dims, v),
         Data::F16(v) => array_out(py, &dims, v),
-        Data::BF16(v) => array_out(py, &dims, v.into_iter().map(bf16::to_f32).collect()),
         Data::I8(v) => array_out(py, &dims, v),
         Data::I16(v) => array_out(py, &dims, v),
         Data::I32(v) => array_out(py, &dims, v),
@@ -303,9 +307,13 @@ pub(crate) fn tensor_out(py: Python<'_>, tensor: Tensor) -> PyResult<Py<PyAny>> 
                 v.iter().map(|s| PyString::new(py, s).into_any().unbind()).collect();
             array_out(py, &dims, texts)
         }
-        other => {
-            Err(raise(py, ErrorKind::Unsupported, format!("no NumPy type for {}", other.dtype())))
+        Data::C64(v) => {
+            array_out(py, &dims, v.into_iter().map(|x| Complex32::new(x.re, x.im)).collect())
         }
+        Data::C128(v) => {
+            array_out(py, &dims, v.into_iter().map(|x| Complex64::new(x.re, x.im)).collect())
+        }
+        other => narrow::array_out(py, &dims, other),
     }
 }
 

@@ -18,6 +18,7 @@ mod input;
 mod logs;
 mod manager;
 mod model;
+mod narrow;
 mod options;
 mod policies;
 mod prediction;

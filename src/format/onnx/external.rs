@@ -71,7 +71,8 @@ impl<'a> External<'a> {
                     file.len()
                 )
             })?;
-        let tensor = Tensor::new(shape, from_little_endian(dtype, part)?)?;
+        let data = from_little_endian(dtype, shape.len(), part)?;
+        let tensor = Tensor::new(shape, data)?;
         self.ranges.insert(range, tensor.clone());
         Ok(tensor)
     }

@@ -7,7 +7,7 @@ use super::{sparse, types};
 use crate::error::{Error, Result, bail, ensure, err};
 use crate::limits::{LoadLimits, MAX_TENSOR_BYTES};
 use crate::source::Source;
-use crate::tensor::{Data, ElementType, Shape, Tensor};
+use crate::tensor::{Complex, Data, ElementType, Shape, Tensor, unpack};
 use half::{bf16, f16};
 
 /// Turns the tensors of one file into ours, and keeps account of what they cost together.
@@ -116,7 +116,8 @@ impl<'a> Tensors<'a> {
                     "it has data both in the model and in an external file"
                 );
                 ensure!(dtype != ElementType::String, Unsupported, "strings in an external file");
-                let size = self.claim(&shape, dtype)?;
+                self.claim(&shape, dtype)?;
+                let size = file_size(&shape, dtype);
                 return self.external.tensor(&proto.external_data, shape, dtype, size);
             }
             other => bail!(InvalidModel, "its data is at the unknown place {other}"),
@@ -129,7 +130,7 @@ impl<'a> Tensors<'a> {
         );
         if raw {
             ensure!(dtype != ElementType::String, InvalidModel, "strings as raw_data");
-            let size = shape.len() as u64 * dtype.size() as u64; // both bounded by the shape
+            let size = file_size(&shape, dtype);
             ensure!(
                 proto.raw_data.len() as u64 == size,
                 InvalidModel,
@@ -137,21 +138,21 @@ impl<'a> Tensors<'a> {
                 proto.raw_data.len()
             );
             self.claim(&shape, dtype)?;
-            return Tensor::new(shape, from_little_endian(dtype, &proto.raw_data)?);
+            return Tensor::new(shape, from_little_endian(dtype, shape.len(), &proto.raw_data)?);
         }
         let expected = typed_field(dtype);
         if let Some(other) = typed.iter().find(|f| **f != expected) {
             bail!(InvalidModel, "elements of type {dtype} in {other}, expected in {expected}");
         }
-        let count = typed_len(&proto, dtype);
+        let (count, takes) = (typed_len(&proto, dtype), typed_entries(&shape, dtype));
         ensure!(
-            count == shape.len(),
+            count == takes,
             InvalidModel,
-            "{count} elements in {expected}, but shape {shape} takes {}",
-            shape.len()
+            "{count} elements in {expected}, but shape {shape} takes {takes}"
         );
         self.claim(&shape, dtype)?;
-        Tensor::new(shape, from_typed(dtype, proto)?)
+        let data = from_typed(dtype, shape.len(), proto)?;
+        Tensor::new(shape, data)
     }
 }
 
@@ -182,8 +183,8 @@ fn typed_fields(proto: &TensorProto) -> Vec<&'static str> {
 /// The typed field that elements of this type belong into.
 fn typed_field(dtype: ElementType) -> &'static str {
     match dtype {
-        ElementType::F32 => "float_data",
-        ElementType::F64 => "double_data",
+        ElementType::F32 | ElementType::C64 => "float_data",
+        ElementType::F64 | ElementType::C128 => "double_data",
         ElementType::I64 => "int64_data",
         ElementType::U32 | ElementType::U64 => "uint64_data",
         ElementType::String => "string_data",
@@ -193,8 +194,8 @@ fn typed_field(dtype: ElementType) -> &'static str {
 
 fn typed_len(proto: &TensorProto, dtype: ElementType) -> usize {
     match dtype {
-        ElementType::F32 => proto.float_data.len(),
-        ElementType::F64 => proto.double_data.len(),
+        ElementType::F32 | ElementType::C64 => proto.float_data.len(),
+        ElementType::F64 | ElementType::C128 => proto.double_data.len(),
         ElementType::I64 => proto.int64_data.len(),
         ElementType::U32 | ElementType::U64 => proto.uint64_data.len(),
         ElementType::String => proto.string_data.len(),
@@ -202,7 +203,24 @@ fn typed_len(proto: &TensorProto, dtype: ElementType) -> usize {
     }
 }
 
-fn from_typed(dtype: ElementType, proto: TensorProto) -> Result<Data> {
+/// How many entries of its typed field that many elements take: two for a complex number, one for
+/// two elements of four bits.
+fn typed_entries(shape: &Shape, dtype: ElementType) -> usize {
+    match dtype {
+        ElementType::C64 | ElementType::C128 => shape.len().saturating_mul(2),
+        _ => match dtype.file_bits() {
+            bits @ (2 | 4) => shape.len().div_ceil(8 / bits),
+            _ => shape.len(),
+        },
+    }
+}
+
+/// Bytes of that many elements in a file.
+fn file_size(shape: &Shape, dtype: ElementType) -> u64 {
+    (shape.len() as u64).saturating_mul(dtype.file_bits() as u64).div_ceil(8)
+}
+
+fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Data> {
     /// Each number as the narrower type it stands for.
     fn narrow<S: Copy + std::fmt::Display, T: TryFrom<S>>(
         from: &[S],
@@ -239,11 +257,28 @@ fn from_typed(dtype: ElementType, proto: TensorProto) -> Result<Data> {
             };
             Data::String(proto.string_data.iter().map(text).collect::<Result<_>>()?)
         }
+        ElementType::C64 => Data::C64(pairs(&proto.float_data)),
+        ElementType::C128 => Data::C128(pairs(&proto.double_data)),
+        small => {
+            let bytes: Vec<u8> = narrow(ints, dtype)?;
+            // Six bits have an entry each; two and four bits share one.
+            let bits = if small.file_bits() == 6 { 8 } else { small.file_bits() };
+            small_data(small, unpack(&bytes, bits, count))?
+        }
     })
 }
 
-/// Elements from bytes as files carry them. The number of bytes is a multiple of the size.
-pub(super) fn from_little_endian(dtype: ElementType, bytes: &[u8]) -> Result<Data> {
+fn pairs<T: Copy>(parts: &[T]) -> Vec<Complex<T>> {
+    parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }).collect()
+}
+
+fn small_data(dtype: ElementType, bits: impl Iterator<Item = u8>) -> Result<Data> {
+    Data::from_small_bits(dtype, bits)
+        .ok_or_else(|| err!(Internal, "{dtype} has more than eight bits"))
+}
+
+/// `count` elements from bytes as files carry them, as many as those take.
+pub(super) fn from_little_endian(dtype: ElementType, count: usize, bytes: &[u8]) -> Result<Data> {
     fn read<const N: usize, T>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
         let mut out = Vec::new();
         let (chunks, _) = bytes.as_chunks::<N>();
@@ -267,6 +302,9 @@ pub(super) fn from_little_endian(dtype: ElementType, bytes: &[u8]) -> Result<Dat
         ElementType::U64 => Data::U64(read(bytes, u64::from_le_bytes)?),
         ElementType::Bool => Data::Bool(read(bytes, |[b]: [u8; 1]| b != 0)?),
         ElementType::String => bail!(InvalidModel, "strings as raw bytes"),
+        ElementType::C64 => Data::C64(pairs(&read(bytes, f32::from_le_bytes)?)),
+        ElementType::C128 => Data::C128(pairs(&read(bytes, f64::from_le_bytes)?)),
+        small => small_data(small, unpack(bytes, small.file_bits(), count))?,
     })
 }
 

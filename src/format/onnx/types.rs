@@ -7,10 +7,9 @@ use crate::tensor::ElementType;
 
 /// The element type of that number, or its name where this crate has none.
 pub(super) fn element_type(data_type: i32) -> Result<ElementType, String> {
-    ElementType::from_onnx(data_type.into()).map_err(|name| match (name, data_type) {
-        (Some(name), _) => name.into(),
-        (None, 0) => "undefined".into(),
-        (None, other) => format!("number {other}"),
+    ElementType::from_onnx(data_type.into()).ok_or_else(|| match data_type {
+        0 => "undefined".into(),
+        other => format!("number {other}"),
     })
 }
 

@@ -163,22 +163,9 @@ fn read_texts(at: &At<'_>) -> Result<Vec<String>> {
 }
 
 fn element_type(at: &At<'_>) -> Result<ElementType> {
-    const NUMERIC: [ElementType; 12] = [
-        ElementType::F32,
-        ElementType::F64,
-        ElementType::F16,
-        ElementType::BF16,
-        ElementType::I8,
-        ElementType::I16,
-        ElementType::I32,
-        ElementType::I64,
-        ElementType::U8,
-        ElementType::U16,
-        ElementType::U32,
-        ElementType::U64,
-    ];
     let name = at.text()?;
-    NUMERIC.into_iter().find(|t| t.name() == name).ok_or_else(|| {
+    let numeric = |t: &ElementType| t.is_float() || t.is_integer();
+    ElementType::from_name(name).filter(numeric).ok_or_else(|| {
         at.error(format_args!("unknown element type \"{name}\"; expected float32, int64, …"))
     })
 }

@@ -3,8 +3,9 @@
 mod arg;
 mod cumulative;
 mod line;
+mod sum_to;
 
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, native, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, Sparsity, one};
 use crate::error::{Result, bail};
 use crate::tensor::{Data, Shape, Tensor};
@@ -26,6 +27,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("ArgMax", 1, |s| arg::prepare(s, true)),
     onnx("ArgMin", 1, |s| arg::prepare(s, false)),
     onnx("CumSum", 11, cumulative::prepare),
+    native("SumTo", sum_to::prepare),
 ];
 
 /// Which axes a node reduces.
@@ -230,13 +232,10 @@ impl Reduce {
             _ => self.of(ctx, lines, data),
         }
     }
-}
 
-impl Kernel for Reduce {
-    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        let input = inputs.tensor(0)?;
-        let reduced = self.axes.reduced(inputs, input.shape())?;
-        let lines = Lines::new(input.shape(), &reduced, self.axes.keep_dims)?;
+    /// The tensor reduced along these axes.
+    fn along(&self, ctx: &mut Context<'_>, input: &Tensor, reduced: &[bool]) -> Result<Tensor> {
+        let lines = Lines::new(input.shape(), reduced, self.axes.keep_dims)?;
         macro_rules! halves {
             ($t:ty, $input:expr) => {
                 self.of_f32(ctx, &lines, &$input.to_f32_vec()?)?
@@ -270,9 +269,17 @@ impl Kernel for Reduce {
                 });
                 Data::Bool(out)
             }
-            Data::String(_) => bail!(InvalidInput, "Reduce{:?} of str", self.reduction),
+            other => bail!(InvalidInput, "Reduce{:?} of {}", self.reduction, other.dtype()),
         };
-        one(Tensor::new(lines.out, data)?)
+        Tensor::new(lines.out, data)
+    }
+}
+
+impl Kernel for Reduce {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let input = inputs.tensor(0)?;
+        let reduced = self.axes.reduced(inputs, input.shape())?;
+        one(self.along(ctx, input, &reduced)?)
     }
 
     fn row_op(&self) -> Option<&dyn RowOp> {

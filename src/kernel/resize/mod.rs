@@ -12,7 +12,7 @@ use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Tensor, for_each_common_type};
 use coordinates::{Axis, Coordinates, Nearest};
 
 pub(super) const OPS: &[Entry] = &[onnx("Resize", 10, prepare), onnx("Upsample", 7, prepare)];
@@ -269,10 +269,10 @@ impl Resize {
         if let Mode::Nearest(rounding) = self.mode {
             let indices: Vec<Vec<usize>> =
                 axes.iter().map(|a| a.nearest(self.coordinates, rounding)).collect();
-            return crate::for_each_type!(x.data(), v => {
+            return for_each_common_type!(x.data(), v => {
                 let out = nearest::resize(ctx, v, axes, &indices)?;
                 nearest::finish(ctx, &dims, out, &outside, nearest::Fill::fill(value))
-            });
+            }, other => bail!(InvalidInput, "{} of {}", self.op, other.dtype()));
         }
         match x.data() {
             Data::F32(v) => interpolated!(f32, v),

@@ -4,7 +4,7 @@ use super::order::Order;
 use crate::error::{Result, bail, ensure};
 use crate::kernel::reshape::Ints;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
-use crate::tensor::{ElementType, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{ElementType, Shape, Tensor, Value, for_each_common_type};
 use smallvec::{SmallVec, smallvec};
 use std::cmp::Ordering;
 
@@ -62,11 +62,11 @@ impl Kernel for TopK {
         let mut dims: SmallVec<[usize; 6]> = SmallVec::from_slice(tensor.dims());
         dims[axis] = k;
         let shape = Shape::new(&dims)?;
-        for_each_type!(tensor.data(), v => {
+        for_each_common_type!(tensor.data(), v => {
             let (values, places) = top_k(ctx, v, tensor, axis, k, self.largest)?;
             let values: Tensor = ctx.tensor(shape.clone(), values)?;
             Ok(smallvec![Value::Tensor(values), Value::Tensor(ctx.tensor(shape, places)?)])
-        })
+        }, other => bail!(InvalidInput, "TopK of {}", other.dtype()))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::order::Order;
 use super::{along, pick};
-use crate::error::Result;
+use crate::error::{Result, bail};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
-use crate::tensor::{Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Shape, Tensor, Value, for_each_common_type};
 use smallvec::smallvec;
 use std::cmp::Ordering;
 
@@ -77,7 +77,11 @@ impl Kernel for Unique {
         // Slices without elements cost nothing to hold, but each takes part in the answer.
         ctx.shape_of::<i64>(&[tensor.shape().dim(axis)])?;
         let (groups, inverse) =
-            for_each_type!(tensor.data(), v => groups(v, tensor.shape(), axis, self.sorted));
+            for_each_common_type!(
+                tensor.data(),
+                v => groups(v, tensor.shape(), axis, self.sorted),
+                other => bail!(InvalidInput, "Unique of {}", other.dtype())
+            );
         let first: Vec<usize> = groups.iter().map(|g| g.first).collect();
         let y = pick(ctx, &tensor, axis, &first)?;
         let ints = |v: Vec<i64>| Tensor::from_vec(&[v.len()], v).map(Value::Tensor);

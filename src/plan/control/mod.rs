@@ -6,6 +6,7 @@
 mod branch;
 mod loops;
 mod scan;
+mod scan_batched;
 mod stack;
 
 use super::Plan;
@@ -67,6 +68,9 @@ pub(super) fn prepare(
     let kernel: Box<dyn Kernel> = match node.op.as_str() {
         "If" => Box::new(branch::If::new(take("then_branch")?, take("else_branch")?, node)?),
         "Loop" => Box::new(loops::Loop::new(take("body")?, node)?),
+        "Scan" if node.version == 8 => {
+            Box::new(scan_batched::BatchedScan::new(take("body")?, node)?)
+        }
         "Scan" => Box::new(scan::Scan::new(take("body")?, node)?),
         other => bail!(Unsupported, "operator {other} with sub-graphs"),
     };

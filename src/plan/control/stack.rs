@@ -64,6 +64,16 @@ impl Stack {
         Ok(())
     }
 
+    /// Adds zeros until there are `turns` results, where there is one to tell their shape.
+    pub(super) fn fill(&mut self, ctx: &Context<'_>, turns: usize) -> Result<()> {
+        let Some(first) = self.items.first() else { return Ok(()) };
+        let zeros = Tensor::new(first.shape().clone(), Data::zeros(first.dtype(), first.len()))?;
+        while self.items.len() < turns {
+            self.push(ctx, zeros.clone())?;
+        }
+        Ok(())
+    }
+
     /// All turns along a new axis; `reversed` puts the last turn first. Without any turn the
     /// element shape is unknown: an empty vector of f32.
     pub(super) fn finish(

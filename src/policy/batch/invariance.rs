@@ -173,7 +173,7 @@ fn random_row(random: &mut SplitMix, dtype: ElementType, dims: &[Dim]) -> Result
         ElementType::U32 => Data::U32((0..n).map(|_| random.bit().into()).collect()),
         ElementType::U64 => Data::U64((0..n).map(|_| random.bit().into()).collect()),
         ElementType::Bool => Data::Bool((0..n).map(|_| random.bit()).collect()),
-        ElementType::String => bail!(Unsupported, "an input of strings cannot be guessed"),
+        other => bail!(Unsupported, "an input of {other} cannot be guessed"),
     };
     Tensor::new(shape, data)
 }

@@ -4,7 +4,10 @@ use super::super::fault::{Dialect, Fault, Outcome, tensorflow_name};
 use super::base64;
 use super::read::{Kind, Reader};
 use crate::error::ErrorKind;
-use crate::tensor::{Element, ElementType};
+use crate::tensor::{
+    Complex, Element, ElementType, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN,
+    Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, UInt2, UInt4,
+};
 use half::{bf16, f16};
 use jiter::Peek;
 
@@ -129,7 +132,10 @@ macro_rules! binary_only {
     )+};
 }
 
-binary_only!(f16, bf16);
+binary_only!(
+    f16, bf16, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Float6E2M3,
+    Float6E3M2, Float4E2M1, Int4, UInt4, Int2, UInt2, Complex<f32>, Complex<f64>
+);
 
 impl Reader<'_> {
     /// The string of an object `{"b64": "…"}`, which is passed; `None`, with nothing passed, for

@@ -10,5 +10,5 @@ mod write;
 pub(super) use base64::decode as base64_decode;
 pub(super) use element::JsonElement;
 pub(super) use read::{Kind, Limits, Reader};
-pub(super) use tensor::{Nesting, new_data};
+pub(super) use tensor::Nesting;
 pub(super) use write::{JsonWrite, Style, empty_lists, nested, string, values};

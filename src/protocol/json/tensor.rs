@@ -4,29 +4,8 @@ use super::super::fault::{Fault, Outcome};
 use super::element::JsonElement;
 use super::read::{Kind, Reader};
 use crate::limits::MAX_RANK;
-use crate::tensor::{Data, ElementType};
 use jiter::Peek;
 use smallvec::SmallVec;
-
-/// An empty buffer of that type.
-pub(in super::super) fn new_data(dtype: ElementType) -> Data {
-    match dtype {
-        ElementType::F32 => Data::F32(Vec::new()),
-        ElementType::F64 => Data::F64(Vec::new()),
-        ElementType::F16 => Data::F16(Vec::new()),
-        ElementType::BF16 => Data::BF16(Vec::new()),
-        ElementType::I8 => Data::I8(Vec::new()),
-        ElementType::I16 => Data::I16(Vec::new()),
-        ElementType::I32 => Data::I32(Vec::new()),
-        ElementType::I64 => Data::I64(Vec::new()),
-        ElementType::U8 => Data::U8(Vec::new()),
-        ElementType::U16 => Data::U16(Vec::new()),
-        ElementType::U32 => Data::U32(Vec::new()),
-        ElementType::U64 => Data::U64(Vec::new()),
-        ElementType::Bool => Data::Bool(Vec::new()),
-        ElementType::String => Data::String(Vec::new()),
-    }
-}
 
 /// The shape of nested lists, told by the first list of each level and checked on the others.
 #[derive(Debug, Default)]

@@ -2,7 +2,10 @@
 //! `Infinity` and `-Infinity`, as TensorFlow Serving and Triton write them.
 
 use super::{base64, number};
-use crate::tensor::{Tensor, for_each_type};
+use crate::tensor::{
+    Complex, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2,
+    Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Tensor, UInt2, UInt4, for_each_type,
+};
 use half::{bf16, f16};
 use std::io::Write as _;
 
@@ -43,15 +46,29 @@ macro_rules! floats {
 
 floats!(f32, 9; f64, 17);
 
-impl JsonWrite for f16 {
-    fn write(&self, style: Style, out: &mut Vec<u8>) {
-        self.to_f32().write(style, out);
-    }
+macro_rules! widened {
+    ($($rust:ty),+) => {$(
+        impl JsonWrite for $rust {
+            fn write(&self, style: Style, out: &mut Vec<u8>) {
+                self.to_f32().write(style, out);
+            }
+        }
+    )+};
 }
 
-impl JsonWrite for bf16 {
+widened!(
+    f16, bf16, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Float6E2M3,
+    Float6E3M2, Float4E2M1
+);
+
+/// A pair: the real and the imaginary part.
+impl<T: JsonWrite> JsonWrite for Complex<T> {
     fn write(&self, style: Style, out: &mut Vec<u8>) {
-        self.to_f32().write(style, out);
+        out.push(b'[');
+        self.re.write(style, out);
+        out.extend_from_slice(b", ");
+        self.im.write(style, out);
+        out.push(b']');
     }
 }
 
@@ -65,7 +82,7 @@ macro_rules! displayed {
     )+};
 }
 
-displayed!(i8, i16, i32, i64, u8, u16, u32, u64, bool);
+displayed!(i8, i16, i32, i64, u8, u16, u32, u64, bool, Int4, UInt4, Int2, UInt2);
 
 impl JsonWrite for String {
     fn write(&self, style: Style, out: &mut Vec<u8>) {

@@ -66,5 +66,18 @@ fn dtype(dtype: ElementType) -> &'static str {
         ElementType::U64 => "DT_UINT64",
         ElementType::Bool => "DT_BOOL",
         ElementType::String => "DT_STRING",
+        ElementType::C64 => "DT_COMPLEX64",
+        ElementType::C128 => "DT_COMPLEX128",
+        ElementType::I4 => "DT_INT4",
+        ElementType::U4 => "DT_UINT4",
+        ElementType::I2 => "DT_INT2",
+        ElementType::U2 => "DT_UINT2",
+        ElementType::F8E4M3FN => "DT_FLOAT8_E4M3FN",
+        ElementType::F8E4M3FNUZ => "DT_FLOAT8_E4M3FNUZ",
+        ElementType::F8E5M2 => "DT_FLOAT8_E5M2",
+        ElementType::F8E5M2FNUZ => "DT_FLOAT8_E5M2FNUZ",
+        ElementType::F4E2M1 => "DT_FLOAT4_E2M1FN",
+        // TensorFlow has no number for these.
+        ElementType::F8E8M0 | ElementType::F6E2M3 | ElementType::F6E3M2 => "DT_INVALID",
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::check_rows;
 use super::super::fault::{Fault, Outcome};
-use super::super::json::{Kind, Limits, Nesting, Reader, new_data};
+use super::super::json::{Kind, Limits, Nesting, Reader};
 use crate::error::ErrorKind;
 use crate::model::TensorSpec;
 use crate::tensor::{Data, Shape, Tensor, Value, for_each_type};
@@ -38,7 +38,7 @@ impl<'a> Column<'a> {
             )
         })?;
         let (name, by_rows) = (&spec.name, spec.batch_axis == Some(0));
-        Ok(Column { name, by_rows, data: new_data(dtype), row: None, size: 0, seen: 0 })
+        Ok(Column { name, by_rows, data: Data::zeros(dtype, 0), row: None, size: 0, seen: 0 })
     }
 
     fn read(

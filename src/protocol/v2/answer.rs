@@ -71,7 +71,7 @@ fn output(
             let size = blobs.len() - before;
             let _ = write!(json, ",\"parameters\":{{\"binary_data_size\":{size}}}}}");
         }
-        None if matches!(tensor.dtype(), ElementType::F16 | ElementType::BF16) => {
+        None if binary::only(tensor.dtype()) => {
             return Err(Fault::bad(format!(
                 "sending {} data via JSON is not supported. Please use the binary data format for \
                  output {name}",

@@ -35,6 +35,8 @@ pub(super) fn read(
                     bytes, <$rust>::from_le_bytes)),)+
                 ElementType::Bool => Data::Bool(bytes.iter().map(|b| *b != 0).collect()),
                 ElementType::String => Data::String(Vec::new()),
+                // The protocol has no name by which these could be asked for.
+                other => Data::zeros(other, 0),
             }
         };
     }
@@ -84,6 +86,13 @@ fn strings(name: &str, count: usize, bytes: &[u8], most: usize) -> Outcome<Vec<S
     Ok(texts)
 }
 
+/// Whether JSON has no form for elements of that type.
+pub(super) fn only(dtype: ElementType) -> bool {
+    let in_json = matches!(dtype, ElementType::F32 | ElementType::F64)
+        || matches!(dtype, ElementType::Bool | ElementType::String);
+    !in_json && !dtype.is_integer()
+}
+
 /// Appends a tensor's bytes.
 pub(super) fn write(tensor: &Tensor, out: &mut Vec<u8>) {
     macro_rules! numbers {
@@ -100,6 +109,19 @@ pub(super) fn write(tensor: &Tensor, out: &mut Vec<u8>) {
                         out.extend_from_slice(text.as_bytes());
                     }
                 }
+                Data::C64(v) => {
+                    for x in v {
+                        out.extend_from_slice(&x.re.to_le_bytes());
+                        out.extend_from_slice(&x.im.to_le_bytes());
+                    }
+                }
+                Data::C128(v) => {
+                    for x in v {
+                        out.extend_from_slice(&x.re.to_le_bytes());
+                        out.extend_from_slice(&x.im.to_le_bytes());
+                    }
+                }
+                small => out.extend(small.small_bits().unwrap_or_default()),
             }
         };
     }

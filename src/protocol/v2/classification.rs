@@ -2,9 +2,9 @@
 
 use super::super::fault::{Fault, Outcome};
 use super::super::outputs::class_label;
-use super::datatype;
+use super::{binary, datatype};
 use crate::model::{Classes, Signature};
-use crate::tensor::{Data, Tensor, for_each_type};
+use crate::tensor::{Data, ElementType, Tensor, for_each_type};
 use std::cmp::Ordering;
 
 /// The `classes` highest values of each row of an output with rows, else of all of it, highest
@@ -16,7 +16,9 @@ pub(super) fn highest(
     classes: usize,
     signature: Option<&Signature>,
 ) -> Outcome<Tensor> {
-    if matches!(tensor.data(), Data::String(_) | Data::Bool(_) | Data::F16(_) | Data::BF16(_)) {
+    if binary::only(tensor.dtype())
+        || matches!(tensor.dtype(), ElementType::String | ElementType::Bool)
+    {
         return Err(Fault::bad(format!(
             "class result not available for output '{name}' due to unsupported type '{}'",
             datatype(tensor.dtype())

@@ -2,14 +2,14 @@
 
 use super::super::check_rows;
 use super::super::fault::{Fault, Outcome};
-use super::super::json::{Kind, Reader, new_data};
+use super::super::json::{Kind, Reader};
 use super::parameters::{self, Parameters};
 use super::request::{Key, key, text};
 use super::{binary, datatype, element_type};
 use crate::error::ErrorKind;
 use crate::limits::MAX_RANK;
 use crate::model::Signature;
-use crate::tensor::{ElementType, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Data, ElementType, Shape, Tensor, Value, for_each_type};
 use jiter::Peek;
 use smallvec::SmallVec;
 
@@ -186,7 +186,7 @@ fn read_data(
             "Unable to parse 'data': attempt to access JSON non-array as array",
         ));
     }
-    let mut data = new_data(dtype);
+    let mut data = Data::zeros(dtype, 0);
     for_each_type!(&mut data, v => reader.flat(peek, 0, shape.len(), v))?;
     if data.len() != shape.len() {
         return Err(Fault::bad(format!(

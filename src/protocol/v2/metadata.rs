@@ -114,5 +114,7 @@ fn config_type(dtype: ElementType) -> &'static str {
         ElementType::U64 => "TYPE_UINT64",
         ElementType::Bool => "TYPE_BOOL",
         ElementType::String => "TYPE_STRING",
+        // The protocol has no other types.
+        _ => "TYPE_INVALID",
     }
 }

@@ -116,6 +116,8 @@ fn datatype(dtype: ElementType) -> &'static str {
         ElementType::U64 => "UINT64",
         ElementType::Bool => "BOOL",
         ElementType::String => "BYTES",
+        // The protocol has no names for these.
+        other => other.name(),
     }
 }
 

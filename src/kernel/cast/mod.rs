@@ -1,9 +1,19 @@
 //! Cast and CastLike: between all element types.
 
+mod narrow;
+mod number;
+mod text;
+
+use self::narrow::Narrowing;
+use self::number::{Source, Target};
+use self::text::{parse, to_text};
 use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
-use crate::error::{Result, err};
-use crate::tensor::{Data, Element, ElementType, Tensor};
+use crate::error::{Result, bail};
+use crate::tensor::{
+    Data, ElementType, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ,
+    Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Tensor, UInt2, UInt4,
+};
 use half::{bf16, f16};
 
 pub(super) const OPS: &[Entry] =
@@ -12,195 +22,10 @@ pub(super) const OPS: &[Entry] =
 /// The element type of an ONNX `TensorProto.DataType` attribute.
 ///
 /// # Errors
-/// `Unsupported` for a type that ONNX knows and we do not, `InvalidModel` for any other number.
-pub(super) fn element_type(spec: &OpSpec<'_>, code: i64) -> Result<ElementType> {
-    ElementType::from_onnx(code).map_err(|name| match name {
-        Some(name) => spec.unsupported(format_args!("the element type {name}")),
-        None => spec.invalid(format_args!("{code} is no element type")),
-    })
-}
-
-/// A number widened without loss, on its way from one type to another.
-trait Wide: Copy {
-    fn narrow<T: Target>(self) -> T;
-}
-
-/// A type that numbers are read from.
-trait Source: Element {
-    type Wide: Wide;
-    fn widen(&self) -> Self::Wide;
-}
-
-/// A type that numbers are written to: floats round to nearest even, integers from floats
-/// truncate and saturate (NaN is 0) and from integers keep the low bits, bools are "not zero".
-trait Target: Element {
-    fn from_f32(v: f32) -> Self;
-    fn from_f64(v: f64) -> Self;
-    fn from_i64(v: i64) -> Self;
-    fn from_u64(v: u64) -> Self;
-}
-
-macro_rules! wide {
-    ($($t:ty => $from:ident),+) => {$(
-        impl Wide for $t {
-            fn narrow<T: Target>(self) -> T { T::$from(self) }
-        }
-    )+};
-}
-wide!(f32 => from_f32, f64 => from_f64, i64 => from_i64, u64 => from_u64);
-
-macro_rules! source {
-    ($($t:ty => $wide:ty: $v:ident $widen:expr;)+) => {$(
-        impl Source for $t {
-            type Wide = $wide;
-            fn widen(&self) -> $wide { let $v = *self; $widen }
-        }
-    )+};
-}
-source! {
-    f32 => f32: v v;
-    f16 => f32: v v.to_f32();
-    bf16 => f32: v v.to_f32();
-    f64 => f64: v v;
-    i8 => i64: v v.into();
-    i16 => i64: v v.into();
-    i32 => i64: v v.into();
-    i64 => i64: v v;
-    u8 => i64: v v.into();
-    u16 => i64: v v.into();
-    u32 => i64: v v.into();
-    u64 => u64: v v;
-    bool => i64: v v.into();
-}
-
-macro_rules! target {
-    ($($t:ty),+) => {$(
-        impl Target for $t {
-            fn from_f32(v: f32) -> Self { v as $t }
-            fn from_f64(v: f64) -> Self { v as $t }
-            fn from_i64(v: i64) -> Self { v as $t }
-            fn from_u64(v: u64) -> Self { v as $t }
-        }
-    )+};
-}
-target!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
-
-macro_rules! half_target {
-    ($($t:ty),+) => {$(
-        impl Target for $t {
-            fn from_f32(v: f32) -> Self { <$t>::from_f32(v) }
-            fn from_f64(v: f64) -> Self { <$t>::from_f32(to_odd(v)) }
-            fn from_i64(v: i64) -> Self { <$t>::from_f32(v as f32) }
-            fn from_u64(v: u64) -> Self { <$t>::from_f32(v as f32) }
-        }
-    )+};
-}
-half_target!(f16, bf16);
-
-impl Target for bool {
-    fn from_f32(v: f32) -> Self {
-        v != 0.0
-    }
-    fn from_f64(v: f64) -> Self {
-        v != 0.0
-    }
-    fn from_i64(v: i64) -> Self {
-        v != 0
-    }
-    fn from_u64(v: u64) -> Self {
-        v != 0
-    }
-}
-
-/// Rounds to `f32` so that a second rounding to fewer bits gives what one rounding would: an
-/// inexact result takes the neighbour with an odd last bit.
-fn to_odd(v: f64) -> f32 {
-    let near = v as f32;
-    let back = f64::from(near);
-    if back == v || v.is_nan() || near.to_bits() & 1 == 1 {
-        near
-    } else if back.abs() > v.abs() {
-        f32::from_bits(near.to_bits() - 1)
-    } else {
-        f32::from_bits(near.to_bits() + 1)
-    }
-}
-
-/// A number as text, the way `printf("%.8g")` writes it: what ONNX Runtime gives.
-fn format_float(v: f64) -> String {
-    const DIGITS: i32 = 8;
-    if v.is_nan() {
-        return "NaN".to_string();
-    }
-    if v.is_infinite() {
-        return if v < 0.0 { "-INF" } else { "INF" }.to_string();
-    }
-    let scientific = format!("{:.*e}", DIGITS as usize - 1, v);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |s: &str| match s.contains('.') {
-        true => s.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => s.to_string(),
-    };
-    if (-4..DIGITS).contains(&exponent) {
-        trim(&format!("{:.*}", (DIGITS - 1 - exponent) as usize, v))
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
-    }
-}
-
-fn to_text(data: &Data) -> Vec<String> {
-    fn floats<T: Source>(v: &[T]) -> Vec<String>
-    where
-        f64: From<T::Wide>,
-    {
-        v.iter().map(|x| format_float(x.widen().into())).collect()
-    }
-    fn plain<T: ToString>(v: &[T]) -> Vec<String> {
-        v.iter().map(T::to_string).collect()
-    }
-    match data {
-        Data::F32(v) => floats(v),
-        Data::F64(v) => floats(v),
-        Data::F16(v) => floats(v),
-        Data::BF16(v) => floats(v),
-        Data::I8(v) => plain(v),
-        Data::I16(v) => plain(v),
-        Data::I32(v) => plain(v),
-        Data::I64(v) => plain(v),
-        Data::U8(v) => plain(v),
-        Data::U16(v) => plain(v),
-        Data::U32(v) => plain(v),
-        Data::U64(v) => plain(v),
-        Data::Bool(v) => v.iter().map(|&b| u8::from(b).to_string()).collect(),
-        Data::String(v) => v.clone(),
-    }
-}
-
-/// A number read from text: an integer in plain notation goes through integers (all 64 bits
-/// count), everything else through floats.
-fn parse<T: Target>(text: &str) -> Result<T> {
-    let trimmed = text.trim();
-    let bad = || err!(InvalidInput, "Cast: '{text}' is no number (to {})", T::TYPE);
-    if T::TYPE == ElementType::F32 {
-        return trimmed.parse().map(T::from_f32).map_err(|_| bad());
-    }
-    if !T::TYPE.is_float() {
-        if let Ok(v) = trimmed.parse::<i64>() {
-            return Ok(T::from_i64(v));
-        }
-        if let Ok(v) = trimmed.parse::<u64>() {
-            return Ok(T::from_u64(v));
-        }
-        if T::TYPE == ElementType::Bool && trimmed.eq_ignore_ascii_case("true") {
-            return Ok(T::from_i64(1));
-        }
-        if T::TYPE == ElementType::Bool && trimmed.eq_ignore_ascii_case("false") {
-            return Ok(T::from_i64(0));
-        }
-    }
-    trimmed.parse().map(T::from_f64).map_err(|_| bad())
+/// `InvalidModel` for a number that is none.
+pub(in crate::kernel) fn element_type(spec: &OpSpec<'_>, code: i64) -> Result<ElementType> {
+    ElementType::from_onnx(code)
+        .ok_or_else(|| spec.invalid(format_args!("{code} is no element type")))
 }
 
 fn numbers<T: Target>(ctx: &mut Context<'_>, tensor: &Tensor) -> Result<Tensor> {
@@ -224,6 +49,21 @@ fn numbers<T: Target>(ctx: &mut Context<'_>, tensor: &Tensor) -> Result<Tensor> 
         Data::U64(v) => convert(v, out),
         Data::Bool(v) => convert(v, out),
         Data::String(v) => v.iter().map(|s| parse(s)).collect::<Result<_>>()?,
+        Data::I4(v) => convert(v, out),
+        Data::U4(v) => convert(v, out),
+        Data::I2(v) => convert(v, out),
+        Data::U2(v) => convert(v, out),
+        Data::F8E4M3FN(v) => convert(v, out),
+        Data::F8E4M3FNUZ(v) => convert(v, out),
+        Data::F8E5M2(v) => convert(v, out),
+        Data::F8E5M2FNUZ(v) => convert(v, out),
+        Data::F8E8M0(v) => convert(v, out),
+        Data::F6E2M3(v) => convert(v, out),
+        Data::F6E3M2(v) => convert(v, out),
+        Data::F4E2M1(v) => convert(v, out),
+        Data::C64(_) | Data::C128(_) => {
+            bail!(InvalidInput, "Cast: from complex numbers, which is not defined")
+        }
     };
     ctx.tensor(tensor.shape().clone(), out)
 }
@@ -252,11 +92,27 @@ pub(crate) fn cast(ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Re
             ctx.shape_of::<String>(&[2, tensor.len()])?;
             ctx.tensor(tensor.shape().clone(), to_text(tensor.data()))
         }
+        ElementType::I4 => numbers::<Int4>(ctx, &tensor),
+        ElementType::U4 => numbers::<UInt4>(ctx, &tensor),
+        ElementType::I2 => numbers::<Int2>(ctx, &tensor),
+        ElementType::U2 => numbers::<UInt2>(ctx, &tensor),
+        ElementType::F8E4M3FN => numbers::<Float8E4M3FN>(ctx, &tensor),
+        ElementType::F8E4M3FNUZ => numbers::<Float8E4M3FNUZ>(ctx, &tensor),
+        ElementType::F8E5M2 => numbers::<Float8E5M2>(ctx, &tensor),
+        ElementType::F8E5M2FNUZ => numbers::<Float8E5M2FNUZ>(ctx, &tensor),
+        ElementType::F8E8M0 => numbers::<Float8E8M0>(ctx, &tensor),
+        ElementType::F6E2M3 => numbers::<Float6E2M3>(ctx, &tensor),
+        ElementType::F6E3M2 => numbers::<Float6E3M2>(ctx, &tensor),
+        ElementType::F4E2M1 => numbers::<Float4E2M1>(ctx, &tensor),
+        ElementType::C64 | ElementType::C128 => {
+            bail!(InvalidInput, "Cast: from {} to {to}, which is not defined", tensor.dtype())
+        }
     }
 }
 
 struct Cast {
     to: ElementType,
+    narrowing: Narrowing,
 }
 
 fn prepare_cast(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
@@ -264,13 +120,13 @@ fn prepare_cast(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     let Some(to) = spec.attributes.int_opt("to")? else {
         return Err(spec.invalid("attribute 'to' is missing"));
     };
-    Ok(Box::new(Cast { to: element_type(spec, to)? }))
+    Ok(Box::new(Cast { to: element_type(spec, to)?, narrowing: Narrowing::of(spec)? }))
 }
 
 impl Kernel for Cast {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let tensor = inputs.take_tensor(0)?;
-        one(cast(ctx, tensor, self.to)?)
+        one(self.narrowing.apply(ctx, tensor, self.to)?)
     }
 
     fn row_op(&self) -> Option<&dyn RowOp> {
@@ -321,18 +177,20 @@ impl<T: RowNumber> RowOp<T> for Cast {
     }
 }
 
-struct CastLike;
+struct CastLike {
+    narrowing: Narrowing,
+}
 
 fn prepare_cast_like(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    Ok(Box::new(CastLike))
+    Ok(Box::new(CastLike { narrowing: Narrowing::of(spec)? }))
 }
 
 impl Kernel for CastLike {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let to = inputs.tensor(1)?.dtype();
         let tensor = inputs.take_tensor(0)?;
-        one(cast(ctx, tensor, to)?)
+        one(self.narrowing.apply(ctx, tensor, to)?)
     }
 }
 

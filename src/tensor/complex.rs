@@ -1,0 +1,20 @@
+//! Complex numbers: an element type of ONNX that is moved, not computed with.
+
+use std::fmt;
+
+/// A complex number, real part first as files have it (ONNX: `COMPLEX64` of `f32`, `COMPLEX128`
+/// of `f64`).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C)]
+pub struct Complex<T> {
+    /// The real part.
+    pub re: T,
+    /// The imaginary part.
+    pub im: T,
+}
+
+impl<T: fmt::Display> fmt::Display for Complex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:+}j", self.re, self.im)
+    }
+}
