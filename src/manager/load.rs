@@ -6,6 +6,7 @@ use super::memory::Reserved;
 use super::slot::{Origin, Serving, Slot};
 use super::version::Version;
 use crate::error::{Result, bail, ensure, err};
+use crate::source;
 use crate::model::{LoadOptions, Model, ModelInfo, Signature, TensorSpec, load, load_bytes};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -238,7 +239,10 @@ impl Slot {
         self.enter(number, VersionState::Loading, None);
         // The size of the file, until it is known what comes of it.
         let guess = match source {
-            ModelSource::Path(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
+            ModelSource::Path(path) => source::resolve(path, options.config.is_some())
+                .ok()
+                .and_then(|file| std::fs::metadata(file).ok())
+                .map_or(0, |m| m.len()),
             _ => 0,
         };
         let room = self.memory.make_room(guess, &self.name)?;
@@ -261,7 +265,10 @@ impl Slot {
         let room = self.memory.make_room(version.info().weight_bytes, &self.name)?;
         let files = match (golden, source) {
             (Some(files), _) => files,
-            (None, ModelSource::Path(path)) => super::gate::golden_beside(path)?,
+            (None, ModelSource::Path(path)) => {
+                // Beside the file that was loaded: the path may be that of its folder.
+                super::gate::golden_beside(version.info().path.as_deref().unwrap_or(path))?
+            }
             (None, _) => Vec::new(),
         };
         let golden = super::gate::golden_requests(&files, &version)?;

@@ -9,7 +9,7 @@ use crate::error::{Result, bail, ensure};
 use crate::format::booster::{self, Library};
 use crate::graph::{Dim, Graph, ValueType};
 use crate::plan::{CompileOptions, Plan, RowColumn, RunOptions, compile};
-use crate::source::Source;
+use crate::source::{self, Source};
 use crate::tensor::{Data, ElementType, Shape, Tensor, Value};
 use crate::threads::Threads;
 use bytes::Bytes;
@@ -18,16 +18,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Loads a model file. No code in it is executed; companions (external data, `config.json`) are
-/// read beneath its own folder only.
+/// Loads a model file, or the one that lies in a folder: `model.onnx`, `model.safetensors` with
+/// `config.json` (or `model.safetensors.index.json` for several files), `model.ubj`, `model.json`,
+/// `model.txt`, or the only `.onnx` file. No code in it is executed; companions (external data,
+/// `config.json`) are read beneath its own folder only.
 ///
 /// # Errors
-/// `NotFound`, `PermissionDenied` or `Io` for the file; `InvalidModel`, `Unsupported` (naming
+/// `NotFound`, `PermissionDenied` or `Io` for the file; `NotFound` for a folder without a model,
+/// `InvalidArgument` for one with several; `InvalidModel`, `Unsupported` (naming
 /// operators and nodes) or `LimitExceeded` for its content; `InvalidArgument` for options that do
 /// not fit it.
 pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<GraphModel> {
     let path = path.as_ref();
-    contain(|| load_source(&Source::open(path, &options.limits)?, options))
+    contain(|| {
+        let file = source::resolve(path, options.config.is_some())?;
+        load_source(&Source::open(&file, &options.limits)?, options)
+    })
 }
 
 /// Loads a model from bytes, which have no companion files (give a safetensors model its layer
@@ -90,6 +96,10 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
 fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
     if let Some(format) = options.format {
         return Ok(format);
+    }
+    #[cfg(feature = "safetensors")]
+    if source.path().is_some_and(crate::format::safetensors::is_index) {
+        return Ok(Format::Safetensors);
     }
     match source.path().and_then(Path::extension).and_then(|e| e.to_str()) {
         Some("onnx") => return Ok(Format::Onnx),

@@ -3,16 +3,11 @@
 use super::layout::is_temporary;
 use super::manifest;
 use super::{MAX_DEPTH, MAX_FILES};
-use crate::error::{Result, ensure};
-use crate::source::{Directory, EntryKind, Stamp};
+use crate::error::{ErrorKind, Result, ensure};
+use crate::source::{self, Directory, EntryKind, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
-
-/// What a model file is called, by format: ONNX, safetensors, XGBoost (twice; CatBoost's JSON has
-/// the second name, too), LightGBM.
-const MODEL_FILES: [&str; 5] =
-    ["model.onnx", "model.safetensors", "model.ubj", "model.json", "model.txt"];
 
 /// The state of all files of a version: device, inode, size and both times of each, and the
 /// folder they lie in. Equal fingerprints mean that nothing was written in between.
@@ -89,33 +84,19 @@ impl Contents {
         self.files.contains(name)
     }
 
-    /// The model file: one of [`MODEL_FILES`] (`model.safetensors` with its `config.json`), or
-    /// the only other `.onnx` file.
+    /// The model file.
     ///
     /// # Errors
     /// What is missing or ambiguous.
     pub(super) fn model_file(&self) -> Result<String, String> {
-        let mut named = MODEL_FILES.into_iter().filter(|name| self.has(name));
-        match (named.next(), named.next()) {
-            (Some(one), Some(two)) => return Err(format!("holds both {one} and {two}: keep one")),
-            (Some("model.safetensors"), None) if !self.has("config.json") => {
-                return Err("holds model.safetensors without config.json".to_string());
+        source::model_file(&self.files, false).map_err(|e| {
+            match (e.kind(), self.unusable.iter().next()) {
+                (ErrorKind::NotFound, Some((name, why))) => {
+                    format!("holds no model file; {name:?} {why}")
+                }
+                _ => e.message().to_string(),
             }
-            (Some(one), None) => return Ok(one.to_string()),
-            (None, _) => {}
-        }
-        let mut others = self.files.iter().filter(|n| n.ends_with(".onnx") && !n.contains('/'));
-        match (others.next(), others.next()) {
-            (Some(one), None) => Ok(one.clone()),
-            (Some(one), Some(two)) => {
-                let name = MODEL_FILES[0];
-                Err(format!("holds several models ({one}, {two}, …): name one of them {name}"))
-            }
-            _ => match self.unusable.iter().next() {
-                Some((name, why)) => Err(format!("holds no model file; {name:?} {why}")),
-                None => Err(format!("holds no model file ({})", MODEL_FILES.join(", "))),
-            },
-        }
+        })
     }
 
     /// The manifest, where there is one.

@@ -172,11 +172,15 @@ fn where_a_manifest_is_required_rest_is_not_enough() {
 #[test]
 fn the_model_file_is_found_or_the_reason_said() {
     let folder = Folder::new();
-    let cases: [(&[&str], Result<&str, &str>); 9] = [
+    let cases: [(&[&str], Result<&str, &str>); 10] = [
         (&["model.onnx", "other.onnx"], Ok("model.onnx")),
         (&["net.onnx", "notes.md"], Ok("net.onnx")),
         (&["model.safetensors", "config.json"], Ok("model.safetensors")),
         (&["model.safetensors"], Err("without config.json")),
+        (
+            &["model.safetensors.index.json", "config.json", "model-1-of-1.safetensors"],
+            Ok("model.safetensors.index.json"),
+        ),
         (&["model.onnx", "model.safetensors"], Err("both")),
         (&["a.onnx", "b.onnx"], Err("several")),
         (&["sub/model.onnx"], Err("no model file")),

@@ -4,11 +4,13 @@
 //! file. The location of a companion (external data, `config.json`) is the *file's* word: the
 //! kernel itself is asked to keep it beneath the folder, and no link of any sort is passed.
 
+mod candidates;
 mod directory;
 mod location;
 mod open;
 mod snapshot;
 
+pub(crate) use candidates::{model_file, resolve};
 pub(crate) use directory::{Directory, EntryKind, Stamp};
 
 use crate::error::{Result, bail, ensure, err};

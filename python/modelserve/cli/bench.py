@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .._native import load
 from .arguments import thread_count
 from .measure import Agreement, Latency, Runner, Throughput, compare, draw, latency, throughput
 from .measure.runners import feed_of, runners
-from .models import model_file
+from .models import load_model
 from .output import CommandError, ExitCode, Output, duration
 
 EXAMPLES = (
@@ -73,8 +72,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     # Not `<=`, which lets NaN pass.
     if not args.seconds > 0:
         raise CommandError(f"--seconds: expected more than 0, got {args.seconds:g}")
-    path = model_file(args.model)
-    model = load(path, threads=args.run_threads)
+    model = load_model(args.model, threads=args.run_threads)
+    path = Path(model.info().path or args.model)
     found = runners(model, path, against=not args.alone, threads=args.run_threads)
     most = max(*args.batch_sizes, _COMPARED)
     rows = feed_of(model, most, args.data)

@@ -39,11 +39,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Asks each golden request; the answer is no when one is answered otherwise."""
-    path = model_file(args.model)
-    golden = Path(args.golden) if args.golden else path.with_name("golden.jsonl")
+    given = Path(args.model)
+    beside = given if given.is_dir() else given.parent
+    golden = Path(args.golden) if args.golden else beside / "golden.jsonl"
     text = golden.read_bytes()
     if not text.strip():
         raise CommandError(f"{golden} has no requests")
+    path = model_file(args.model)
     report = _report(path, golden)
     failures = [_failure(reason) for reason in report.reasons]
     if out.json:

@@ -15,15 +15,13 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::ops::Range;
 
 /// Bytes of the little-endian header length that starts the file.
 const LENGTH_BYTES: usize = 8;
 
-/// The tensors of a file, by name; remembers which ones were asked for.
-#[derive(Debug)]
+/// The tensors of a file, or of several, by name; remembers which ones were asked for.
+#[derive(Debug, Default)]
 pub(super) struct Weights {
-    bytes: Bytes,
     tensors: BTreeMap<String, Stored>,
     used: HashSet<String>,
 }
@@ -32,13 +30,20 @@ pub(super) struct Weights {
 struct Stored {
     dtype: ElementType,
     shape: Shape,
-    /// Where its elements lie in the file.
-    range: Range<usize>,
+    /// Its elements: a slice of the file.
+    bytes: Bytes,
 }
 
 impl Weights {
     /// Reads and checks the header of a whole file.
     pub(super) fn parse(bytes: &Bytes, limits: &LoadLimits) -> Result<Weights> {
+        let mut weights = Weights::default();
+        weights.add(bytes, limits)?;
+        Ok(weights)
+    }
+
+    /// Reads and checks the header of one file of several; answers the names of its tensors.
+    pub(super) fn add(&mut self, bytes: &Bytes, limits: &LoadLimits) -> Result<Vec<String>> {
         let (header, start) = header(bytes, limits)?;
         let entries = entries(header, limits)?;
         let mut infos = Vec::new();
@@ -63,17 +68,30 @@ impl Weights {
             bytes.len().saturating_sub(start),
             bytes.len()
         );
-        let mut tensors = BTreeMap::new();
+        ensure!(
+            self.tensors.len().saturating_add(infos.len()) <= limits.safetensors_tensors,
+            LimitExceeded,
+            "safetensors: more than {} tensors",
+            limits.safetensors_tensors
+        );
+        let mut names = Vec::with_capacity(infos.len());
         for (name, info) in infos {
             let dtype = element_type(info.dtype).ok_or_else(|| {
                 err!(Unsupported, "tensor '{name}' has element type {}", info.dtype)
             })?;
             let shape = Shape::new(&info.shape).map_err(|e| e.context(format!("'{name}'")))?;
             // No overflow: the crate has just checked that both offsets lie in the file.
-            let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            tensors.insert(name, Stored { dtype, shape, range });
+            let bytes = bytes.slice(start + info.data_offsets.0..start + info.data_offsets.1);
+            let before = self.tensors.insert(name.clone(), Stored { dtype, shape, bytes });
+            ensure!(before.is_none(), InvalidModel, "two files have a tensor '{name}'");
+            names.push(name);
         }
-        Ok(Weights { bytes: bytes.clone(), tensors, used: HashSet::new() })
+        Ok(names)
+    }
+
+    /// Whether there is a tensor of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
     /// The tensor `name` with its dimensions checked, its elements widened to `dtype` (`F32` or
@@ -91,10 +109,7 @@ impl Weights {
             "tensor '{name}' has shape {}, expected {dims:?}",
             stored.shape
         );
-        let raw = self
-            .bytes
-            .get(stored.range.clone())
-            .ok_or_else(|| err!(InvalidModel, "tensor '{name}' lies outside the file"))?;
+        let raw = &stored.bytes[..];
         let data = match (stored.dtype, dtype) {
             (ElementType::F32, ElementType::F32) => Data::F32(read(raw, f32::from_le_bytes)?),
             (ElementType::F16, ElementType::F32) => {
@@ -130,6 +145,12 @@ impl Weights {
         if self.tensors.contains_key(name) {
             self.used.insert(name.to_string());
         }
+    }
+
+    /// Marks all tensors whose names begin so as known.
+    pub(super) fn skip_all(&mut self, prefix: &str) {
+        let names = self.tensors.keys().filter(|name| name.starts_with(prefix));
+        self.used.extend(names.cloned());
     }
 
     /// Refuses a file with tensors that nothing asked for.

@@ -3,20 +3,22 @@
 //! `docs/layers.md` is the format's reference.
 
 use super::container::listed;
+use super::hugging_face;
 use super::json::{At, Object};
-use super::spec::{self, Placed};
+use super::layers::{Lists, Placed};
 use crate::error::{Result, bail, ensure};
 use crate::graph::Dim;
 use crate::limits::{LoadLimits, MAX_RANK};
 use crate::tensor::ElementType;
+use crate::tensor::shape::resolve_axis;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// What the key `format` says in a description of ours.
 const FORMAT: &str = "modelserve-layers";
 
-/// Most layers of a description. With the next one it bounds what the types of all values may
-/// take: each value repeats the names of its dimensions.
-const MAX_LAYERS: usize = 10_000;
+/// Most inputs, and most outputs.
+const MAX_ENDS: usize = 1_000;
 
 /// Longest name of a dimension in bytes.
 const MAX_SYMBOL_BYTES: usize = 128;
@@ -26,10 +28,12 @@ const MAX_SYMBOL_BYTES: usize = 128;
 pub(super) struct Description {
     /// The type the layers compute in: `F32` or `F64`.
     pub(super) dtype: ElementType,
-    pub(super) input: Input,
+    /// At least one; the layers begin with the first.
+    pub(super) inputs: Vec<Input>,
     pub(super) preprocess: Option<Preprocess>,
     pub(super) layers: Vec<Placed>,
-    pub(super) output: String,
+    /// At least one.
+    pub(super) outputs: Vec<Output>,
     pub(super) task: Option<String>,
     pub(super) classes: Option<Classes>,
     pub(super) output_kind: String,
@@ -43,6 +47,18 @@ pub(super) struct Input {
     pub(super) name: String,
     pub(super) dtype: ElementType,
     pub(super) dims: Vec<Dim>,
+    /// The axis that counts rows.
+    pub(super) batch: usize,
+}
+
+/// An output a caller gets.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) name: String,
+    /// The named result that it is, if not that of the last layer.
+    pub(super) from: Option<String>,
+    /// Where the document says so.
+    pub(super) path: String,
 }
 
 /// `(x - mean) * scale` or `(x - mean) / std` along `axis`.
@@ -89,43 +105,26 @@ impl Description {
                 }
             },
         };
-        let inputs = root.need("inputs")?;
-        let [input] = inputs.list()?.try_into().map_err(|all: Vec<At<'_>>| {
-            inputs.error(format_args!("expected one input, got {}", all.len()))
-        })?;
-        let input = read_input(&input, limits)?;
+        let inputs = read_inputs(&root.need("inputs")?, limits)?;
         let preprocess = root.get("preprocess").map(|at| read_preprocess(&at)).transpose()?;
-        let list = root.need("layers")?;
-        let items = list.list()?;
-        ensure!(!items.is_empty(), InvalidModel, "{}: no layers", list.path());
-        ensure!(
-            items.len() <= MAX_LAYERS,
-            LimitExceeded,
-            "{}: {} layers, at most {MAX_LAYERS} are allowed",
-            list.path(),
-            items.len()
-        );
-        let layers =
-            items.iter().map(|at| spec::read_layer(at, limits)).collect::<Result<Vec<_>>>()?;
-        let output = match root.get("output") {
-            Some(at) => at.name(limits)?,
-            None => "output".to_string(),
-        };
-        ensure!(
-            output != input.name,
-            InvalidModel,
-            "$.output: input and output are both named '{output}'"
-        );
+        let layers = Lists::new(limits).read(&root.need("layers")?)?;
+        let outputs = read_outputs(&root, &inputs, limits)?;
         let (task, classes, output_kind) = read_task(&root)?;
+        ensure!(
+            task.is_none() || outputs.len() == 1,
+            InvalidModel,
+            "$.task: a task is for one output, there are {}",
+            outputs.len()
+        );
         let feature_names = root.get("feature_names").map(|at| read_texts(&at)).transpose()?;
         let ignore_unused = root.flag_or("ignore_unused", false)?;
         root.finish()?;
         Ok(Description {
             dtype,
-            input,
+            inputs,
             preprocess,
             layers,
-            output,
+            outputs,
             task,
             classes,
             output_kind,
@@ -145,7 +144,8 @@ fn refuse_foreign(document: &Value) -> Result<()> {
         document.as_object().into_iter().flat_map(|m| m.keys()).map(String::as_str).collect();
     let found = match (document.get("model_type").and_then(Value::as_str), format) {
         (Some(model_type), _) => {
-            format!("a Hugging Face configuration of model_type '{model_type}'")
+            let known = hugging_face::MODEL_TYPES.join(", ");
+            format!("a Hugging Face configuration of model_type '{model_type}' (known: {known})")
         }
         (None, Some(format)) => format!("format '{format}'"),
         (None, None) => "no \"format\"".to_string(),
@@ -164,10 +164,69 @@ fn read_texts(at: &At<'_>) -> Result<Vec<String>> {
 
 fn element_type(at: &At<'_>) -> Result<ElementType> {
     let name = at.text()?;
-    let numeric = |t: &ElementType| t.is_float() || t.is_integer();
-    ElementType::from_name(name).filter(numeric).ok_or_else(|| {
+    let known = |t: &ElementType| t.is_float() || t.is_integer() || *t == ElementType::Bool;
+    ElementType::from_name(name).filter(known).ok_or_else(|| {
         at.error(format_args!("unknown element type \"{name}\"; expected float32, int64, …"))
     })
+}
+
+fn read_inputs(list: &At<'_>, limits: &LoadLimits) -> Result<Vec<Input>> {
+    let items = list.list()?;
+    ensure!(
+        (1..=MAX_ENDS).contains(&items.len()),
+        InvalidModel,
+        "{}: expected 1 to {MAX_ENDS} inputs, got {}",
+        list.path(),
+        items.len()
+    );
+    items.iter().map(|at| read_input(at, limits)).collect()
+}
+
+/// `output`, a name, or `outputs`, a list of names and what each is.
+fn read_outputs(root: &Object<'_>, inputs: &[Input], limits: &LoadLimits) -> Result<Vec<Output>> {
+    let one = root.get("output");
+    let list = root.get("outputs");
+    let outputs = match (&one, &list) {
+        (Some(_), Some(list)) => {
+            return Err(list.error("\"output\" names the only output: give one of the two"));
+        }
+        (Some(at), None) => {
+            vec![Output { name: at.name(limits)?, from: None, path: at.path().to_string() }]
+        }
+        (None, None) => {
+            vec![Output { name: "output".into(), from: None, path: "$.output".into() }]
+        }
+        (None, Some(list)) => {
+            let items = list.list()?;
+            ensure!(
+                (1..=MAX_ENDS).contains(&items.len()),
+                InvalidModel,
+                "{}: expected 1 to {MAX_ENDS} outputs, got {}",
+                list.path(),
+                items.len()
+            );
+            items.iter().map(|at| read_output(at, limits)).collect::<Result<Vec<_>>>()?
+        }
+    };
+    let mut names: HashSet<&str> = HashSet::new();
+    for output in &outputs {
+        let (name, path) = (output.name.as_str(), &output.path);
+        ensure!(
+            inputs.iter().all(|input| input.name != name),
+            InvalidModel,
+            "{path}: input and output are both named '{name}'"
+        );
+        ensure!(names.insert(name), InvalidModel, "{path}: two outputs are named '{name}'");
+    }
+    Ok(outputs)
+}
+
+fn read_output(at: &At<'_>, limits: &LoadLimits) -> Result<Output> {
+    let object = at.object()?;
+    let name = object.need("name")?.name(limits)?;
+    let from = object.get("from").map(|at| at.name(limits)).transpose()?;
+    object.finish()?;
+    Ok(Output { name, from, path: at.path().to_string() })
 }
 
 fn read_input(at: &At<'_>, limits: &LoadLimits) -> Result<Input> {
@@ -179,7 +238,7 @@ fn read_input(at: &At<'_>, limits: &LoadLimits) -> Result<Input> {
     ensure!(
         (1..=MAX_RANK).contains(&items.len()),
         InvalidModel,
-        "{}: expected 1 to {MAX_RANK} dimensions, the first the batch, got {}",
+        "{}: expected 1 to {MAX_RANK} dimensions, one of them the batch, got {}",
         shape.path(),
         items.len()
     );
@@ -197,9 +256,12 @@ fn read_input(at: &At<'_>, limits: &LoadLimits) -> Result<Input> {
         }
         Ok(Dim::Fixed(at.size()?))
     };
-    let dims = items.iter().map(dim).collect::<Result<_>>()?;
+    let dims = items.iter().map(dim).collect::<Result<Vec<_>>>()?;
+    let batch = object.integer_or("batch_axis", 0)?;
+    let batch = resolve_axis(batch, dims.len())
+        .map_err(|e| at.error(format_args!("\"batch_axis\": {}", e.message())))?;
     object.finish()?;
-    Ok(Input { name, dtype, dims })
+    Ok(Input { name, dtype, dims, batch })
 }
 
 fn read_preprocess(at: &At<'_>) -> Result<Preprocess> {
@@ -236,18 +298,10 @@ fn read_preprocess(at: &At<'_>) -> Result<Preprocess> {
 
 type Task = (Option<String>, Option<Classes>, String);
 
-fn one_of(at: &At<'_>, known: &[&str]) -> Result<String> {
-    let text = at.text()?;
-    if !known.contains(&text) {
-        return Err(at.error(format_args!("\"{text}\", expected one of {}", known.join(", "))));
-    }
-    Ok(text.to_string())
-}
-
 fn read_task(root: &Object<'_>) -> Result<Task> {
     let task = root
         .get("task")
-        .map(|at| one_of(&at, &["classifier", "regressor", "transformer"]))
+        .map(|at| at.one_of(&["classifier", "regressor", "transformer"]).map(str::to_string))
         .transpose()?;
     let is_classifier = task.as_deref() == Some("classifier");
     let classes = root.get("classes").map(|at| read_classes(&at)).transpose()?;
@@ -257,7 +311,7 @@ fn read_task(root: &Object<'_>) -> Result<Task> {
         "$.classes: classes need \"task\": \"classifier\""
     );
     let output_kind = match root.get("output_kind") {
-        Some(at) => one_of(&at, &["logits", "probabilities", "values"])?,
+        Some(at) => at.one_of(&["logits", "probabilities", "values"])?.to_string(),
         None if is_classifier => bail!(
             InvalidModel,
             "$: a classifier needs \"output_kind\": \"logits\" or \"probabilities\""
@@ -281,8 +335,8 @@ fn read_classes(at: &At<'_>) -> Result<Classes> {
         Classes::Numbers(items.iter().map(At::integer).collect::<Result<_>>()?)
     };
     let distinct = match &classes {
-        Classes::Names(v) => v.iter().collect::<std::collections::HashSet<_>>().len(),
-        Classes::Numbers(v) => v.iter().collect::<std::collections::HashSet<_>>().len(),
+        Classes::Names(v) => v.iter().collect::<HashSet<_>>().len(),
+        Classes::Numbers(v) => v.iter().collect::<HashSet<_>>().len(),
     };
     if distinct != items.len() || distinct < 2 {
         return Err(at.error("expected at least two distinct classes"));

@@ -117,6 +117,14 @@ impl<'a> At<'a> {
         Ok(name.to_string())
     }
 
+    /// A text that must be one of these.
+    pub(super) fn one_of(&self, known: &[&'static str]) -> Result<&'static str> {
+        let text = self.text()?;
+        known.iter().copied().find(|k| *k == text).ok_or_else(|| {
+            self.error(format_args!("\"{text}\", expected one of {}", known.join(", ")))
+        })
+    }
+
     pub(super) fn flag(&self) -> Result<bool> {
         self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
     }
@@ -134,6 +142,17 @@ impl<'a> At<'a> {
         self.value.as_f64().ok_or_else(|| self.wrong("a number"))
     }
 
+    /// A number that is finite in single precision.
+    pub(super) fn single(&self) -> Result<f32> {
+        let value = self.number()? as f32;
+        ensure!(value.is_finite(), InvalidModel, "{}: {value} is not finite", self.path);
+        Ok(value)
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.value.is_null()
+    }
+
     pub(super) fn is_text(&self) -> bool {
         self.value.is_string()
     }
@@ -146,6 +165,16 @@ impl<'a> At<'a> {
         let items = self.value.as_array().ok_or_else(|| self.wrong("a list"))?;
         let at = |(i, value)| At { path: format!("{}[{i}]", self.path), value };
         Ok(items.iter().enumerate().map(at).collect())
+    }
+
+    /// An object of strings by name.
+    pub(super) fn texts(&self) -> Result<Vec<(&'a str, &'a str)>> {
+        let map = self.value.as_object().ok_or_else(|| self.wrong("an object"))?;
+        let text = |(key, value): (&'a String, &'a Value)| match value.as_str() {
+            Some(text) => Ok((key.as_str(), text)),
+            None => Err(self.error(format_args!("'{key}' is no string"))),
+        };
+        map.iter().map(text).collect()
     }
 
     pub(super) fn object(&self) -> Result<Object<'a>> {
@@ -165,7 +194,10 @@ pub(super) struct Object<'a> {
 impl<'a> Object<'a> {
     /// The value of `key`, or `None` where the key is absent.
     pub(super) fn get(&self, key: &'static str) -> Option<At<'a>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         let value = self.map.get(key)?;
         Some(At { path: format!("{}.{key}", self.path), value })
     }
@@ -183,6 +215,17 @@ impl<'a> Object<'a> {
         self.need(key)?.size()
     }
 
+    /// The size at `key`, or its default.
+    pub(super) fn size_or(&self, key: &'static str, default: usize) -> Result<usize> {
+        self.get(key).map_or(Ok(default), |at| at.size())
+    }
+
+    /// The text at `key`, which must be one of these, or the first of them.
+    pub(super) fn one_of(&self, key: &'static str, known: &[&'static str]) -> Result<&'static str> {
+        let first = known.first().copied().unwrap_or_default();
+        self.get(key).map_or(Ok(first), |at| at.one_of(known))
+    }
+
     /// The flag at `key`, or its default.
     pub(super) fn flag_or(&self, key: &'static str, default: bool) -> Result<bool> {
         self.get(key).map_or(Ok(default), |at| at.flag())
@@ -195,10 +238,12 @@ impl<'a> Object<'a> {
 
     /// The finite single-precision number at `key`, or its default.
     pub(super) fn float_or(&self, key: &'static str, default: f32) -> Result<f32> {
-        let Some(at) = self.get(key) else { return Ok(default) };
-        let value = at.number()? as f32;
-        ensure!(value.is_finite(), InvalidModel, "{}: {value} is not finite", at.path);
-        Ok(value)
+        self.get(key).map_or(Ok(default), |at| at.single())
+    }
+
+    /// Whether there are no keys.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
     }
 
     /// Refuses keys that nobody asked for. Called once every known key was asked for.

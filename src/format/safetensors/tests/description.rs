@@ -19,9 +19,11 @@ fn invalid(config: &str, says: &str) {
 #[test]
 fn configurations_of_others_are_named() {
     use ErrorKind::Unsupported;
-    let bert = r#"{"model_type": "bert", "hidden_size": 768, "architectures": ["BertModel"]}"#;
-    refused(bert, Unsupported, "model_type 'bert' (keys: 'architectures', 'hidden_size'");
-    refused(bert, Unsupported, "modelserve-layers");
+    let other = r#"{"model_type": "t5", "hidden_size": 768, "architectures": ["T5Model"]}"#;
+    refused(other, Unsupported, "model_type 't5' (known: bert, roberta,");
+    refused(other, Unsupported, "(keys: 'architectures', 'hidden_size'");
+    refused(other, Unsupported, "modelserve-layers");
+    invalid(r#"{"model_type": "bert"}"#, "config.json: $: key \"hidden_size\" is missing");
     refused(r#"{"format": "else"}"#, Unsupported, "format 'else'");
     refused("{}", Unsupported, "no \"format\" (keys: none)");
     let later = config("[\"n\", 3]", LINEAR, "").replace("\"version\": 1", "\"version\": 2");
@@ -48,9 +50,9 @@ fn unknown_and_repeated_keys_say_where() {
     at(r#"{"type": "elu", "alpha": 1e300}"#, "$.layers[0].alpha: inf is not finite");
     at("", "$.layers: no layers");
     refused(
-        &config("[\"n\", 3]", r#"{"type": "lstm"}"#, ""),
+        &config("[\"n\", 3]", r#"{"type": "lstn"}"#, ""),
         ErrorKind::Unsupported,
-        "$.layers[0].type: unknown layer type \"lstm\"",
+        "$.layers[0].type: unknown layer type \"lstn\"",
     );
     invalid(&config("[\"n\", 3]", LINEAR, r#", "extra": 1"#), "$.extra: unknown key");
 }
@@ -61,7 +63,12 @@ fn inputs_and_preprocessing_are_checked() {
     invalid(&config("[\"n\", null]", LINEAR, ""), "$.inputs[0].shape[1]: expected a");
     let two = config("[\"n\", 3]", LINEAR, "")
         .replace("\"inputs\": [", r#""inputs": [{"name": "y", "shape": [1]}, "#);
-    invalid(&two, "$.inputs: expected one input, got 2");
+    invalid(&two, "$.inputs[1]: nothing reads 'x'");
+    let none = config("[\"n\", 3]", LINEAR, "").replace(r#"{"name": "x", "shape": ["n", 3]}"#, "");
+    invalid(&none, "$.inputs: expected 1 to 1000 inputs, got 0");
+    let axis =
+        config("[\"n\", 3]", LINEAR, "").replace("\"shape\"", "\"batch_axis\": 2, \"shape\"");
+    invalid(&axis, "$.inputs[0]: \"batch_axis\": axis 2 is out of range");
     let with = |more: &str, says: &str| {
         invalid(&config("[\"n\", 3]", LINEAR, &format!(", {more}")), says);
     };
@@ -175,8 +182,17 @@ fn nesting_fits_a_small_stack() {
 fn mutated_descriptions_never_panic() {
     let layers = format!(
         r#"{LINEAR}, {{"type": "elu", "alpha": 0.5}}, {{"type": "layer_norm", "name": "fc",
-        "size": 2, "eps": 1e-6}}, {{"type": "conv1d", "name": "fc", "in": 2, "out": 2,
-        "kernel": [3], "stride": 1}}"#
+        "size": 2, "eps": 1e-6}}, {{"type": "unsqueeze", "axis": 1, "as": "a"}},
+        {{"type": "pad", "before": 1, "after": 1, "mode": "reflect"}},
+        {{"type": "slice", "axis": -1, "start": 1, "end": -1, "step": 1}},
+        {{"type": "add", "with": ["a"]}}, {{"type": "permute", "axes": [0, 2, 1]}},
+        {{"type": "flatten", "start": 1, "end": 2}}, {{"type": "reshape", "shape": [-1, 1, 2]}},
+        {{"type": "branches", "branches": [[], [{{"type": "mean", "axis": [3], "keep": true}},
+        {{"type": "select", "axis": 2, "index": 0}}, {{"type": "unsqueeze", "axis": 2}}]],
+        "join": "add"}}, {{"type": "adaptive_avg_pool2d", "size": [1, 2]}},
+        {{"type": "max_pool2d", "kernel": [1, 2], "padding": 0, "ceil_mode": true}},
+        {{"type": "conv_transpose1d", "name": "fc", "in": 2, "out": 2, "kernel": [3],
+        "stride": 1, "output_padding": 0}}"#
     );
     let more = r#", "preprocess": {"mean": [1, 2, 3], "std": 2, "axis": 1}, "task": "classifier",
         "classes": ["a", "b"], "output_kind": "logits", "feature_names": ["a", "b", "c"]"#;
@@ -203,4 +219,79 @@ fn mutated_descriptions_never_panic() {
             let _ = import(bytes.clone(), text);
         }
     }
+}
+
+#[test]
+fn connections_are_checked() {
+    let at = |layers: &str, more: &str, says: &str| {
+        invalid(&config("[\"n\", 3]", layers, more), says);
+    };
+    at(
+        r#"{"type": "relu", "from": "y"}"#,
+        "",
+        "$.layers[0] (relu): no input or earlier result is named 'y'; there are 'x'",
+    );
+    at(r#"{"type": "relu", "as": "x"}"#, "", "two inputs or results are named 'x'");
+    at(r#"{"type": "add"}"#, "", "$.layers[0]: \"with\" says what else");
+    at(
+        r#"{"type": "relu"}, {"type": "tanh", "from": "x"}"#,
+        "",
+        "$.layers[1].from: nothing reads the result of the layer before",
+    );
+    let wider = r#"{"type": "unsqueeze", "axis": 1, "as": "w"}, {"type": "add", "with": "x"}"#;
+    at(wider, "", "3 dimensions with the batch at 0 and 2 with the batch at 0");
+    let sizes = r#"{"type": "slice", "axis": 1, "end": 2}, {"type": "add", "with": "x"}"#;
+    at(sizes, "", "dimension 1 is both 2 and 3");
+    at(r#"{"type": "residual", "layers": []}"#, "", "$.layers[0].layers: no layers");
+    at(
+        r#"{"type": "residual", "layers": [{"type": "softmax", "axis": 0}]}"#,
+        "",
+        "$.layers[0].layers[0] (softmax): axis 0 is the batch",
+    );
+    at(r#"{"type": "branches", "branches": [[]]}"#, "", "expected two branches or more");
+    at(r#"{"type": "permute", "axes": [0, 0]}"#, "", "are no order of 2 dimensions");
+    at(r#"{"type": "permute", "axes": [1, 0]}, {"type": "flatten"}"#, "", "is the batch");
+    at(r#"{"type": "reshape", "shape": [2]}"#, "", "3 values a row do not fit the shape");
+    at(r#"{"type": "reshape", "shape": [-1, -1]}"#, "", "$.layers[0].shape: -1 stands twice");
+    at(r#"{"type": "select", "axis": 1, "index": 3}"#, "", "entry 3 of dimension 1, which has 3");
+    at(r#"{"type": "slice", "axis": 1, "start": 3}"#, "", "nothing is left of dimension 1");
+    at(r#"{"type": "pad", "before": 3, "mode": "reflect"}"#, "", "cannot be reflected 3 times");
+    at(r#"{"type": "pad", "mode": "wrap"}"#, "", "expected one of constant, reflect, edge");
+    at(
+        r#"{"type": "multihead_attention", "name": "a", "size": 3, "heads": 2}"#,
+        "",
+        "2 heads do not divide a size of 3",
+    );
+    at(
+        r#"{"type": "lstm", "name": "a", "in": 3, "hidden": 2, "state": "x"}"#,
+        "",
+        "\"state\" names 1 tensors, the state of LSTM is 2",
+    );
+    let relu = r#"{"type": "relu"}"#;
+    let outputs = |list: &str| format!(r#", "outputs": {list}"#);
+    at(relu, &outputs("[]"), "$.outputs: expected 1 to 1000 outputs, got 0");
+    at(relu, &outputs(r#"[{"name": "x"}]"#), "input and output are both named 'x'");
+    at(relu, &outputs(r#"[{"name": "a"}, {"name": "a"}]"#), "two outputs are named 'a'");
+    at(relu, &outputs(r#"[{"name": "a", "from": "b"}]"#), "is named 'b'");
+    at(relu, r#", "output": "a", "outputs": [{"name": "a"}]"#, "\"output\" names the only output");
+    at(
+        relu,
+        r#", "task": "regressor", "outputs": [{"name": "a"}, {"name": "b"}]"#,
+        "$.task: a task is for one output, there are 2",
+    );
+}
+
+#[test]
+fn layers_nest_only_so_deep() {
+    let deep = |depth: usize| {
+        let open = r#"{"type": "residual", "layers": ["#.repeat(depth);
+        format!(r#"{open}{{"type": "relu"}}{}"#, "]}".repeat(depth))
+    };
+    let bytes = file(&[]);
+    import(bytes, &config("[\"n\", 3]", &deep(7), "")).unwrap();
+    refused(
+        &config("[\"n\", 3]", &deep(8), ""),
+        ErrorKind::LimitExceeded,
+        "lists of layers nest deeper than 8",
+    );
 }

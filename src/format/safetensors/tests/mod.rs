@@ -3,6 +3,7 @@
 mod container;
 mod description;
 mod graph;
+mod shards;
 
 use super::import_with_config;
 use crate::error::Result;

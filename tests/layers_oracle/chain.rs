@@ -1,80 +1,13 @@
-//! Layers of a safetensors model compute what candle-nn's modules of the same weights compute.
+//! Layers in a row: products, norms, tables, activations.
 
-#![cfg(feature = "safetensors")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
+use super::common::random::Random;
+use super::{Weight, input, model, same};
 use candle_core::{D, Device, Module, Tensor as Candle};
 use candle_nn::ops::{log_softmax, sigmoid, silu, softmax};
 use candle_nn::{Embedding, LayerNorm, Linear, RmsNorm};
-use common::random::Random;
+use modelserve::Model;
 use modelserve::tensor::{Tensor, Value};
-use modelserve::{Format, GraphModel, LoadOptions, Model, load_bytes};
-use safetensors::tensor::{Dtype, TensorView};
-use serde_json::{Value as Json, json};
-
-/// A named weight.
-struct Weight {
-    name: &'static str,
-    dims: Vec<usize>,
-    values: Vec<f32>,
-}
-
-impl Weight {
-    fn random(random: &mut Random, name: &'static str, dims: &[usize]) -> Weight {
-        let values = random.floats(dims.iter().product(), 1.0);
-        Weight { name, dims: dims.to_vec(), values }
-    }
-
-    fn candle(&self) -> Candle {
-        Candle::from_vec(self.values.clone(), self.dims.as_slice(), &Device::Cpu).unwrap()
-    }
-}
-
-/// The model of `layers` over a float32 (or int64) input of `shape` after the batch.
-fn model(dtype: &str, shape: &[usize], layers: &Json, weights: &[&Weight]) -> GraphModel {
-    let bytes: Vec<Vec<u8>> =
-        weights.iter().map(|w| w.values.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    let views = weights
-        .iter()
-        .zip(&bytes)
-        .map(|(w, bytes)| (w.name, TensorView::new(Dtype::F32, w.dims.clone(), bytes).unwrap()));
-    let file = safetensors::serialize(views, None).unwrap();
-    let mut dims = vec![json!("batch")];
-    dims.extend(shape.iter().map(|n| json!(n)));
-    let config = json!({
-        "format": "modelserve-layers",
-        "version": 1,
-        "inputs": [{"name": "x", "dtype": dtype, "shape": dims}],
-        "layers": layers,
-    });
-    let options = LoadOptions {
-        format: Some(Format::Safetensors),
-        config: Some(config.to_string()),
-        ..LoadOptions::default()
-    };
-    load_bytes(file, &options).unwrap_or_else(|e| panic!("{layers}: {e}"))
-}
-
-fn same(what: &str, model: &GraphModel, input: Tensor, want: &Candle) {
-    let outputs = model.run(vec![("x".into(), Value::Tensor(input))], &[]).unwrap();
-    let [(name, Value::Tensor(got))] = outputs.as_slice() else {
-        panic!("{what}: {outputs:?}");
-    };
-    assert_eq!(name, "output");
-    assert_eq!(got.dims(), want.dims(), "{what}");
-    let want: Vec<f32> = want.flatten_all().unwrap().to_vec1().unwrap();
-    for (i, (&g, &w)) in got.as_slice::<f32>().unwrap().iter().zip(&want).enumerate() {
-        assert!(common::close(g.into(), w.into(), 1e-5), "{what}, element {i}: {g} and not {w}");
-    }
-}
-
-fn input(random: &mut Random, dims: &[usize], scale: f32) -> (Tensor, Candle) {
-    let values = random.floats(dims.iter().product(), scale);
-    let candle = Candle::from_vec(values.clone(), dims, &Device::Cpu).unwrap();
-    (Tensor::from_vec(dims, values).unwrap(), candle)
-}
+use serde_json::json;
 
 #[test]
 fn linear() {

@@ -1,0 +1,60 @@
+//! Encoders as Hugging Face's transformers write them: `config.json` says the sizes, the tensors
+//! have the names of transformers' modules.
+//!
+//! Keys that do not change what is computed are passed over, those that do and are not known
+//! here are refused.
+
+mod config;
+mod encoder;
+mod heads;
+mod pooling;
+
+pub(super) use config::{Config, MODEL_TYPES};
+pub(super) use pooling::Pooling;
+
+use super::builder::Builder;
+use super::container::Weights;
+use super::layers::in_model;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::limits::LoadLimits;
+use crate::tensor::ElementType;
+use encoder::Encoder;
+
+/// Builds the graph: the encoder, and what stands on it. With `sentences` that is the vector of a
+/// text, as sentence-transformers has it; else it is what the architecture says.
+pub(super) fn build(
+    config: &Config,
+    sentences: Option<&Pooling>,
+    weights: &mut Weights,
+    limits: &LoadLimits,
+) -> Result<Graph> {
+    let mut b = Builder::new(ElementType::F32, weights, limits);
+    let encoder = Encoder::new(config, b.weights);
+    let outputs = outputs(&mut b, &encoder, sentences).map_err(in_model)?;
+    if !config.ignore_unused {
+        b.weights.all_used()?;
+    }
+    b.outputs(outputs)?;
+    b.say("format", "safetensors");
+    if sentences.is_none() {
+        heads::say(&mut b, config);
+    }
+    Ok(b.graph)
+}
+
+fn outputs(
+    b: &mut Builder<'_>,
+    encoder: &Encoder<'_>,
+    sentences: Option<&Pooling>,
+) -> Result<heads::Outputs> {
+    let encoded = encoder.build(b)?;
+    let Some(pooling) = sentences else { return heads::build(b, encoder, encoded) };
+    heads::skip(b, encoder);
+    b.enter("pooling".into());
+    let sentence = pooling.build(b, &encoded)?;
+    Ok(vec![
+        ("last_hidden_state".to_string(), encoded.hidden),
+        ("sentence_embedding".to_string(), sentence),
+    ])
+}

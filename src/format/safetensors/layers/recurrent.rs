@@ -1,0 +1,339 @@
+//! Recurrent layers: RNN, GRU and LSTM over sequences, and their cells over one step.
+
+use super::join::concat;
+use super::movement::{permute, slice, squeeze, unsqueeze};
+use super::{Kind, Layer, Reader, kind};
+use crate::attribute::Attribute;
+use crate::error::{Result, ensure};
+use crate::format::safetensors::arrange::assembled;
+use crate::format::safetensors::builder::{Builder, int};
+use crate::format::safetensors::signal::{Signal, unified};
+use crate::graph::{Dim, ValueId};
+use bytes::Bytes;
+
+pub(super) const KINDS: &[Kind] = &[
+    kind("rnn", |r| read_sequence(r, &RNN)),
+    kind("gru", |r| read_sequence(r, &GRU)),
+    kind("lstm", |r| read_sequence(r, &LSTM)),
+    kind("rnn_cell", |r| read_cell(r, &RNN)),
+    kind("gru_cell", |r| read_cell(r, &GRU)),
+    kind("lstm_cell", |r| read_cell(r, &LSTM)),
+];
+
+/// How PyTorch's weights become those of the operator.
+#[derive(Debug)]
+struct Cell {
+    op: &'static str,
+    /// For each gate in the operator's order where PyTorch has it.
+    gates: &'static [usize],
+    /// How many tensors the state is.
+    states: usize,
+}
+
+const RNN: Cell = Cell { op: "RNN", gates: &[0], states: 1 };
+/// ONNX: update, reset, hidden; PyTorch: reset, update, new.
+const GRU: Cell = Cell { op: "GRU", gates: &[1, 0, 2], states: 1 };
+/// ONNX: input, output, forget, cell; PyTorch: input, forget, cell, output.
+const LSTM: Cell = Cell { op: "LSTM", gates: &[0, 3, 1, 2], states: 2 };
+
+/// What sequences and single steps have in common.
+#[derive(Debug)]
+struct Core {
+    cell: &'static Cell,
+    name: String,
+    input: usize,
+    hidden: usize,
+    bias: bool,
+    /// The activation of a plain RNN, where it is not tanh.
+    relu: bool,
+    /// The names of the state that it begins with, and that its last state is given.
+    state: Vec<String>,
+    state_as: Vec<String>,
+}
+
+impl Core {
+    fn read(r: &Reader<'_>, cell: &'static Cell) -> Result<Core> {
+        let core = Core {
+            cell,
+            name: r.name()?,
+            input: r.size("in")?,
+            hidden: r.size("hidden")?,
+            bias: r.flag_or("bias", true)?,
+            relu: cell.op == "RNN" && r.one_of("nonlinearity", &["tanh", "relu"])? == "relu",
+            state: r.names("state")?.unwrap_or_default(),
+            state_as: r.names("state_as")?.unwrap_or_default(),
+        };
+        for (key, names) in [("state", &core.state), ("state_as", &core.state_as)] {
+            if !names.is_empty() && names.len() != cell.states {
+                return Err(r.error(format_args!(
+                    "\"{key}\" names {} tensors, the state of {} is {}",
+                    names.len(),
+                    cell.op,
+                    cell.states
+                )));
+            }
+        }
+        ensure!(
+            (1..=MAX_HIDDEN).contains(&core.hidden),
+            InvalidModel,
+            "layer '{}' has a state of {} numbers",
+            core.name,
+            core.hidden
+        );
+        Ok(core)
+    }
+
+    /// The input's or the state's weights of some directions, as `[directions, gates · hidden,
+    /// columns]`.
+    fn weights(
+        &self,
+        b: &mut Builder<'_>,
+        kind: &str,
+        suffixes: &[String],
+        columns: usize,
+    ) -> Result<ValueId> {
+        let rows = self.rows();
+        let part =
+            |suffix: &String| (format!("{}.weight_{kind}{suffix}", self.name), vec![rows, columns]);
+        let parts: Vec<_> = suffixes.iter().map(part).collect();
+        b.combined(&parts, ".gates", |tensors| {
+            let stretches: Vec<_> = tensors
+                .iter()
+                .flat_map(|tensor| self.gates().map(move |gate| (tensor, gate)))
+                .collect();
+            assembled(&[tensors.len(), rows, columns], &stretches)
+        })
+    }
+
+    /// The biases of some directions, the input's before the state's: `[directions, 2 · gates ·
+    /// hidden]`.
+    fn biases(&self, b: &mut Builder<'_>, suffixes: &[String]) -> Result<ValueId> {
+        let rows = self.rows();
+        let part = |name: String| (name, vec![rows]);
+        let parts: Vec<_> = suffixes
+            .iter()
+            .flat_map(|suffix| {
+                ["ih", "hh"].map(|kind| part(format!("{}.bias_{kind}{suffix}", self.name)))
+            })
+            .collect();
+        b.combined(&parts, ".gates", |tensors| {
+            let stretches: Vec<_> = tensors
+                .iter()
+                .flat_map(|tensor| self.gates().map(move |gate| (tensor, gate)))
+                .collect();
+            assembled(&[suffixes.len(), rows.saturating_mul(2)], &stretches)
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.cell.gates.len().saturating_mul(self.hidden)
+    }
+
+    /// The rows of each gate in PyTorch's tensors, in the operator's order.
+    fn gates(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        let hidden = self.hidden;
+        self.cell.gates.iter().map(move |&gate| gate * hidden..(gate + 1) * hidden)
+    }
+
+    /// One layer over `[steps, batch, input]`: its answer `[steps, directions, batch, hidden]`, and
+    /// its last states `[directions, batch, hidden]` where they are wanted.
+    fn layer(
+        &self,
+        b: &mut Builder<'_>,
+        x: &Signal,
+        suffixes: &[String],
+        state: &[Signal],
+    ) -> Result<(Signal, Vec<Signal>)> {
+        let columns = x.fixed(2).unwrap_or(self.input);
+        let directions = suffixes.len();
+        let mut inputs = vec![
+            Some(x.value),
+            Some(self.weights(b, "ih", suffixes, columns)?),
+            Some(self.weights(b, "hh", suffixes, self.hidden)?),
+            self.bias.then(|| self.biases(b, suffixes)).transpose()?,
+            // The lengths of the sequences: all steps.
+            None,
+        ];
+        inputs.extend(state.iter().map(|s| Some(s.value)));
+        let both = directions == 2;
+        let direction = if both { "bidirectional" } else { "forward" };
+        let mut attributes = vec![
+            ("hidden_size", Attribute::Int(int(self.hidden))),
+            ("direction", Attribute::String(direction.into())),
+        ];
+        if self.cell.op == "GRU" {
+            attributes.push(("linear_before_reset", Attribute::Int(1)));
+        }
+        if self.relu {
+            let functions = vec![Bytes::from_static(b"Relu"); directions];
+            attributes.push(("activations", Attribute::Strings(functions)));
+        }
+        let dim = |axis: usize| x.dims.get(axis).cloned().unwrap_or(Dim::Unknown);
+        let (steps, batch) = (dim(0), dim(1));
+        let hidden = Dim::Fixed(self.hidden);
+        let all = vec![steps, Dim::Fixed(directions), batch.clone(), hidden.clone()];
+        let last = vec![Dim::Fixed(directions), batch, hidden];
+        let wanted = if self.state_as.is_empty() { 0 } else { self.cell.states };
+        let mut outputs = vec![Some((x.dtype, all.clone()))];
+        outputs.extend((0..wanted).map(|_| Some((x.dtype, last.clone()))));
+        let values = b.node(self.cell.op, inputs, &attributes, &outputs)?;
+        let mut values = values.into_iter().flatten();
+        let first = values.next().unwrap_or(x.value);
+        let y = Signal { value: first, dtype: x.dtype, dims: all, batch: 2 };
+        let states = values
+            .map(|value| Signal { value, dtype: x.dtype, dims: last.clone(), batch: 1 })
+            .collect();
+        Ok((y, states))
+    }
+
+    /// The states that `state` names, in the computing type.
+    fn begin(&self, b: &mut Builder<'_>) -> Result<Vec<Signal>> {
+        let mut states = Vec::new();
+        for name in &self.state {
+            let state = b.named(name)?;
+            states.push(b.cast(state)?);
+        }
+        Ok(states)
+    }
+}
+
+/// The largest state taken for meant; sums of it cannot overflow.
+const MAX_HIDDEN: usize = 1 << 24;
+/// Most layers of a stack.
+const MAX_STACK: usize = 1_000;
+
+#[derive(Debug)]
+struct Sequence {
+    core: Core,
+    layers: usize,
+    bidirectional: bool,
+    batch_first: bool,
+}
+
+fn read_sequence(r: &Reader<'_>, cell: &'static Cell) -> Result<Box<dyn Layer>> {
+    let core = Core::read(r, cell)?;
+    let layers = r.size_or("layers", 1)?;
+    if !(1..=MAX_STACK).contains(&layers) {
+        return Err(r.error(format_args!("\"layers\" is {layers}, expected 1 to {MAX_STACK}")));
+    }
+    Ok(Box::new(Sequence {
+        core,
+        layers,
+        bidirectional: r.flag_or("bidirectional", false)?,
+        batch_first: r.flag_or("batch_first", true)?,
+    }))
+}
+
+impl Layer for Sequence {
+    fn stores(&self) -> bool {
+        !self.core.state_as.is_empty()
+    }
+
+    fn build(&self, b: &mut Builder<'_>, x: Signal) -> Result<Signal> {
+        let core = &self.core;
+        x.expect_rank(3)?;
+        x.expect_batch_at(usize::from(!self.batch_first))?;
+        x.expect(2, core.input)?;
+        // The operator's order: steps, batch, features.
+        let mut x = if self.batch_first { permute(b, &x, &[1, 0, 2])? } else { x };
+        x.dims = x.with(2, Dim::Fixed(core.input));
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let begin = core.begin(b)?;
+        for state in &begin {
+            state.expect_rank(3)?;
+            state.expect_batch_at(1)?;
+            state.expect(0, self.layers.saturating_mul(directions))?;
+            state.expect(2, core.hidden)?;
+            same_batch(&x, state)?;
+        }
+        let mut ends: Vec<Vec<Signal>> = vec![Vec::new(); core.cell.states];
+        for layer in 0..self.layers {
+            let mut suffixes = vec![format!("_l{layer}")];
+            if self.bidirectional {
+                suffixes.push(format!("_l{layer}_reverse"));
+            }
+            let state = begin
+                .iter()
+                .map(|state| match self.layers {
+                    1 => Ok(state.clone()),
+                    _ => {
+                        let (from, to) = (layer * directions, (layer + 1) * directions);
+                        slice(b, state, 0, int(from), Some(int(to)), 1)
+                    }
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let (y, last) = core.layer(b, &x, &suffixes, &state)?;
+            for (end, state) in ends.iter_mut().zip(last) {
+                end.push(state);
+            }
+            x = if self.bidirectional { side_by_side(b, &y)? } else { squeeze(b, &y, 1)? };
+        }
+        for (name, end) in core.state_as.iter().zip(ends) {
+            let state = match end.as_slice() {
+                [one] => one.clone(),
+                all => concat(b, all, 0)?,
+            };
+            b.store(name, state)?;
+        }
+        if self.batch_first { permute(b, &x, &[1, 0, 2]) } else { Ok(x) }
+    }
+}
+
+/// `[steps, directions, batch, hidden]` as `[steps, batch, directions · hidden]`.
+fn side_by_side(b: &mut Builder<'_>, y: &Signal) -> Result<Signal> {
+    let y = permute(b, y, &[0, 2, 1, 3])?;
+    let width = y.fixed(2).unwrap_or(0).saturating_mul(y.fixed(3).unwrap_or(0));
+    let shape = b.ints("shape", &[0, 0, int(width)])?;
+    let mut dims: Vec<Dim> = y.dims.iter().take(2).cloned().collect();
+    dims.push(Dim::Fixed(width));
+    b.then("Reshape", &y, &[shape], &[], dims)
+}
+
+/// Checks that the state can have a row for each of the input's.
+fn same_batch(x: &Signal, state: &Signal) -> Result<()> {
+    let sizes = x.dims.get(x.batch).zip(state.dims.get(state.batch));
+    let fits = sizes.is_some_and(|(m, n)| unified(m, n).is_some());
+    ensure!(fits, InvalidModel, "the state has another number of rows than the input");
+    Ok(())
+}
+
+/// One step: `[batch, in]` to `[batch, hidden]`.
+#[derive(Debug)]
+struct Step {
+    core: Core,
+}
+
+fn read_cell(r: &Reader<'_>, cell: &'static Cell) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Step { core: Core::read(r, cell)? }))
+}
+
+impl Layer for Step {
+    fn stores(&self) -> bool {
+        !self.core.state_as.is_empty()
+    }
+
+    fn build(&self, b: &mut Builder<'_>, x: Signal) -> Result<Signal> {
+        let core = &self.core;
+        x.expect_rank(2)?;
+        x.expect_batch_at(0)?;
+        x.expect(1, core.input)?;
+        let mut x = unsqueeze(b, &x, 0)?;
+        x.dims = x.with(2, Dim::Fixed(core.input));
+        let mut begin = Vec::new();
+        for state in core.begin(b)? {
+            state.expect_rank(2)?;
+            state.expect_batch_at(0)?;
+            state.expect(1, core.hidden)?;
+            let state = unsqueeze(b, &state, 0)?;
+            same_batch(&x, &state)?;
+            begin.push(state);
+        }
+        let (y, last) = core.layer(b, &x, &[String::new()], &begin)?;
+        for (name, state) in core.state_as.iter().zip(&last) {
+            let state = squeeze(b, state, 0)?;
+            b.store(name, state)?;
+        }
+        let y = squeeze(b, &y, 1)?;
+        squeeze(b, &y, 0)
+    }
+}

@@ -1,0 +1,418 @@
+//! Encoders with transformers' names against plain loops.
+
+use super::common::random::Random;
+use super::common::scratch;
+use super::plain::{Rows, add, attention, flat, gelu, layer_norm, linear, map};
+use super::{Weight, file, model_of, nearly, run};
+use modelserve::tensor::Tensor;
+use modelserve::{ErrorKind, Format, LoadOptions, Model, Task, load, load_bytes};
+use serde_json::{Value as Json, json};
+
+const HIDDEN: usize = 8;
+const INNER: usize = 12;
+const HEADS: usize = 2;
+const WORDS: usize = 11;
+const POSITIONS: usize = 9;
+
+/// Tensors by their names without a prefix.
+struct Weights(Vec<Weight>);
+
+impl Weights {
+    fn get(&self, name: &str) -> &Weight {
+        self.0.iter().find(|w| w.name == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    fn linear(&self, x: &Rows, name: &str) -> Rows {
+        let weight = self.get(&format!("{name}.weight"));
+        linear(x, weight, Some(self.get(&format!("{name}.bias"))), 0, weight.dims[0])
+    }
+
+    fn norm(&self, x: &Rows, name: &str, eps: f64) -> Rows {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        layer_norm(x, self.get(&weight), self.get(&bias), eps)
+    }
+
+    fn row(&self, table: &str, row: usize) -> Vec<f64> {
+        let values = &self.get(&format!("embeddings.{table}.weight")).values;
+        values[row * HIDDEN..(row + 1) * HIDDEN].iter().map(|&v| f64::from(v)).collect()
+    }
+
+    /// The same under other names.
+    fn renamed(&self, name: impl Fn(&str) -> String) -> Vec<Weight> {
+        let rename = |w: &Weight| Weight {
+            name: name(&w.name),
+            dims: w.dims.clone(),
+            values: w.values.clone(),
+        };
+        self.0.iter().map(rename).collect()
+    }
+
+    fn add_linear(&mut self, random: &mut Random, name: &str, out: usize, columns: usize) {
+        self.0.push(Weight::random(random, format!("{name}.weight"), &[out, columns]));
+        self.0.push(Weight::random(random, format!("{name}.bias"), &[out]));
+    }
+}
+
+/// The names of a layer's parts.
+type Names = [&'static str; 8];
+const BERT: Names = [
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+];
+const DISTILBERT: Names = [
+    "attention.q_lin",
+    "attention.k_lin",
+    "attention.v_lin",
+    "attention.out_lin",
+    "sa_layer_norm",
+    "ffn.lin1",
+    "ffn.lin2",
+    "output_layer_norm",
+];
+
+fn encoder(random: &mut Random, layers: &str, names: Names, types: usize) -> Weights {
+    let mut all = Weights(vec![
+        Weight::random(random, "embeddings.word_embeddings.weight", &[WORDS, HIDDEN]),
+        Weight::random(random, "embeddings.position_embeddings.weight", &[POSITIONS, HIDDEN]),
+    ]);
+    if types > 0 {
+        let name = "embeddings.token_type_embeddings.weight";
+        all.0.push(Weight::random(random, name, &[types, HIDDEN]));
+    }
+    let norm = |all: &mut Weights, random: &mut Random, name: &str| {
+        all.0.push(Weight::positive(random, format!("{name}.weight"), &[HIDDEN]));
+        all.0.push(Weight::random(random, format!("{name}.bias"), &[HIDDEN]));
+    };
+    norm(&mut all, random, "embeddings.LayerNorm");
+    for i in 0..2 {
+        let [q, k, v, attention, first, inner, outer, last] =
+            names.map(|name| format!("{layers}.{i}.{name}"));
+        for name in [q, k, v, attention] {
+            all.add_linear(random, &name, HIDDEN, HIDDEN);
+        }
+        norm(&mut all, random, &first);
+        all.add_linear(random, &inner, INNER, HIDDEN);
+        all.add_linear(random, &outer, HIDDEN, INNER);
+        norm(&mut all, random, &last);
+    }
+    all
+}
+
+/// One sequence through the encoder.
+fn encoded(
+    weights: &Weights,
+    layers: &str,
+    names: Names,
+    embedded: Vec<Vec<f64>>,
+    real: &[i64],
+) -> Rows {
+    let mut x = weights.norm(&embedded, "embeddings.LayerNorm", 1e-12);
+    for i in 0..2 {
+        let [q, k, v, out, first, inner, outer, last] =
+            names.map(|name| format!("{layers}.{i}.{name}"));
+        let part = |name: &str| weights.linear(&x, name);
+        let y = attention(&part(&q), &part(&k), &part(&v), HEADS, |_, j| real[j] == 1);
+        let y = weights.norm(&add(&weights.linear(&y, &out), &x), &first, 1e-12);
+        let z = map(&weights.linear(&y, &inner), gelu);
+        x = weights.norm(&add(&weights.linear(&z, &outer), &y), &last, 1e-12);
+    }
+    x
+}
+
+fn bert_config(architecture: &str) -> Json {
+    json!({
+        "architectures": [architecture], "model_type": "bert", "hidden_size": HIDDEN,
+        "num_hidden_layers": 2, "num_attention_heads": HEADS, "intermediate_size": INNER,
+        "hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": POSITIONS,
+        "type_vocab_size": 2, "vocab_size": WORDS, "pad_token_id": 0,
+        "position_embedding_type": "absolute", "use_cache": true, "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1, "classifier_dropout": null,
+        "initializer_range": 0.02, "transformers_version": "4.40.0",
+    })
+}
+
+const IDS: [i64; 8] = [1, 5, 9, 2, 7, 3, 0, 0];
+const REAL: [i64; 8] = [1, 1, 1, 1, 1, 1, 0, 0];
+const TYPES: [i64; 8] = [0, 0, 1, 1, 0, 1, 0, 0];
+
+fn ints(values: [i64; 8]) -> Tensor {
+    Tensor::from_vec(&[2, 4], values.to_vec()).unwrap()
+}
+
+fn bert_inputs() -> [(&'static str, Tensor); 3] {
+    [("input_ids", ints(IDS)), ("attention_mask", ints(REAL)), ("token_type_ids", ints(TYPES))]
+}
+
+/// What BERT answers for the two sequences.
+fn bert_states(weights: &Weights) -> Vec<Rows> {
+    let sequence = |s: usize| {
+        let embedded = (0..4)
+            .map(|t| {
+                let at = s * 4 + t;
+                let word = weights.row("word_embeddings", IDS[at] as usize);
+                let kind = weights.row("token_type_embeddings", TYPES[at] as usize);
+                let place = weights.row("position_embeddings", t);
+                (0..HIDDEN).map(|c| word[c] + kind[c] + place[c]).collect()
+            })
+            .collect();
+        encoded(weights, "encoder.layer", BERT, embedded, &REAL[s * 4..s * 4 + 4])
+    };
+    vec![sequence(0), sequence(1)]
+}
+
+/// The first token's state through the pooler.
+fn pooled(weights: &Weights, states: &[Rows]) -> Rows {
+    let first: Rows = states.iter().map(|rows| rows[0].clone()).collect();
+    map(&weights.linear(&first, "pooler.dense"), f64::tanh)
+}
+
+fn bert(random: &mut Random) -> Weights {
+    let mut weights = encoder(random, "encoder.layer", BERT, 2);
+    weights.add_linear(random, "pooler.dense", HIDDEN, HIDDEN);
+    weights
+}
+
+#[test]
+fn bert_by_any_of_its_names() {
+    let weights = bert(&mut Random::new(31));
+    let states = bert_states(&weights);
+    let pooler = pooled(&weights, &states);
+    let plain = weights.renamed(str::to_string);
+    let prefixed = weights.renamed(|name| format!("bert.{name}"));
+    let old = weights.renamed(|name| match name.contains("LayerNorm") {
+        true => name.replace(".weight", ".gamma").replace(".bias", ".beta"),
+        false => name.to_string(),
+    });
+    for named in [plain, prefixed, old] {
+        let ours = model_of(&bert_config("BertModel"), &named);
+        let names: Vec<&str> = ours.signature().inputs.iter().map(|i| i.name.as_str()).collect();
+        assert_eq!(names, ["input_ids", "attention_mask", "token_type_ids"]);
+        let got = run(&ours, &bert_inputs());
+        assert_eq!(got[0].0, "last_hidden_state");
+        nearly("states", &got[0].1, &[2, 4, HIDDEN], &flat(&states), 1e-4);
+        assert_eq!(got[1].0, "pooler_output");
+        nearly("pooler", &got[1].1, &[2, HIDDEN], &flat([&pooler]), 1e-4);
+        assert_eq!(got.len(), 2);
+    }
+}
+
+#[test]
+fn bert_with_heads() {
+    let random = &mut Random::new(32);
+    let mut weights = bert(random);
+    let states = bert_states(&weights);
+    let pooler = pooled(&weights, &states);
+    weights.add_linear(random, "classifier", 3, HIDDEN);
+    let named = weights.renamed(|name| match name.starts_with("classifier") {
+        true => name.to_string(),
+        false => format!("bert.{name}"),
+    });
+    let mut config = bert_config("BertForSequenceClassification");
+    config["id2label"] = json!({"0": "no", "1": "maybe", "2": "yes"});
+    let ours = model_of(&config, &named);
+    assert_eq!(ours.signature().task, Task::Classifier);
+    let want = weights.linear(&pooler, "classifier");
+    let got = run(&ours, &bert_inputs());
+    assert_eq!(got[0].0, "logits");
+    nearly("classifier", &got[0].1, &[2, 3], &flat([&want]), 1e-4);
+
+    config["architectures"] = json!(["BertForTokenClassification"]);
+    let got = run(&model_of(&config, &named), &bert_inputs());
+    let want: Vec<Rows> = states.iter().map(|x| weights.linear(x, "classifier")).collect();
+    nearly("tokens", &got[0].1, &[2, 4, 3], &flat(&want), 1e-4);
+
+    let mut weights = bert(&mut Random::new(32));
+    let random = &mut Random::new(33);
+    weights.add_linear(random, "cls.predictions.transform.dense", HIDDEN, HIDDEN);
+    for end in ["weight", "bias"] {
+        let name = format!("cls.predictions.transform.LayerNorm.{end}");
+        weights.0.push(Weight::positive(random, name, &[HIDDEN]));
+    }
+    weights.0.push(Weight::random(random, "cls.predictions.bias", &[WORDS]));
+    weights.add_linear(random, "cls.seq_relationship", 2, HIDDEN);
+    let named = weights.renamed(|name| match name.starts_with("cls.") {
+        true => name.to_string(),
+        false => format!("bert.{name}"),
+    });
+    let got = run(&model_of(&bert_config("BertForMaskedLM"), &named), &bert_inputs());
+    let words = |x: &Rows| {
+        let y = map(&weights.linear(x, "cls.predictions.transform.dense"), gelu);
+        let y = weights.norm(&y, "cls.predictions.transform.LayerNorm", 1e-12);
+        let table = weights.get("embeddings.word_embeddings.weight");
+        linear(&y, table, Some(weights.get("cls.predictions.bias")), 0, WORDS)
+    };
+    let want: Vec<Rows> = states.iter().map(words).collect();
+    nearly("words", &got[0].1, &[2, 4, WORDS], &flat(&want), 1e-4);
+}
+
+#[test]
+fn distilbert_and_roberta() {
+    let random = &mut Random::new(34);
+    let weights = encoder(random, "transformer.layer", DISTILBERT, 0);
+    let config = json!({
+        "architectures": ["DistilBertModel"], "model_type": "distilbert", "dim": HIDDEN,
+        "n_layers": 2, "n_heads": HEADS, "hidden_dim": INNER, "activation": "gelu",
+        "max_position_embeddings": POSITIONS, "vocab_size": WORDS, "sinusoidal_pos_embds": false,
+    });
+    let given = [("input_ids", ints(IDS)), ("attention_mask", ints(REAL))];
+    let got = run(&model_of(&config, &weights.renamed(|n| format!("distilbert.{n}"))), &given);
+    let want: Vec<Rows> = (0..2)
+        .map(|s| {
+            let embedded = (0..4)
+                .map(|t| {
+                    let word = weights.row("word_embeddings", IDS[s * 4 + t] as usize);
+                    let place = weights.row("position_embeddings", t);
+                    (0..HIDDEN).map(|c| word[c] + place[c]).collect()
+                })
+                .collect();
+            let real = &REAL[s * 4..s * 4 + 4];
+            encoded(&weights, "transformer.layer", DISTILBERT, embedded, real)
+        })
+        .collect();
+    nearly("distilbert", &got[0].1, &[2, 4, HIDDEN], &flat(&want), 1e-4);
+
+    // Padding is 0 here and keeps that position; tokens count from behind it.
+    let weights = encoder(random, "encoder.layer", BERT, 1);
+    let mut config = bert_config("RobertaModel");
+    config["model_type"] = json!("roberta");
+    config["type_vocab_size"] = json!(1);
+    let got = run(&model_of(&config, &weights.renamed(str::to_string)), &given);
+    let places = [1, 2, 3, 4, 1, 2, 0, 0];
+    let want: Vec<Rows> = (0..2)
+        .map(|s| {
+            let embedded = (0..4)
+                .map(|t| {
+                    let word = weights.row("word_embeddings", IDS[s * 4 + t] as usize);
+                    let kind = weights.row("token_type_embeddings", 0);
+                    let place = weights.row("position_embeddings", places[s * 4 + t]);
+                    (0..HIDDEN).map(|c| word[c] + kind[c] + place[c]).collect()
+                })
+                .collect();
+            encoded(&weights, "encoder.layer", BERT, embedded, &REAL[s * 4..s * 4 + 4])
+        })
+        .collect();
+    nearly("roberta", &got[0].1, &[2, 4, HIDDEN], &flat(&want), 1e-4);
+}
+
+#[test]
+fn a_sentence_is_pooled_as_its_files_say() {
+    let weights = bert(&mut Random::new(35));
+    let states = bert_states(&weights);
+    let folder = scratch("sentence");
+    std::fs::create_dir_all(folder.join("1_Pooling")).unwrap();
+    std::fs::write(folder.join("model.safetensors"), file(&weights.0)).unwrap();
+    let config = bert_config("BertModel");
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let module = |name: &str, path: &str| {
+        json!({"idx": 0, "name": "0", "path": path,
+               "type": format!("sentence_transformers.models.{name}")})
+    };
+    let write = |modules: &[Json], pooling: Json| {
+        std::fs::write(folder.join("modules.json"), json!(modules).to_string()).unwrap();
+        std::fs::write(folder.join("1_Pooling/config.json"), pooling.to_string()).unwrap();
+    };
+    let start = [module("Transformer", ""), module("Pooling", "1_Pooling")];
+    let whole = [start[0].clone(), start[1].clone(), module("Normalize", "2_Normalize")];
+    let real = |s: usize| REAL[s * 4..s * 4 + 4].iter().filter(|&&r| r == 1).count();
+    let mean: Rows = (0..2)
+        .map(|s| {
+            let n = real(s);
+            (0..HIDDEN)
+                .map(|c| states[s][..n].iter().map(|r| r[c]).sum::<f64>() / n as f64)
+                .collect()
+        })
+        .collect();
+    let most: Rows = (0..2)
+        .map(|s| {
+            let best =
+                |c: usize| states[s][..real(s)].iter().map(|r| r[c]).fold(f64::MIN, f64::max);
+            (0..HIDDEN).map(best).collect()
+        })
+        .collect();
+    let unit = |x: &Rows| -> Rows {
+        x.iter()
+            .map(|row| {
+                let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+                row.iter().map(|v| v / norm).collect()
+            })
+            .collect()
+    };
+    let answer = || {
+        let model = load(&folder, &LoadOptions::default()).unwrap();
+        let got = run(&model, &bert_inputs());
+        assert_eq!(got[0].0, "last_hidden_state");
+        nearly("states", &got[0].1, &[2, 4, HIDDEN], &flat(&states), 1e-4);
+        assert_eq!((got[1].0.as_str(), got.len()), ("sentence_embedding", 2));
+        got[1].1.clone()
+    };
+    write(&whole, json!({"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false}));
+    nearly("mean", &answer(), &[2, HIDDEN], &flat([&unit(&mean)]), 1e-4);
+    write(&start, json!({"pooling_mode": "max"}));
+    nearly("max", &answer(), &[2, HIDDEN], &flat([&most]), 1e-4);
+    write(&start, json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}));
+    let both: Rows = (0..2).map(|s| [states[s][0].clone(), mean[s].clone()].concat()).collect();
+    nearly("first and mean", &answer(), &[2, 2 * HIDDEN], &flat([&both]), 1e-4);
+
+    let refused = || load(&folder, &LoadOptions::default()).unwrap_err();
+    write(&start, json!({"pooling_mode_lasttoken": true}));
+    assert_eq!(refused().kind(), ErrorKind::Unsupported);
+    write(
+        &[start[0].clone(), start[1].clone(), module("Dense", "2_Dense")],
+        json!({"pooling_mode": "cls"}),
+    );
+    assert!(refused().message().contains("Dense"), "{}", refused());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_changes_the_computation_is_refused() {
+    let weights = bert(&mut Random::new(36));
+    let refused = |config: &Json, weights: &[Weight]| {
+        let options = LoadOptions {
+            format: Some(Format::Safetensors),
+            config: Some(config.to_string()),
+            ..LoadOptions::default()
+        };
+        load_bytes(file(weights), &options).unwrap_err()
+    };
+    for (key, value) in [
+        ("is_decoder", json!(true)),
+        ("add_cross_attention", json!(true)),
+        ("position_embedding_type", json!("relative_key")),
+        ("hidden_act", json!("silu_and_mul")),
+        ("auto_map", json!({"AutoModel": "modeling.Own"})),
+        ("quantization_config", json!({"bits": 4})),
+        ("architectures", json!(["BertForNextSentencePrediction"])),
+    ] {
+        let mut config = bert_config("BertModel");
+        config[key] = value;
+        let error = refused(&config, &weights.0);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{key}: {error}");
+        assert!(error.message().contains(&format!("$.{key}")), "{key}: {error}");
+    }
+    for (key, value, says) in [
+        ("num_attention_heads", json!(3), "3 heads do not divide"),
+        ("vocab_size", json!(12), "has shape [11, 8], expected [12, 8]"),
+        ("num_hidden_layers", json!(1), "belong to no layer"),
+        ("num_hidden_layers", json!(3), "no tensor 'encoder.layer.2."),
+        ("hidden_size", json!("8"), "$.hidden_size: expected"),
+    ] {
+        let mut config = bert_config("BertModel");
+        config[key] = value;
+        let error = refused(&config, &weights.0);
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{key}: {error}");
+        assert!(error.message().contains(says), "{key}: {error}");
+    }
+    // A sequence that is longer than there are positions.
+    let ours = model_of(&bert_config("BertModel"), &weights.0);
+    let long = Tensor::from_vec(&[1, POSITIONS + 1], vec![1i64; POSITIONS + 1]).unwrap();
+    let names = ["input_ids", "attention_mask", "token_type_ids"];
+    let given = names.map(|name| (name.to_string(), long.clone().into())).to_vec();
+    assert_eq!(ours.run(given, &[]).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
