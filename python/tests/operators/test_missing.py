@@ -17,10 +17,6 @@ HERE = Path(__file__).parent
 #: Operators that are implemented, or refused on purpose, and have no case in this folder.
 ELSEWHERE: dict[str, str] = {
     ":Constant": "a part of every random graph",
-    ":Dropout": "random where it is not the identity",
-    "ai.onnx.ml:CastMap": "takes a map, which only other operators make",
-    "ai.onnx.ml:CategoryMapper": "in no file of any converter; onnxruntime has it for text alone",
-    "ai.onnx.ml:TreeEnsemble": "the Rust tests compare it with the two older operators",
 }
 
 

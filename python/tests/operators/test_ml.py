@@ -239,198 +239,52 @@ def zip_map(g: Draw) -> Case:
     return ml("ZipMap", [x], attributes, want=lambda: [rows])
 
 
-TRANSFORMS = (None, "NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO")
-
-
-def rows_of(
-    g: Draw, width: int, dtypes: tuple[str, ...] = ("float32", "float64", "int64")
-) -> np.ndarray:
-    return g.values(g.pick(dtypes), [g.int(1, 4), width], "small")
-
-
-def classes(g: Draw, count: int) -> dict[str, Any]:
+def category_mapper(g: Draw) -> Case:
+    texts, numbers = ["a", "b", "c"], [1, 5, -2]
+    shape = g.shape(1, 2)
+    chosen = g.rng().integers(0, 4, int(np.prod(shape)))
+    attributes = {"cats_strings": texts, "cats_int64s": numbers}
     if g.flag():
-        return {"classlabels_strings": [f"c{i}" for i in range(count)]}
-    return {"classlabels_ints": [3 * i - 1 for i in range(count)]}
+        x = np.array([*([*texts, "?"][i] for i in chosen), ""], object)[:-1].reshape(shape)
+        default = g.pick((None, 7))
+        answers = [[*numbers, -1 if default is None else default][i] for i in chosen]
+        y = np.array(answers, np.int64).reshape(shape)
+        attributes["default_int64"] = default
+    else:
+        x = np.array([[*numbers, 99][i] for i in chosen], np.int64).reshape(shape)
+        other = g.pick((None, "none"))
+        words = [[*texts, "_Unused" if other is None else other][i] for i in chosen]
+        y = np.array([*words, ""], object)[:-1].reshape(shape)
+        attributes["default_string"] = other
+    return ml("CategoryMapper", [x], attributes, constant=g.constants(1), want=lambda: [y])
 
 
-def linear_classifier(g: Draw) -> Case:
-    width, count = g.int(1, 3), g.int(2, 4)
-    given = classes(g, count)
-    if "classlabels_strings" in given:
-        given["classlabels_strings"] = given["classlabels_strings"]
-    attributes = {
-        "coefficients": some(g, count * width),
-        # Apart from one another by less than any feature: no ties between classes.
-        "intercepts": [0.0625 * (i + 1) for i in range(count)],
-        "multi_class": g.pick((None, 0, 1)),
-        "post_transform": g.pick(TRANSFORMS),
-        **given,
-    }
-    x = rows_of(g, width)
-    return ml("LinearClassifier", [x], attributes, outputs=2, constant=g.constants(1))
-
-
-def linear_regressor(g: Draw) -> Case:
-    width, count = g.int(1, 3), g.int(1, 3)
-    attributes = {
-        "coefficients": some(g, count * width),
-        "intercepts": some(g, count) if g.flag() else None,
-        "targets": count if count > 1 or g.flag() else None,
-        "post_transform": g.pick(TRANSFORMS),
-    }
-    x = rows_of(g, width, ("float32",))
-    return ml("LinearRegressor", [x], attributes, constant=g.constants(1))
-
-
-KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
-
-
-def svm_regressor(g: Draw) -> Case:
-    width, vectors = g.int(1, 3), g.int(1, 4)
-    attributes = {
-        "coefficients": some(g, vectors),
-        "kernel_params": [0.25, 0.5, float(g.int(1, 3))],
-        "kernel_type": g.pick(KERNELS),
-        "n_supports": vectors,
-        "one_class": g.pick((None, 0, 1)),
-        "post_transform": g.pick((None, "NONE")),
-        "rho": [0.375],
-        "support_vectors": some(g, vectors * width),
-    }
-    return ml(
-        "SVMRegressor", [rows_of(g, width, ("float32",))], attributes, constant=g.constants(1)
-    )
-
-
-def svm_classifier(g: Draw) -> Case:
-    width, count = g.int(1, 3), g.int(2, 3)
-    per = [g.int(1, 2) for _ in range(count)]
-    vectors = sum(per)
-    pairs = count * (count - 1) // 2
-    probable = g.flag()
-    attributes = {
-        "coefficients": some(g, vectors * (count - 1)),
-        "kernel_params": [0.25, 0.5, float(g.int(1, 3))],
-        "kernel_type": g.pick(KERNELS),
-        "post_transform": g.pick((None, "NONE")),
-        "prob_a": [-1.5] * pairs if probable else None,
-        "prob_b": [0.125] * pairs if probable else None,
-        "rho": [0.40625 + 0.0625 * i for i in range(pairs)],
-        "support_vectors": some(g, vectors * width),
-        "vectors_per_class": per,
-        **classes(g, count),
-    }
-    x = rows_of(g, width)
-    return ml("SVMClassifier", [x], attributes, outputs=2, constant=g.constants(1), loose=4)
-
-
-MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
-
-
-def trees(g: Draw, width: int) -> tuple[dict[str, Any], list[tuple[int, int]]]:
-    """Random trees of depth at most three, and their leaves."""
-    names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
-    nodes: dict[str, list[Any]] = {f"nodes_{name}": [] for name in names}
-    missing: list[int] = []
-    leaves: list[tuple[int, int]] = []
-    rng = g.rng()
-    mixed = g.flag()
-    usual = g.pick(MODES)
-
-    def grow(tree: int, depth: int) -> int:
-        row = len(nodes["nodes_treeids"])
-        here = sum(1 for t in nodes["nodes_treeids"] if t == tree)
-        leaf = depth == 3 or (depth > 0 and rng.integers(0, 3) == 0)
-        mode = "LEAF" if leaf else MODES[rng.integers(0, 6)] if mixed else usual
-        filled = (
-            tree,
-            here,
-            0 if leaf else int(rng.integers(0, width)),
-            0.0 if leaf else float(rng.integers(-8, 9)) / 2,
-            mode,
-            0,
-            0,
-        )
-        for name, value in zip(names, filled, strict=True):
-            nodes[f"nodes_{name}"].append(value)
-        missing.append(0 if leaf else int(rng.integers(0, 2)))
-        if leaf:
-            leaves.append((tree, here))
-        else:
-            nodes["nodes_truenodeids"][row] = grow(tree, depth + 1)
-            nodes["nodes_falsenodeids"][row] = grow(tree, depth + 1)
-        return here
-
-    for tree in range(g.int(1, 3)):
-        grow(tree, 0)
-    if g.flag():
-        nodes["nodes_missing_value_tracks_true"] = missing
-    return nodes, leaves
-
-
-def features(g: Draw, width: int) -> np.ndarray:
-    dtype = g.pick(("float32", "float32", "float64", "int64"))
-    kind = g.pick(("small", "finite")) if dtype.startswith("float") else "small"
-    return g.values(dtype, [g.int(1, 4), width], kind)
-
-
-def tree_regressor(g: Draw) -> Case:
-    width, targets = g.int(1, 3), g.int(1, 2)
-    nodes, leaves = trees(g, width)
-    rng = g.rng()
-    rows = [
-        (t, n, k) for t, n in leaves for k in range(targets) if targets == 1 or rng.integers(0, 3)
+def cast_map(g: Draw) -> Case:
+    keys = [1, 2, 5]
+    x = g.values("float32", [1, 3], "small")
+    sparse = g.flag()
+    to = g.pick((None, "TO_FLOAT", "TO_INT64", "TO_STRING"))
+    if to == "TO_STRING":
+        # How a float is written is for each implementation.
+        to = "TO_FLOAT"
+    given = {"cast_to": to, "map_form": "SPARSE" if sparse else g.pick((None, "DENSE"))}
+    given["max_map"] = 7 if sparse else None
+    attributes = {k: v for k, v in given.items() if v is not None}
+    nodes = [
+        helper.make_node("ZipMap", ["x"], ["z"], domain=DOMAIN, classlabels_int64s=keys),
+        helper.make_node("SequenceAt", ["z", "i"], ["m"]),
+        helper.make_node("CastMap", ["m"], ["y"], domain=DOMAIN, **attributes),
     ]
-    rows = rows or [(*leaves[0], 0)]
-    attributes = {
-        **nodes,
-        "n_targets": targets,
-        "target_treeids": [r[0] for r in rows],
-        "target_nodeids": [r[1] for r in rows],
-        "target_ids": [r[2] for r in rows],
-        "target_weights": some(g, len(rows)),
-        "aggregate_function": g.pick((None, "SUM", "AVERAGE", "MIN", "MAX")),
-        "base_values": some(g, targets) if g.flag() else None,
-        "post_transform": g.pick((None, "NONE", "LOGISTIC")),
-    }
-    # Where a target has no leaf on the way, what the least of none is, is not said.
-    if targets > 1 and attributes["aggregate_function"] in ("MIN", "MAX"):
-        attributes["aggregate_function"] = "SUM"
-    x = features(g, width)
-    return ml("TreeEnsembleRegressor", [x], attributes, ml=3, constant=g.constants(1))
-
-
-def tree_classifier(g: Draw) -> Case:
-    width, count = g.int(1, 3), g.int(2, 3)
-    nodes, leaves = trees(g, width)
-    rows = [(t, n, k) for t, n in leaves for k in range(count)]
-    weights = np.asarray(g.rng().integers(1, 1000, len(rows))) / 1024
-    attributes = {
-        **nodes,
-        "class_treeids": [r[0] for r in rows],
-        "class_nodeids": [r[1] for r in rows],
-        "class_ids": [r[2] for r in rows],
-        "class_weights": [float(w) for w in weights],
-        "base_values": some(g, count) if g.flag() else None,
-        "post_transform": g.pick((None, "NONE", "LOGISTIC", "SOFTMAX")),
-        **classes(g, count),
-    }
-    x = features(g, width)
-    return ml("TreeEnsembleClassifier", [x], attributes, outputs=2, ml=3, constant=g.constants(1))
+    row = np.zeros((1, 7), np.float32)
+    row[0, keys] = x[0]
+    y = (row if sparse else x).astype(np.int64 if to == "TO_INT64" else np.float32)
+    zero = {"i": np.array(0, np.int64)}
+    return Case(nodes, {"x": x}, ["y"], zero, want=lambda: [y])
 
 
 def test_features() -> None:
     hold(
         *(scaler, normalizer, imputer, label_encoder, label_encoder_of_tensors, one_hot),
-        *(extractor, binarizer, vectorizer, dict_vectorizer, zip_map),
+        *(extractor, binarizer, vectorizer, dict_vectorizer, zip_map, category_mapper, cast_map),
         examples=25,
     )
-
-
-def test_linear_models() -> None:
-    hold(linear_classifier, linear_regressor, svm_regressor, svm_classifier, examples=15)
-
-
-def test_trees() -> None:
-    hold(tree_regressor, tree_classifier, examples=15)

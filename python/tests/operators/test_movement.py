@@ -373,6 +373,29 @@ def center(g: Draw) -> Case:
     )
 
 
+def dropout(g: Draw) -> Case:
+    """Outside of training nothing is dropped."""
+    opset = g.pick((10, 12, 13, 22))
+    x = anything(g, "Dropout", opset)
+    attributes = {"ratio": 0.25} if opset == 10 else {"seed": 3}
+    values: list[Any] = [x]
+    if opset > 10 and g.flag():
+        values.append(np.array(0.25, np.float32))
+        if g.flag():
+            values.append(np.array(False))
+    mask = np.ones(x.shape, bool)
+    outputs = g.int(1, 2)
+    return single(
+        "Dropout",
+        values,
+        attributes,
+        outputs=outputs,
+        opset=opset,
+        constant=g.constants(len(values)),
+        want=lambda: [x, mask][:outputs],
+    )
+
+
 def triangle(g: Draw) -> Case:
     x = anything(g, "Trilu", 14, 2)
     upper = g.pick((None, 0, 1))
@@ -443,4 +466,4 @@ def test_pieces() -> None:
 
 
 def test_rearrangement() -> None:
-    hold(reverse_sequence, depth, center, triangle, generated, examples=20)
+    hold(reverse_sequence, depth, center, triangle, generated, dropout, examples=20)
