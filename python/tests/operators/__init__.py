@@ -1,0 +1,1 @@
+"""Operators held to independent oracles: onnxruntime, NumPy, the reference implementation."""
