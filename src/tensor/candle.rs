@@ -57,7 +57,7 @@ impl TryFrom<Tensor> for CandleTensor {
     /// `i8` and `u16` widen to `i16` and `u32`.
     ///
     /// # Errors
-    /// `Unsupported` for strings and `u64`, which candle has not.
+    /// `Unsupported` for strings, `u64` and all other types that candle has not.
     fn try_from(tensor: Tensor) -> Result<CandleTensor> {
         let dims = tensor.dims().to_vec();
         let dtype = tensor.dtype();
@@ -81,7 +81,7 @@ impl TryFrom<Tensor> for CandleTensor {
             Data::U16(v) => {
                 CandleTensor::from_vec(v.into_iter().map(u32::from).collect::<Vec<_>>(), dims, cpu)
             }
-            Data::U64(_) | Data::String(_) => {
+            _ => {
                 bail!(Unsupported, "candle has no element type {dtype}")
             }
         };

@@ -138,7 +138,8 @@ impl<'a> Tensors<'a> {
                 proto.raw_data.len()
             );
             self.claim(&shape, dtype)?;
-            return Tensor::new(shape, from_little_endian(dtype, shape.len(), &proto.raw_data)?);
+            let data = from_little_endian(dtype, shape.len(), &proto.raw_data)?;
+            return Tensor::new(shape, data);
         }
         let expected = typed_field(dtype);
         if let Some(other) = typed.iter().find(|f| **f != expected) {

@@ -5,7 +5,7 @@ mod number;
 mod text;
 
 use self::narrow::Narrowing;
-use self::number::{Source, Target};
+use self::number::{Source, Target, Wide};
 use self::text::{parse, to_text};
 use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};

@@ -6,7 +6,7 @@ use super::super::{HttpResponse, outputs};
 use super::request::InferRequest;
 use super::{binary, classification, datatype};
 use crate::model::Signature;
-use crate::tensor::{ElementType, Tensor, Value};
+use crate::tensor::{Tensor, Value};
 use std::io::Write as _;
 
 pub(super) fn answer(
