@@ -11,6 +11,7 @@ mod compare;
 mod concat;
 mod context;
 mod conv;
+mod determinant;
 mod einsum;
 mod elementwise;
 mod encode;
@@ -45,6 +46,7 @@ mod text;
 mod transpose;
 mod tree;
 mod unary;
+mod vision;
 
 pub use arena::Arena;
 pub use context::{Arg, Context, Inputs};

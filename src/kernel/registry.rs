@@ -48,6 +48,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::compare::OPS,
     super::concat::OPS,
     super::conv::OPS,
+    super::determinant::OPS,
     super::einsum::OPS,
     super::elementwise::OPS,
     super::encode::OPS,
@@ -74,6 +75,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::transpose::OPS,
     super::tree::OPS,
     super::unary::OPS,
+    super::vision::OPS,
 ];
 
 fn table() -> &'static HashMap<(&'static str, &'static str), Entry> {

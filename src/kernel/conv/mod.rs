@@ -1,11 +1,13 @@
-//! Convolutions: Conv, FusedConv, ConvTranspose.
+//! Convolutions: Conv, FusedConv, ConvTranspose, DeformConv.
 //!
 //! An image is convolved on its own, in blocks that depend on the geometry alone, so that its
 //! result depends neither on the batch nor on the threads.
 
 mod activation;
+mod deform;
 mod depthwise;
 mod im2col;
+pub(in crate::kernel) mod position;
 pub(in crate::kernel) mod product;
 pub(in crate::kernel) mod real;
 mod transpose;
@@ -24,6 +26,7 @@ use window::{Dims, Window};
 pub(super) const OPS: &[Entry] = &[
     onnx("Conv", 1, prepare),
     onnx("ConvTranspose", 1, transpose::prepare),
+    onnx("DeformConv", 19, deform::prepare),
     microsoft("FusedConv", prepare),
 ];
 

@@ -70,13 +70,15 @@ pub(super) struct Axis {
     pub input: usize,
     pub output: usize,
     pub scale: f32,
+    /// The output's length before it is cut to whole elements.
+    pub length: f32,
     /// Start and end of the region of interest, as parts of the axis.
     pub crop: (f32, f32),
 }
 
 impl Axis {
     pub fn unchanged(size: usize) -> Axis {
-        Axis { input: size, output: size, scale: 1.0, crop: (0.0, 1.0) }
+        Axis { input: size, output: size, scale: 1.0, length: size as f32, crop: (0.0, 1.0) }
     }
 
     pub fn is_unchanged(&self) -> bool {
@@ -93,14 +95,16 @@ impl Axis {
         match mode {
             Coordinates::HalfPixel => (x + 0.5) / scale - 0.5,
             Coordinates::HalfPixelSymmetric => {
-                let adjustment = output / (scale * input);
+                let adjustment = output / self.length;
                 let offset = input / 2.0 * (1.0 - adjustment);
                 offset + (x + 0.5) / scale - 0.5
             }
             Coordinates::PytorchHalfPixel if self.output > 1 => (x + 0.5) / scale - 0.5,
             Coordinates::PytorchHalfPixel => 0.0,
             Coordinates::TfHalfPixelForNn => (x + 0.5) / scale,
-            Coordinates::AlignCorners if self.output > 1 => x * (input - 1.0) / (output - 1.0),
+            // By the length that was asked for, as the operator's test cases have it: the last
+            // element is at the corner only where nothing was cut.
+            Coordinates::AlignCorners if self.output > 1 => x * (input - 1.0) / (self.length - 1.0),
             Coordinates::AlignCorners => 0.0,
             Coordinates::Asymmetric => x / scale,
             Coordinates::CropAndResize => {

@@ -7,7 +7,8 @@ mod coordinates;
 mod interpolate;
 mod nearest;
 
-use super::conv::real::{narrowed, widened};
+use super::cast::cast;
+use super::conv::real::{Real, narrowed, widened};
 use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, bail, ensure, err};
@@ -15,7 +16,7 @@ use crate::tensor::shape::resolve_axis;
 use crate::tensor::{Data, Tensor, for_each_common_type};
 use coordinates::{Axis, Coordinates, Nearest};
 
-pub(super) const OPS: &[Entry] = &[onnx("Resize", 10, prepare), onnx("Upsample", 7, prepare)];
+pub(super) const OPS: &[Entry] = &[onnx("Resize", 10, prepare), onnx("Upsample", 1, prepare)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -83,14 +84,7 @@ fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         "not_smaller" => Policy::NotSmaller,
         other => return Err(spec.invalid(format_args!("keep_aspect_ratio_policy '{other}'"))),
     };
-    let scales = if attribute {
-        let Some(scales) = a.floats_opt("scales")? else {
-            return Err(spec.invalid("attribute 'scales' is missing"));
-        };
-        Some(scales.to_vec())
-    } else {
-        None
-    };
+    let scales = if attribute { Some(scale_attributes(spec)?) } else { None };
     Ok(Box::new(Resize {
         op: spec.op.to_string(),
         mode,
@@ -106,6 +100,18 @@ fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         scales,
         places: if new { (Some(1), 2, Some(3)) } else { (None, 1, None) },
     }))
+}
+
+/// The scales that an old Upsample has as attributes: those of an image, or, since opset 7, those
+/// of all axes.
+fn scale_attributes(spec: &OpSpec<'_>) -> Result<Vec<f32>> {
+    let missing = |name: &str| spec.invalid(format_args!("attribute '{name}' is missing"));
+    let a = spec.attributes;
+    if spec.version >= 7 {
+        return Ok(a.floats_opt("scales")?.ok_or_else(|| missing("scales"))?.to_vec());
+    }
+    let scale = |name| a.float_opt(name)?.ok_or_else(|| missing(name));
+    Ok(vec![1.0, 1.0, scale("height_scale")?, scale("width_scale")?])
 }
 
 /// A tensor that is there and not empty: older models give empty ones for "none".
@@ -159,6 +165,7 @@ impl Resize {
                         self.op
                     );
                     out[axis].output = length as usize;
+                    out[axis].length = dims[axis] as f32 * scale;
                     out[axis].scale = scale;
                 }
             }
@@ -206,6 +213,7 @@ impl Resize {
                 .map_err(|_| err!(InvalidInput, "{}: a size of {size}", self.op))?;
             let scale = size as f32 / dims[axis].max(1) as f32;
             out[axis].output = size;
+            out[axis].length = size as f32;
             out[axis].scale = scale;
             common = Some(match (common, self.policy) {
                 (Some(c), Policy::NotSmaller) => c.max(scale),
@@ -223,6 +231,7 @@ impl Resize {
                     self.op
                 );
                 out[axis].output = length as usize;
+                out[axis].length = dims[axis] as f32 * scale;
                 out[axis].scale = scale;
             }
         }
@@ -243,48 +252,41 @@ impl Resize {
         let crop = self.coordinates == Coordinates::CropAndResize;
         let outside: Vec<Vec<bool>> =
             axes.iter().map(|a| if crop { a.outside(self.coordinates) } else { vec![] }).collect();
-        let value = self.extrapolation;
-        macro_rules! interpolated {
-            ($t:ty, $v:expr) => {{
-                let out =
-                    interpolate::resize::<$t>(ctx, $v, axes, self.coordinates, self.interpolation)?;
-                nearest::finish(ctx, &dims, out, &outside, value as $t)
-            }};
-        }
-        macro_rules! rounded {
-            ($t:ty, $v:expr) => {{
-                let wide: Vec<f32> = $v.iter().map(|&x| x as f32).collect();
-                let out = interpolate::resize::<f32>(
-                    ctx,
-                    &wide,
-                    axes,
-                    self.coordinates,
-                    self.interpolation,
-                )?;
-                // Integers are cut, not rounded, and kept within their range.
-                let out = out.into_iter().map(|x| x as $t).collect();
-                nearest::finish(ctx, &dims, out, &outside, value as $t)
-            }};
-        }
         if let Mode::Nearest(rounding) = self.mode {
             let indices: Vec<Vec<usize>> =
                 axes.iter().map(|a| a.nearest(self.coordinates, rounding)).collect();
             return for_each_common_type!(x.data(), v => {
                 let out = nearest::resize(ctx, v, axes, &indices)?;
-                nearest::finish(ctx, &dims, out, &outside, nearest::Fill::fill(value))
+                let value = nearest::Fill::fill(self.extrapolation);
+                nearest::finish(ctx, &dims, out, &outside, value)
             }, other => bail!(InvalidInput, "{} of {}", self.op, other.dtype()));
         }
+        // Integers are cut, not rounded, and kept within their range.
         match x.data() {
-            Data::F32(v) => interpolated!(f32, v),
-            Data::F64(v) => interpolated!(f64, v),
-            Data::U8(v) => rounded!(u8, v),
-            Data::I8(v) => rounded!(i8, v),
-            Data::U16(v) => rounded!(u16, v),
-            Data::I16(v) => rounded!(i16, v),
-            Data::I32(v) => rounded!(i32, v),
-            Data::I64(v) => rounded!(i64, v),
+            Data::F32(v) => self.interpolate(ctx, v, axes, &outside),
+            Data::F64(v) => self.interpolate(ctx, v, axes, &outside),
+            Data::U8(_) | Data::I8(_) | Data::U16(_) | Data::I16(_) | Data::Bool(_) => {
+                let out = self.interpolate(ctx, &x.to_f32_vec()?, axes, &outside)?;
+                cast(ctx, out, x.dtype())
+            }
+            Data::U32(_) | Data::I32(_) | Data::U64(_) | Data::I64(_) => {
+                let out = self.interpolate(ctx, &x.to_f64_vec()?, axes, &outside)?;
+                cast(ctx, out, x.dtype())
+            }
             other => bail!(InvalidInput, "{} does not interpolate {}", self.op, other.dtype()),
         }
+    }
+
+    fn interpolate<T: Real>(
+        &self,
+        ctx: &mut Context<'_>,
+        values: &[T],
+        axes: &[Axis],
+        outside: &[Vec<bool>],
+    ) -> Result<Tensor> {
+        let dims: Vec<usize> = axes.iter().map(|a| a.output).collect();
+        let out = interpolate::resize(ctx, values, axes, self.coordinates, self.interpolation)?;
+        nearest::finish(ctx, &dims, out, outside, T::from_f32(self.extrapolation))
     }
 }
 

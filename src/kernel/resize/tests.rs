@@ -299,6 +299,40 @@ fn any_element_type_and_rank_by_nearest() {
 }
 
 #[test]
+fn corners_are_aligned_by_the_length_before_it_is_cut() {
+    // The specification's example: 2.4 elements are asked for, 2 are left.
+    let x: Vec<f32> = (1..=8).map(|v| v as f32).collect();
+    let op = Op::onnx("Resize", 19)
+        .string("mode", "linear")
+        .string("coordinate_transformation_mode", "align_corners");
+    let out = by_scales(&op, t(&[1, 1, 2, 4], &x), &[1.0, 1.0, 0.6, 0.6]).unwrap();
+    assert_close(out[0].as_tensor().unwrap(), &t(&[1, 1, 1, 2], &[1f32, 22.0 / 7.0]));
+}
+
+#[test]
+fn the_oldest_upsample_scales_height_and_width() {
+    let op = |mode: &str| Op::onnx("Upsample", 6).string("mode", mode).float("height_scale", 1.0);
+    let x = || t(&[1, 1, 1, 2], &[1f32, 3.0]);
+    let y = op("nearest").float("width_scale", 2.5).run1(&[x()]);
+    assert_eq!(y, t(&[1, 1, 1, 5], &[1f32, 1.0, 1.0, 3.0, 3.0]));
+    let y = op("bilinear").float("width_scale", 2.0).run1(&[x()]);
+    assert_eq!(y, t(&[1, 1, 1, 4], &[1f32, 2.0, 3.0, 3.0]));
+    assert_eq!(op("nearest").run(&[x()]).unwrap_err().kind(), ErrorKind::InvalidModel);
+    let flat = op("nearest").float("width_scale", 2.0).run(&[t(&[2], &[1f32, 3.0])]);
+    assert_eq!(flat.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn wide_integers_keep_their_digits() {
+    let op = Op::onnx("Resize", 13).string("mode", "linear");
+    let big = (1i64 << 40) + 3;
+    let out = by_scales(&op, t(&[2], &[big, big + 4]), &[2.0]).unwrap();
+    assert_eq!(out[0], t(&[4], &[big, big + 1, big + 3, big + 4]).into());
+    let out = by_scales(&op, t(&[2], &[false, true]), &[2.0]).unwrap();
+    assert_eq!(out[0], t(&[4], &[false, true, true, true]).into());
+}
+
+#[test]
 fn integers_are_cut_after_interpolation() {
     let op = Op::onnx("Resize", 13).string("mode", "linear");
     let out = by_scales(&op, t(&[2], &[0u8, 255]), &[2.0]).unwrap();
