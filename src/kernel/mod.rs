@@ -23,6 +23,7 @@ mod linear;
 mod matmul;
 mod normalization;
 mod pool;
+mod random;
 mod recurrent;
 mod reduce;
 mod reference;
@@ -96,6 +97,12 @@ pub trait Kernel: Send + Sync {
     /// How often candle's operator computed this step, for a kernel that has one to turn to.
     fn candle_runs(&self) -> Option<u64> {
         None
+    }
+
+    /// Whether equal inputs may get different outputs: such a step is not folded, and a model with
+    /// one is not deterministic.
+    fn is_random(&self) -> bool {
+        false
     }
 
     /// Bytes this kernel keeps beyond the graph's constants (packed weights, compact trees).
