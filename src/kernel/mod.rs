@@ -35,6 +35,7 @@ mod scale;
 mod scatter;
 mod select;
 mod sequence;
+mod signal;
 mod simd;
 mod slice;
 mod softmax;

@@ -68,6 +68,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::scatter::OPS,
     super::select::OPS,
     super::sequence::OPS,
+    super::signal::OPS,
     super::slice::OPS,
     super::softmax::OPS,
     super::svm::OPS,
