@@ -20,6 +20,7 @@ mod gather;
 mod generate;
 pub(crate) mod heap;
 mod linear;
+mod loss;
 mod matmul;
 mod normalization;
 mod pool;

@@ -56,6 +56,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::gather::OPS,
     super::generate::OPS,
     super::linear::OPS,
+    super::loss::OPS,
     super::matmul::OPS,
     super::normalization::OPS,
     super::pool::OPS,
