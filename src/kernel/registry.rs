@@ -44,6 +44,7 @@ pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
 
 /// The tables of all families.
 const FAMILIES: &[&[Entry]] = &[
+    super::bit_cast::OPS,
     super::cast::OPS,
     super::compare::OPS,
     super::concat::OPS,
