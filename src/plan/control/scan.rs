@@ -1,4 +1,4 @@
-//! Scan (opset 9 and later).
+//! Scan of opset 9 and later.
 
 use super::{Body, stack::Stack, stack::pick};
 use crate::error::{Result, bail, ensure, err};
@@ -33,7 +33,6 @@ fn along(node: &Node, what: &str, count: usize) -> Result<Vec<Along>> {
 
 impl Scan {
     pub(super) fn new(body: Body, node: &Node) -> Result<Scan> {
-        ensure!(node.version >= 9, Unsupported, "Scan of opset 8 (it has a batch axis of its own)");
         let scanned = node.attributes.int("num_scan_inputs", 0)?;
         let scanned = usize::try_from(scanned).unwrap_or(0);
         if scanned == 0 || scanned > node.inputs.len() {
@@ -93,10 +92,15 @@ impl Kernel for Scan {
             }
         }
         let mut outputs: Outputs = states.into();
-        for (stack, along) in stacks.into_iter().zip(&self.scan_outputs) {
-            outputs.push(stack.finish(ctx, along.axis, along.reversed)?.into());
+        for (i, (stack, along)) in stacks.into_iter().zip(&self.scan_outputs).enumerate() {
+            let declared = self.body.declared(self.states + i);
+            outputs.push(stack.finish(ctx, along.axis, along.reversed, declared)?.into());
         }
         Ok(outputs)
+    }
+
+    fn is_random(&self) -> bool {
+        self.body.plan.is_random()
     }
 
     fn packed_bytes(&self) -> u64 {
