@@ -4,6 +4,7 @@
 //! from any number of threads. Kernels see tensors and attributes, never the graph. One file a
 //! family; each lists its operators in a table `OPS` that [`registry`] collects.
 
+mod algebra;
 mod arena;
 mod bit_cast;
 pub(crate) mod cast;
@@ -12,6 +13,7 @@ mod compare;
 mod concat;
 mod context;
 mod conv;
+mod crop_and_resize;
 mod einsum;
 mod elementwise;
 mod encode;

@@ -44,11 +44,13 @@ pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
 
 /// The tables of all families.
 const FAMILIES: &[&[Entry]] = &[
+    super::algebra::OPS,
     super::bit_cast::OPS,
     super::cast::OPS,
     super::compare::OPS,
     super::concat::OPS,
     super::conv::OPS,
+    super::crop_and_resize::OPS,
     super::einsum::OPS,
     super::elementwise::OPS,
     super::encode::OPS,
