@@ -125,23 +125,6 @@ impl Graph {
         &self.values[id.index()]
     }
 
-    /// Whether some operator draws random numbers, sub-graphs included: equal requests may get
-    /// different answers.
-    pub fn is_random(&self) -> bool {
-        const RANDOM: [&str; 6] = [
-            "Bernoulli",
-            "Multinomial",
-            "RandomNormal",
-            "RandomNormalLike",
-            "RandomUniform",
-            "RandomUniformLike",
-        ];
-        self.nodes.iter().any(|node| {
-            (node.domain.is_empty() && RANDOM.contains(&node.op.as_str()))
-                || node.subgraphs.iter().any(|(_, body)| body.is_random())
-        })
-    }
-
     /// Bytes of all constants, sub-graphs included.
     pub fn weight_bytes(&self) -> u64 {
         let own: u64 =

@@ -1,6 +1,6 @@
 //! Reading by index: Gather, GatherElements, GatherND.
 
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use super::row::same_type;
 use super::transpose::check_text;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
@@ -12,6 +12,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("Gather", 1, prepare_gather),
     onnx("GatherElements", 11, prepare_elements),
     onnx("GatherND", 11, prepare_nd),
+    microsoft("GatherND", prepare_nd),
 ];
 
 /// An index into an axis of `dim` elements; a negative one counts from the end.

@@ -4,13 +4,16 @@
 //! from any number of threads. Kernels see tensors and attributes, never the graph. One file a
 //! family; each lists its operators in a table `OPS` that [`registry`] collects.
 
+mod algebra;
 mod arena;
+mod bit_cast;
 pub(crate) mod cast;
 mod classes;
 mod compare;
 mod concat;
 mod context;
 mod conv;
+mod crop_and_resize;
 mod determinant;
 mod einsum;
 mod elementwise;
@@ -21,9 +24,11 @@ mod gather;
 mod generate;
 pub(crate) mod heap;
 mod linear;
+mod loss;
 mod matmul;
 mod normalization;
 mod pool;
+mod random;
 mod recurrent;
 mod reduce;
 mod reference;
@@ -35,6 +40,7 @@ mod scale;
 mod scatter;
 mod select;
 mod sequence;
+mod signal;
 mod simd;
 mod slice;
 mod softmax;
@@ -98,6 +104,12 @@ pub trait Kernel: Send + Sync {
     /// How often candle's operator computed this step, for a kernel that has one to turn to.
     fn candle_runs(&self) -> Option<u64> {
         None
+    }
+
+    /// Whether equal inputs may get different outputs: such a step is not folded, and a model with
+    /// one is not deterministic.
+    fn is_random(&self) -> bool {
+        false
     }
 
     /// Bytes this kernel keeps beyond the graph's constants (packed weights, compact trees).

@@ -44,10 +44,13 @@ pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
 
 /// The tables of all families.
 const FAMILIES: &[&[Entry]] = &[
+    super::algebra::OPS,
+    super::bit_cast::OPS,
     super::cast::OPS,
     super::compare::OPS,
     super::concat::OPS,
     super::conv::OPS,
+    super::crop_and_resize::OPS,
     super::determinant::OPS,
     super::einsum::OPS,
     super::elementwise::OPS,
@@ -57,9 +60,11 @@ const FAMILIES: &[&[Entry]] = &[
     super::gather::OPS,
     super::generate::OPS,
     super::linear::OPS,
+    super::loss::OPS,
     super::matmul::OPS,
     super::normalization::OPS,
     super::pool::OPS,
+    super::random::OPS,
     super::recurrent::OPS,
     super::reduce::OPS,
     super::reshape::OPS,
@@ -68,6 +73,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::scatter::OPS,
     super::select::OPS,
     super::sequence::OPS,
+    super::signal::OPS,
     super::slice::OPS,
     super::softmax::OPS,
     super::svm::OPS,

@@ -57,7 +57,6 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
     let format = format_of(source, options)?;
     source.digest_aside();
     let graph = import(source, format, options)?;
-    let deterministic = !graph.is_random();
     let insight = options.explain.then(|| insight(&graph)).flatten();
     let mut outline = outline(&graph);
     let plan = compile(graph, CompileOptions { limits: &options.limits, plan: options.plan })?;
@@ -81,7 +80,7 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         load_duration: Duration::ZERO,
         metadata: std::mem::take(&mut outline.metadata),
         fast_path: fast.is_some(),
-        deterministic,
+        deterministic: !plan.is_random(),
     };
     let limits = options.request_limits.clone();
     let row_ns = plan_ns;

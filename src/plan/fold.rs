@@ -12,7 +12,8 @@ use crate::threads::Threads;
 pub(super) type Known = Vec<Option<Value>>;
 
 /// Runs every needed node whose inputs are all known, as long as the results stay within the
-/// folding budget. A node that fails here is left to fail, if it ever runs, at run time.
+/// folding budget. A node that draws random numbers is left alone; one that fails here is left to
+/// fail, if it ever runs, at run time.
 pub(super) fn fold_constants(
     graph: &Graph,
     order: &[usize],
@@ -34,6 +35,9 @@ pub(super) fn fold_constants(
         }
         let wanted = vec![true; node.outputs.len()];
         let kernel = prepare(node, known, &wanted, options)?;
+        if kernel.is_random() {
+            continue;
+        }
         let args = node
             .inputs
             .iter()

@@ -133,6 +133,12 @@ impl Plan {
         self.steps.iter().map(step).collect()
     }
 
+    /// Whether some step draws random numbers, bodies of control flow included: equal requests may
+    /// get different answers.
+    pub fn is_random(&self) -> bool {
+        self.steps.iter().any(|s| s.kernel.is_random())
+    }
+
     /// Bytes of constants and of what kernels packed from them.
     pub fn weight_bytes(&self) -> u64 {
         self.constant_bytes().saturating_add(self.packed_bytes())

@@ -24,6 +24,8 @@ pub trait Arithmetic: Lanes + PartialOrd {
     fn larger(self, other: Self) -> Self;
     /// The smaller.
     fn smaller(self, other: Self) -> Self;
+    /// What a product begins with.
+    fn one() -> Self;
     /// `self / n`
     fn divided_by_count(self, n: usize) -> Self;
 }
@@ -57,6 +59,7 @@ macro_rules! float {
             fn smaller(self, other: Self) -> Self {
                 if self < other || self.is_nan() { self } else { other }
             }
+            fn one() -> Self { $count(1usize) }
             #[inline(always)]
             fn divided_by_count(self, n: usize) -> Self { self / $count(n) }
         }
@@ -97,6 +100,7 @@ macro_rules! integer {
             fn larger(self, other: Self) -> Self { self.max(other) }
             #[inline(always)]
             fn smaller(self, other: Self) -> Self { self.min(other) }
+            fn one() -> Self { 1 }
             #[inline(always)]
             fn divided_by_count(self, n: usize) -> Self {
                 <$t>::try_from(n).map_or(0, |n| self.over(n))

@@ -4,7 +4,7 @@ mod diagonal;
 mod one_hot;
 
 use super::cast::cast;
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use super::reshape::Ints;
 use super::transpose::check_text;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
@@ -19,6 +19,8 @@ pub(super) const OPS: &[Entry] = &[
     onnx("OneHot", 9, one_hot::prepare),
     onnx("Range", 11, prepare_range),
     onnx("Trilu", 14, diagonal::prepare_trilu),
+    microsoft("Range", prepare_range),
+    microsoft("Trilu", diagonal::prepare_trilu),
 ];
 
 struct Constant {
@@ -97,7 +99,8 @@ struct Range {
 }
 
 fn prepare_range(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
-    spec.arity(3..=3)?;
+    // ONNX Runtime's own one counts by 1 where no step is given.
+    spec.arity(if spec.domain.is_empty() { 3..=3 } else { 2..=3 })?;
     let stash = match spec.attributes.int("stash_type", 1)? {
         1 => ElementType::F32,
         11 => ElementType::F64,
@@ -169,8 +172,12 @@ fn range<T: Count>(ctx: &mut Context<'_>, limits: &[Tensor; 3]) -> Result<Tensor
 
 impl Kernel for Range {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        let mut limits = [inputs.take_tensor(0)?, inputs.take_tensor(1)?, inputs.take_tensor(2)?];
-        let dtype = limits[0].dtype();
+        let dtype = inputs.tensor(0)?.dtype();
+        let step = match inputs.has(2) {
+            true => inputs.take_tensor(2)?,
+            false => cast(ctx, Tensor::scalar(1i64), dtype)?,
+        };
+        let mut limits = [inputs.take_tensor(0)?, inputs.take_tensor(1)?, step];
         ensure!(
             limits.iter().all(|t| t.dtype() == dtype),
             InvalidInput,
@@ -245,6 +252,10 @@ mod tests {
             let y = op.run1(&[s(start), s(limit), s(delta)]);
             assert_eq!(y.as_slice::<i64>().unwrap(), expected);
         }
+        let contrib = Op::new("com.microsoft", "Range", 1);
+        assert_eq!(contrib.run1(&[s(2), s(4)]), t(&[2], &[2i64, 3]));
+        assert_eq!(contrib.run1(&[s(2), s(0), s(-1)]), t(&[2], &[2i64, 1]));
+        assert!(op.run(&[s(2), s(4)]).is_err());
         let f = Tensor::scalar::<f32>;
         assert_eq!(op.run1(&[f(1.0), f(2.1), f(0.5)]), t(&[3], &[1f32, 1.5, 2.0]));
         // 2049 is no half: counting in halves would stand still at 2048.

@@ -1,5 +1,6 @@
 //! Matrix products: MatMul, Gemm and FusedMatMul.
 
+mod fused_matmul;
 mod gemm;
 mod product;
 
@@ -15,7 +16,9 @@ use smallvec::SmallVec;
 pub(super) const OPS: &[Entry] = &[
     onnx("MatMul", 1, prepare),
     onnx("Gemm", 1, gemm::prepare),
-    microsoft("FusedMatMul", prepare_fused),
+    microsoft("FusedMatMul", fused_matmul::prepare),
+    // Its old name.
+    microsoft("TransposeMatMul", fused_matmul::prepare),
 ];
 
 /// NumPy's matrix product; `B` is packed where it is a constant matrix.
@@ -28,17 +31,6 @@ struct MatMul {
 fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
     Ok(Box::new(MatMul { packed: pack_constant(spec, false), transpose: [false; 2], alpha: 1.0 }))
-}
-
-fn prepare_fused(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
-    spec.arity(2..=2)?;
-    let a = spec.attributes;
-    if a.flag("transBatchA", false)? || a.flag("transBatchB", false)? {
-        return Err(spec.unsupported("transposed batches"));
-    }
-    let transpose = [a.flag("transA", false)?, a.flag("transB", false)?];
-    let packed = pack_constant(spec, transpose[1]);
-    Ok(Box::new(MatMul { packed, transpose, alpha: a.float("alpha", 1.0)? }))
 }
 
 /// Input 1 packed, where it is a constant matrix of f32.

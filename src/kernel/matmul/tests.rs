@@ -106,6 +106,27 @@ fn fused_products_transpose_and_scale() {
 }
 
 #[test]
+fn fused_products_of_matrices_across_the_batch() {
+    // A by rows, then by matrix.
+    let a = t(&[2, 2, 1], &[1f32, 2.0, 3.0, 4.0]);
+    let b = t(&[2, 1, 1], &[10f32, 100.0]);
+    let op = |name| Op::new("com.microsoft", name, 1);
+    let y = t(&[2, 2, 1], &[10f32, 30.0, 200.0, 400.0]);
+    let across = op("FusedMatMul").int("transBatchA", 1);
+    assert_eq!(across.run1(&[a.clone(), b.clone()]), y);
+    // The same of the other operand, whose columns are rows of its transpose.
+    let turned = op("FusedMatMul").int("transBatchB", 1).int("transB", 1);
+    let y = t(&[2, 1, 2], &[10f32, 30.0, 200.0, 400.0]);
+    assert_eq!(turned.run1(&[b.clone(), a.clone()]), y);
+    // A constant matrix has no batch to lie across.
+    let matrix = t(&[1, 2], &[1f32, 2.0]);
+    let y = across.constant(&[1]).run1(&[a.clone(), matrix.clone()]);
+    assert_eq!(y, t(&[2, 2, 2], &[1f32, 2.0, 3.0, 6.0, 2.0, 4.0, 4.0, 8.0]));
+    let old = op("TransposeMatMul").int("transA", 1);
+    assert_eq!(old.run1(&[matrix, t(&[1, 1], &[3f32])]), t(&[2, 1], &[3f32, 6.0]));
+}
+
+#[test]
 fn row_functions_give_the_same_bits() {
     let none = Attributes::default();
     let weights = (rows(50, 37), true);

@@ -1,27 +1,35 @@
-//! BatchNormalization at inference: a scale and a shift per channel.
+//! BatchNormalization: a scale and a shift per channel, known at inference, and in training from
+//! the statistics of the batch itself.
 
 use super::real::{Real, parameter};
 use super::{Normalization, Normalize, Run, epsilon};
 use crate::error::Result;
 use crate::kernel::{Kernel, OpSpec, RowOp, RowShape, simd};
-use crate::tensor::{ElementType, Tensor};
+use crate::tensor::{Data, ElementType, Shape, Tensor};
+use half::{bf16, f16};
 
 struct Batch {
     epsilon: f64,
+    layout: Layout,
     /// Scale and shift where all four parameters are constants of f32.
     fixed: Option<[Tensor; 2]>,
 }
 
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(5..=5)?;
-    // `is_test` and `momentum` of old versions say nothing at inference.
-    if spec.attributes.flag("training_mode", false)? {
-        return Err(spec.unsupported("training_mode=1"));
-    }
-    if spec.version < 9 && !spec.attributes.flag("spatial", true)? {
-        return Err(spec.unsupported("spatial=0 (statistics per activation)"));
-    }
+    let layout = match spec.version < 9 && !spec.attributes.flag("spatial", true)? {
+        true => Layout::Activations,
+        false => Layout::Channels,
+    };
     let epsilon = epsilon(spec)?;
+    if trains(spec) {
+        return Ok(Box::new(Normalize(Training {
+            epsilon,
+            layout,
+            momentum: spec.attributes.float("momentum", 0.9)?.into(),
+            saves: spec.version < 14,
+        })));
+    }
     let constants: Option<Vec<&Tensor>> = (1..5).map(|i| spec.constant(i)).collect();
     let mut fixed = None;
     if let Some(constants) = constants {
@@ -39,7 +47,37 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             }
         }
     }
-    Ok(Box::new(Normalize(Batch { epsilon, fixed })))
+    Ok(Box::new(Normalize(Batch { epsilon, layout, fixed })))
+}
+
+/// Whether the node normalises by the statistics of its own batch. Before version 14 it says so by
+/// asking for them: `is_test` has the wrong default for that, and is absent from 7 on.
+pub fn trains(spec: &OpSpec<'_>) -> bool {
+    if spec.version < 14 {
+        return (1..5).any(|i| spec.wants(i));
+    }
+    spec.attributes.flag("training_mode", false).unwrap_or(false)
+}
+
+/// What has a scale and a shift of its own.
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    /// Each channel.
+    Channels,
+    /// Each element of an example (`spatial=0` of the versions before 9).
+    Activations,
+}
+
+impl Layout {
+    /// How many of them there are, and how many neighbours each has in an example.
+    fn of(self, shape: &Shape) -> (usize, usize) {
+        let channels = if shape.rank() < 2 { 1 } else { shape.dim(1) };
+        let inner = shape.dims().iter().skip(2).product();
+        match self {
+            Layout::Channels => (channels, inner),
+            Layout::Activations => (channels * inner, 1),
+        }
+    }
 }
 
 /// Scale and shift of each channel.
@@ -61,8 +99,7 @@ impl Normalization for Batch {
         &self,
         Run { ctx, shape, data, inputs }: Run<'_, '_, T>,
     ) -> Result<Vec<Tensor>> {
-        let channels = if shape.rank() < 2 { 1 } else { shape.dim(1) };
-        let inner: usize = shape.dims().iter().skip(2).product();
+        let (channels, inner) = self.layout.of(shape);
         let owned;
         let (scale, shift) = match &self.fixed {
             Some([scale, shift]) if scale.len() == channels => (T::read(scale)?, T::read(shift)?),
@@ -96,6 +133,80 @@ impl Normalization for Batch {
     fn row_op(&self) -> Option<&dyn RowOp> {
         self.fixed.is_some().then_some(self as &dyn RowOp)
     }
+}
+
+/// By the statistics of the batch, which are answered too.
+struct Training {
+    epsilon: f64,
+    layout: Layout,
+    momentum: f64,
+    /// Whether the batch's own statistics are outputs, after the running ones.
+    saves: bool,
+}
+
+impl Normalization for Training {
+    fn apply<T: Real>(
+        &self,
+        Run { ctx, shape, data, inputs }: Run<'_, '_, T>,
+    ) -> Result<Vec<Tensor>> {
+        let (channels, inner) = self.layout.of(shape);
+        ctx.shape_of::<f64>(&[channels, 6])?;
+        let p = |i| parameter::<T>(inputs, i, channels);
+        let (mean, variance) = statistics(data, channels, inner);
+        let (scale, bias) = (p(1)?, p(2)?);
+        for (i, plane) in data.chunks_exact_mut(inner.max(1)).enumerate() {
+            let c = i % channels.max(1);
+            let factor = scale[c].wide() / (variance[c] + self.epsilon).sqrt();
+            let (mean, bias) = (mean[c], bias[c].wide());
+            T::map(plane, |x| T::of((x.wide() - mean) * factor + bias));
+        }
+        let running = |i: usize, of: &[f64]| -> Result<Tensor> {
+            let before = p(i)?;
+            let m = self.momentum;
+            let after = before.iter().zip(of).map(|(b, v)| b.wide() * m + v * (1.0 - m)).collect();
+            like(inputs.tensor(i)?, after)
+        };
+        let mut outputs = vec![running(3, &mean)?, running(4, &variance)?];
+        if self.saves {
+            outputs.push(like(inputs.tensor(3)?, mean)?);
+            outputs.push(like(inputs.tensor(4)?, variance)?);
+        }
+        Ok(outputs)
+    }
+}
+
+/// Mean and variance of each channel over the batch, in two passes of `f64`.
+fn statistics<T: Real>(data: &[T], channels: usize, inner: usize) -> (Vec<f64>, Vec<f64>) {
+    let examples = data.len() / (channels * inner).max(1);
+    let count = (examples * inner) as f64;
+    let mean_of = |term: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
+        let mut sums = vec![0f64; channels];
+        for (i, plane) in data.chunks_exact(inner.max(1)).enumerate() {
+            let channel = i % channels.max(1);
+            if let Some(sum) = sums.get_mut(channel) {
+                *sum += plane.iter().map(|v| term(channel, v.wide())).sum::<f64>();
+            }
+        }
+        sums.iter_mut().for_each(|sum| *sum /= count);
+        sums
+    };
+    let mean = mean_of(&|_, v| v);
+    let variance = mean_of(&|channel, v| {
+        let distance = v - mean.get(channel).copied().unwrap_or_default();
+        distance * distance
+    });
+    (mean, variance)
+}
+
+/// A tensor of `values` with the shape and the element type of `tensor`.
+fn like(tensor: &Tensor, values: Vec<f64>) -> Result<Tensor> {
+    let data = match tensor.data() {
+        Data::F64(_) => Data::F64(values),
+        Data::F16(_) => Data::F16(values.into_iter().map(f16::from_f64).collect()),
+        Data::BF16(_) => Data::BF16(values.into_iter().map(bf16::from_f64).collect()),
+        _ => Data::F32(values.into_iter().map(|v| v as f32).collect()),
+    };
+    Tensor::new(tensor.shape().clone(), data)
 }
 
 impl RowOp for Batch {

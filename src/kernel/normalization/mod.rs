@@ -6,6 +6,8 @@ mod layer;
 mod local;
 mod real;
 
+pub(super) use batch::trains;
+
 use super::elementwise::broadcast::owned;
 use super::registry::{Entry, microsoft, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowOp};

@@ -1,4 +1,4 @@
-//! Expected values are ONNX Runtime's for the same inputs.
+//! Expected values are ONNX Runtime's for the same inputs, or worked out by hand.
 
 use crate::attribute::Attributes;
 use crate::kernel::elementwise::tests::{assert_rows_match, rows};
@@ -30,6 +30,42 @@ fn batch_normalization_scales_channels() {
     wrong[3] = v(&[1.0]);
     assert!(Op::onnx("BatchNormalization", 15).run(&wrong).is_err());
     assert!(constant.run(&wrong).is_err());
+}
+
+#[test]
+fn batch_normalization_in_training_answers_its_statistics() {
+    let x = t(&[2, 2, 2], &[1f32, 3.0, 0.0, 0.0, 5.0, 7.0, 2.0, 2.0]);
+    let inputs = [x, v(&[2.0, 1.0]), v(&[0.0, 1.0]), v(&[1.0, 2.0]), v(&[10.0, 20.0])];
+    // Channel 0 has mean 4 and variance 5, channel 1 both 1.
+    let a = 1.0 / 5f32.sqrt();
+    let y = [-6.0 * a, -2.0 * a, 0.0, 0.0, 2.0 * a, 6.0 * a, 2.0, 2.0];
+    let y = t(&[2, 2, 2], &y);
+    let running = [v(&[2.5, 1.5]), v(&[7.5, 10.5])];
+    let op = Op::onnx("BatchNormalization", 15).float("momentum", 0.5).float("epsilon", 0.0);
+    let got = op.int("training_mode", 1).outputs(3).run(&inputs).unwrap();
+    assert_eq!(got.len(), 3);
+    for (got, expected) in got.iter().zip([&y, &running[0], &running[1]]) {
+        assert_close(got, expected);
+    }
+    let op = Op::onnx("BatchNormalization", 9).float("momentum", 0.5).float("epsilon", 0.0);
+    let got = op.outputs(5).run(&inputs).unwrap();
+    let saved = [v(&[4.0, 1.0]), v(&[5.0, 1.0])];
+    for (got, expected) in got.iter().zip([&y, &running[0], &running[1], &saved[0], &saved[1]]) {
+        assert_close(got, expected);
+    }
+    assert_eq!(got.len(), 5);
+}
+
+#[test]
+fn batch_normalization_of_each_activation() {
+    let p = |a: f32, b: f32| t(&[1, 2], &[a, b]);
+    let x = t(&[2, 1, 2], &[1f32, 2.0, 3.0, 4.0]);
+    let inputs = [x, p(1.0, 2.0), p(0.0, 1.0), p(1.0, 2.0), p(4.0, 1.0)];
+    for constant in [&[][..], &[1, 2, 3, 4]] {
+        let op = Op::onnx("BatchNormalization", 7).int("spatial", 0).float("epsilon", 0.0);
+        let y = op.constant(constant).run1(&inputs);
+        assert_close(&y, &t(&[2, 1, 2], &[0f32, 1.0, 1.0, 5.0]));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Reductions along axes: sums, extrema, norms, arg-extrema and running sums.
+//! Reductions along axes: sums, extrema, norms, arg-extrema, and running sums and products.
 
 mod arg;
 mod cumulative;
@@ -9,6 +9,7 @@ use super::registry::{Entry, native, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, Sparsity, one};
 use crate::error::{Result, bail};
 use crate::tensor::{Data, Shape, Tensor};
+use cumulative::Running;
 use half::{bf16, f16};
 use line::{Reducible, Reduction};
 use smallvec::SmallVec;
@@ -26,7 +27,8 @@ pub(super) const OPS: &[Entry] = &[
     onnx("ReduceSumSquare", 1, |s| prepare(s, Reduction::SumSquare)),
     onnx("ArgMax", 1, |s| arg::prepare(s, true)),
     onnx("ArgMin", 1, |s| arg::prepare(s, false)),
-    onnx("CumSum", 11, cumulative::prepare),
+    onnx("CumSum", 11, |s| cumulative::prepare(s, Running::Sum)),
+    onnx("CumProd", 26, |s| cumulative::prepare(s, Running::Product)),
     native("SumTo", sum_to::prepare),
 ];
 

@@ -96,3 +96,21 @@ fn running_sums() {
     let op = Op::onnx("CumSum", 14).int("exclusive", 1).int("reverse", 1);
     assert_eq!(sum(op, -1), t(&[2, 3], &[5i32, 3, 0, 11, 6, 0]));
 }
+
+#[test]
+fn running_products() {
+    let x = t(&[2, 3], &[1i32, 2, 3, 4, 5, i32::MAX]);
+    let axis = |a: i64| t(&[], &[a]);
+    let product = |op: Op, a| op.run1(&[x.clone(), axis(a)]);
+    let wrapped = i32::MAX.wrapping_mul(20);
+    let expected = t(&[2, 3], &[1, 2, 6, 4, 20, wrapped]);
+    assert_eq!(product(Op::onnx("CumProd", 26), 1), expected);
+    let op = Op::onnx("CumProd", 26).int("exclusive", 1);
+    assert_eq!(product(op, -2), t(&[2, 3], &[1, 1, 1, 1, 2, 3]));
+    let op = Op::onnx("CumProd", 26).int("exclusive", 1).int("reverse", 1);
+    let y = op.run1(&[t(&[3], &[1.5f32, 2.0, 3.0]), axis(0)]);
+    assert_eq!(y, t(&[3], &[6f32, 3.0, 1.0]));
+    let half = half::f16::from_f32;
+    let y = Op::onnx("CumProd", 26).run1(&[t(&[2], &[half(1.5), half(2.0)]), axis(0)]);
+    assert_eq!(y, t(&[2], &[half(1.5), half(3.0)]));
+}

@@ -81,6 +81,10 @@ impl Kernel for Composite {
         self.own.packed_bytes()
     }
 
+    fn is_random(&self) -> bool {
+        self.own.is_random()
+    }
+
     fn candle_runs(&self) -> Option<u64> {
         Some(self.runs.load(Ordering::Relaxed))
     }

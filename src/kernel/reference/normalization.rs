@@ -4,6 +4,7 @@
 //! mean is large.
 
 use super::{Entry, OnCandle, boxed, floats, serial, to_candle, to_ours};
+use crate::kernel::normalization::trains;
 use crate::kernel::softmax::Rows;
 use crate::kernel::{Inputs, OpSpec};
 use crate::tensor::{ElementType, Tensor};
@@ -109,6 +110,9 @@ fn instance(spec: &OpSpec<'_>) -> Option<OnCandle> {
 }
 
 fn batch(spec: &OpSpec<'_>) -> Option<OnCandle> {
+    if trains(spec) {
+        return None;
+    }
     let epsilon = epsilon(spec)?;
     boxed(move |_, inputs| {
         let planes = Planes::of(inputs)?;

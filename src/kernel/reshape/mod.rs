@@ -1,11 +1,12 @@
 //! Operators that only relabel a tensor: Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout, Shape, Size.
 
 mod dropout;
+mod expand_dims;
 mod ints;
 
 pub(super) use ints::Ints;
 
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use super::row::same_type;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure, err};
@@ -22,6 +23,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("Size", 1, prepare_size),
     onnx("Squeeze", 1, prepare_squeeze),
     onnx("Unsqueeze", 1, prepare_unsqueeze),
+    microsoft("ExpandDims", expand_dims::prepare),
 ];
 
 /// A kernel that hands its rows on as they are.

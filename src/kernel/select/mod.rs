@@ -4,7 +4,7 @@ mod order;
 mod top_k;
 mod unique;
 
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, ensure};
 use crate::tensor::{Element, Shape, Tensor, for_each_type};
@@ -15,6 +15,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("NonZero", 9, prepare_non_zero),
     onnx("TopK", 1, top_k::prepare),
     onnx("Unique", 11, unique::prepare),
+    microsoft("Unique", unique::prepare_in_order),
 ];
 
 /// The elements at places `at` of `axis`.

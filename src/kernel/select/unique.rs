@@ -11,6 +11,8 @@ use std::cmp::Ordering;
 struct Unique {
     axis: Option<i64>,
     sorted: bool,
+    /// Whether the places of the first ones are an output, after the elements.
+    places: bool,
 }
 
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
@@ -18,7 +20,15 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     Ok(Box::new(Unique {
         axis: spec.attributes.int_opt("axis")?,
         sorted: spec.attributes.flag("sorted", true)?,
+        places: true,
     }))
+}
+
+/// ONNX Runtime's own one: elements in the order of their first appearance, then for each element
+/// of the input which it is, then how often.
+pub(super) fn prepare_in_order(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(1..=1)?;
+    Ok(Box::new(Unique { axis: None, sorted: false, places: false }))
 }
 
 /// Slices of a tensor that are the same.
@@ -85,12 +95,13 @@ impl Kernel for Unique {
         let first: Vec<usize> = groups.iter().map(|g| g.first).collect();
         let y = pick(ctx, &tensor, axis, &first)?;
         let ints = |v: Vec<i64>| Tensor::from_vec(&[v.len()], v).map(Value::Tensor);
-        Ok(smallvec![
-            Value::Tensor(y),
-            ints(first.iter().map(|&i| i as i64).collect())?,
-            ints(inverse)?,
-            ints(groups.iter().map(|g| g.count as i64).collect())?,
-        ])
+        let mut outputs: Outputs = smallvec![Value::Tensor(y)];
+        if self.places {
+            outputs.push(ints(first.iter().map(|&i| i as i64).collect())?);
+        }
+        outputs.push(ints(inverse)?);
+        outputs.push(ints(groups.iter().map(|g| g.count as i64).collect())?);
+        Ok(outputs)
     }
 }
 
@@ -116,6 +127,14 @@ mod tests {
             t(&[4], &[1i64, 2, 2, 1]),
         ];
         assert_eq!(op.int("sorted", 0).run(&[x]).unwrap(), expected);
+    }
+
+    #[test]
+    fn in_order_without_places() {
+        let op = Op::new("com.microsoft", "Unique", 1).outputs(3);
+        let got = op.run(&[t(&[5], &[2f32, 1., 2., 3., 2.])]).unwrap();
+        let counts = t(&[3], &[3i64, 1, 1]);
+        assert_eq!(got, [t(&[3], &[2f32, 1., 3.]), t(&[5], &[0i64, 1, 0, 2, 0]), counts]);
     }
 
     #[test]

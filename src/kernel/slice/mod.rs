@@ -3,7 +3,7 @@
 mod pad;
 mod reverse;
 
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use super::reshape::Ints;
 use super::transpose::View;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
@@ -17,6 +17,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("Pad", 2, pad::prepare),
     onnx("ReverseSequence", 10, reverse::prepare),
     onnx("Slice", 1, prepare),
+    microsoft("Pad", pad::prepare),
 ];
 
 struct Slice {

@@ -33,18 +33,22 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         "wrap" => Mode::Wrap,
         other => return Err(spec.unsupported(format_args!("mode '{other}'"))),
     };
-    let old = spec.version < 11;
-    if old {
-        spec.arity(1..=1)?;
-    } else {
-        spec.arity(2..=4)?;
-    }
-    let pads = Ints::moved(spec, "pads", 1, 11)?;
+    // ONNX Runtime's own one had the pads as an input from its first version on.
+    let onnx = spec.domain.is_empty();
+    let old = onnx && spec.version < 11;
+    let axes = onnx && spec.version >= 18;
+    let most = match (old, axes) {
+        (true, _) => 1,
+        (false, false) => 3,
+        (false, true) => 4,
+    };
+    spec.arity(if old { 1..=most } else { 2..=most })?;
+    let pads = if old { Ints::attribute(spec, "pads")? } else { Ints::input(spec, 1)? };
     ensure!(!matches!(pads, Ints::Absent), InvalidModel, "Pad: pads are missing");
     Ok(Box::new(Pad {
         mode,
         pads,
-        axes: if spec.version < 18 { Ints::Absent } else { Ints::input(spec, 3)? },
+        axes: if axes { Ints::input(spec, 3)? } else { Ints::Absent },
         value: if old { Some(spec.attributes.float("value", 0.0)?) } else { None },
     }))
 }
@@ -314,6 +318,18 @@ mod tests {
         let x = strings(&[1], &["a"]);
         let y = Op::onnx("Pad", 13).run1(&[x, t(&[2], &[1i64, 0])]);
         assert_eq!(y, strings(&[2], &["", "a"]));
+    }
+
+    #[test]
+    fn the_contrib_operator_takes_its_pads_as_an_input() {
+        let x = t(&[2], &[1f32, 2.]);
+        let op = Op::new("com.microsoft", "Pad", 1);
+        let pads = t(&[2], &[1i64, 2]);
+        let y = op.run1(&[x.clone(), pads, t(&[1], &[9f32])]);
+        assert_eq!(y, t(&[5], &[9f32, 1., 2., 9., 9.]));
+        let row = t(&[1, 2], &[1i64, 2]);
+        let y = op.string("mode", "edge").run1(&[x, row]);
+        assert_eq!(y, t(&[5], &[1f32, 1., 2., 2., 2.]));
     }
 
     #[test]

@@ -294,7 +294,7 @@ impl Function {
             Function::Neg => Some(x.wrapping_neg()),
             Function::Sign => Some(x.signum()),
             Function::Relu => Some(x.max(0)),
-            Function::Shrink { .. } => Some(self.of_f64(x as f64) as i64),
+            Function::Shrink { .. } | Function::Erf => Some(self.of_f64(x as f64) as i64),
             _ => None,
         }
     }

@@ -35,6 +35,10 @@ impl Kernel for If {
         Ok(body.run(ctx, [], &captured)?.into())
     }
 
+    fn is_random(&self) -> bool {
+        self.then_branch.plan.is_random() || self.else_branch.plan.is_random()
+    }
+
     fn packed_bytes(&self) -> u64 {
         self.then_branch.plan.weight_bytes().saturating_add(self.else_branch.plan.weight_bytes())
     }

@@ -67,10 +67,15 @@ impl Kernel for Loop {
             turn += 1;
         }
         let mut outputs: Outputs = carried.into();
-        for stack in scans {
-            outputs.push(stack.finish(ctx, 0, false)?.into());
+        for (i, stack) in scans.into_iter().enumerate() {
+            let declared = self.body.declared(1 + self.carried + i);
+            outputs.push(stack.finish(ctx, 0, false, declared)?.into());
         }
         Ok(outputs)
+    }
+
+    fn is_random(&self) -> bool {
+        self.body.plan.is_random()
     }
 
     fn packed_bytes(&self) -> u64 {

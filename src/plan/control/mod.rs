@@ -1,19 +1,22 @@
-//! Control flow: If, Loop and Scan as kernels over nested plans.
+//! Control flow: If, Loop, Scan and SequenceMap as kernels over nested plans.
 //!
 //! A body's captured values become further inputs of the node's step, after its own; what is
 //! constant outside becomes a constant of the body, so that it is folded and packed there too.
 
+mod batched;
 mod branch;
 mod loops;
+mod map;
 mod scan;
-mod scan_batched;
 mod stack;
+#[cfg(test)]
+mod tests;
 
 use super::Plan;
 use super::compile::{CompileOptions, compile_nested};
 use super::fold::Known;
-use crate::error::{Result, bail, err};
-use crate::graph::{Graph, Node, ValueId};
+use crate::error::{Result, bail, ensure, err};
+use crate::graph::{Graph, Node, ValueId, ValueType};
 use crate::kernel::{Context, Inputs, Kernel};
 use crate::tensor::Value;
 use smallvec::SmallVec;
@@ -27,7 +30,7 @@ pub(super) struct Control {
 
 /// Whether the operator has sub-graphs and is one of ours.
 pub(super) fn supports(domain: &str, op: &str) -> bool {
-    domain.is_empty() && matches!(op, "If" | "Loop" | "Scan")
+    domain.is_empty() && matches!(op, "If" | "Loop" | "Scan" | "SequenceMap")
 }
 
 /// Prepares a node with sub-graphs.
@@ -54,9 +57,10 @@ pub(super) fn prepare(
             }
         }
         let first = node.inputs.len() + captures.len();
+        let declared = graph.outputs.iter().map(|&id| graph.value(id).declared.clone()).collect();
         let plan = compile_nested(graph, options, depth + 1)
             .map_err(|e| e.context(format_args!("sub-graph '{name}'")))?;
-        bodies.push((name, Body { plan, captures: first..first + outer.len() }));
+        bodies.push((name, Body { plan, declared, captures: first..first + outer.len() }));
         captures.extend(outer);
     }
     let mut take = |name: &str| -> Result<Body> {
@@ -68,10 +72,12 @@ pub(super) fn prepare(
     let kernel: Box<dyn Kernel> = match node.op.as_str() {
         "If" => Box::new(branch::If::new(take("then_branch")?, take("else_branch")?, node)?),
         "Loop" => Box::new(loops::Loop::new(take("body")?, node)?),
-        "Scan" if node.version == 8 => {
-            Box::new(scan_batched::BatchedScan::new(take("body")?, node)?)
-        }
+        "Scan" if node.version < 9 => Box::new(batched::Scan::new(take("body")?, node)?),
         "Scan" => Box::new(scan::Scan::new(take("body")?, node)?),
+        "SequenceMap" => {
+            ensure!(node.version >= 17, InvalidModel, "SequenceMap exists from opset 17");
+            Box::new(map::SequenceMap::new(take("body")?, node)?)
+        }
         other => bail!(Unsupported, "operator {other} with sub-graphs"),
     };
     Ok(Control { kernel, captures })
@@ -80,6 +86,8 @@ pub(super) fn prepare(
 /// A compiled sub-graph and where its captured values stand among the step's inputs.
 struct Body {
     plan: Plan,
+    /// What the file says of its outputs.
+    declared: Vec<Option<ValueType>>,
     captures: std::ops::Range<usize>,
 }
 
@@ -87,6 +95,11 @@ impl Body {
     /// How many values the body itself is given (captures excluded).
     fn own_inputs(&self) -> usize {
         self.plan.input_count() - self.captures.len()
+    }
+
+    /// What the file says of output `i`.
+    fn declared(&self, i: usize) -> Option<&ValueType> {
+        self.declared.get(i)?.as_ref()
     }
 
     /// The captured values of this run, shared.

@@ -1,9 +1,11 @@
 //! Taking a tensor apart along an axis and stacking results along one.
 
 use crate::error::{Result, ensure};
+use crate::graph::{Dim, ValueType};
 use crate::kernel::Context;
+use crate::kernel::cast::cast;
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Data, Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Data, Element, ElementType, Shape, Tensor, for_each_type};
 
 /// The slice of `tensor` at position `at` of `axis`, without that axis.
 pub(super) fn pick(
@@ -64,23 +66,14 @@ impl Stack {
         Ok(())
     }
 
-    /// Adds zeros until there are `turns` results, where there is one to tell their shape.
-    pub(super) fn fill(&mut self, ctx: &Context<'_>, turns: usize) -> Result<()> {
-        let Some(first) = self.items.first() else { return Ok(()) };
-        let zeros = Tensor::new(first.shape().clone(), Data::zeros(first.dtype(), first.len()))?;
-        while self.items.len() < turns {
-            self.push(ctx, zeros.clone())?;
-        }
-        Ok(())
-    }
-
     /// All turns along a new axis; `reversed` puts the last turn first. Without any turn the
-    /// element shape is unknown: an empty vector of f32.
+    /// elements are what the body declares.
     pub(super) fn finish(
         mut self,
         ctx: &mut Context<'_>,
         axis: i64,
         reversed: bool,
+        declared: Option<&ValueType>,
     ) -> Result<Tensor> {
         fn join_like<T: Element>(
             ctx: &mut Context<'_>,
@@ -100,7 +93,7 @@ impl Stack {
         if reversed {
             self.items.reverse();
         }
-        let Some(first) = self.items.first() else { return Tensor::from_vec::<f32>(&[0], vec![]) };
+        let Some(first) = self.items.first() else { return nothing(ctx, axis, declared) };
         let rank = first.shape().rank();
         let axis = resolve_axis(axis, rank + 1)?;
         let mut dims = first.dims().to_vec();
@@ -111,4 +104,21 @@ impl Stack {
         let data = for_each_type!(first.data(), v => join_like(ctx, v, &self.items, outer, inner)?);
         Tensor::new(shape, data)
     }
+}
+
+/// No turns of what is declared along `axis`; a dimension that varies is 0, and what is not
+/// declared at all is a number of f32.
+fn nothing(ctx: &mut Context<'_>, axis: i64, declared: Option<&ValueType>) -> Result<Tensor> {
+    let (mut dims, mut dtype) = (Vec::new(), ElementType::F32);
+    if let Some(ValueType::Tensor { dtype: known, dims: declared }) = declared {
+        dtype = *known;
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(n) => *n,
+            Dim::Symbol(_) | Dim::Unknown => 0,
+        };
+        dims.extend(declared.iter().flatten().map(size));
+    }
+    let axis = resolve_axis(axis, dims.len() + 1).unwrap_or(0);
+    dims.insert(axis, 0);
+    cast(ctx, Tensor::from_vec::<f32>(&dims, vec![])?, dtype)
 }
