@@ -6,11 +6,13 @@
 
 mod compile;
 mod control;
+mod diagnose;
 mod exec;
 mod fold;
 mod rowwise;
 
 pub use compile::{CompileOptions, compile};
+pub use diagnose::implements;
 pub use exec::RunOptions;
 pub use rowwise::{RowColumn, RowInput, RowOutput, RowProgram, RowScratch};
 

@@ -13,17 +13,19 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use container::{Listed, listing};
+
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 use crate::limits::LoadLimits;
 use crate::source::Source;
 
 /// The file beside the model that describes its layers.
-const CONFIG: &str = "config.json";
+pub const CONFIG: &str = "config.json";
 
 /// Longest description in bytes. It holds layers, not weights; in memory it takes some 20 times
 /// its size.
-const MAX_CONFIG_BYTES: u64 = 4 << 20;
+pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Reads `model.safetensors` and the `config.json` beside it into a graph.
 ///
