@@ -47,9 +47,10 @@ inline void check(modelserve_status status) {
     throw Error(status, message);
 }
 
-/// The text that `call(buf, len, &needed)` gives, however often it grows meanwhile.
-template <typename Call> std::string text(Call call) {
-    std::string text(256, '\0');
+/// The text that `call(buf, len, &needed)` gives, however often it grows meanwhile; `first` is
+/// the room that is tried first.
+template <typename Call> std::string text(Call call, std::size_t first = 256) {
+    std::string text(first, '\0');
     for (;;) {
         std::size_t needed = 0;
         const modelserve_status status = call(&text[0], text.size() + 1, &needed);
@@ -1227,6 +1228,26 @@ inline void end_log() {
 
 /// How many records the present function of the log was too slow for.
 inline std::uint64_t log_dropped() noexcept { return modelserve_log_dropped(); }
+
+/// What a model file holds, as JSON, whether or not it can be loaded; see modelserve_inspect_json.
+inline std::string inspect_json(const std::string &path,
+                                const modelserve_load_options *options = nullptr) {
+    // The file is looked at in every call: room that is enough at once for most.
+    const auto call = [&](char *buf, std::size_t len, std::size_t *needed) {
+        return modelserve_inspect_json(path.c_str(), options, buf, len, needed);
+    };
+    return detail::text(call, 1 << 16);
+}
+
+/// The same of the bytes of a model file.
+inline std::string inspect_json(const void *bytes, std::size_t size,
+                                const modelserve_load_options *options = nullptr) {
+    const auto call = [&](char *buf, std::size_t len, std::size_t *needed) {
+        return modelserve_inspect_bytes_json(static_cast<const std::uint8_t *>(bytes), size, options,
+                                             buf, len, needed);
+    };
+    return detail::text(call, 1 << 16);
+}
 
 /// A report of a replay as JSON.
 inline std::string to_json(const modelserve_replay_report &report) {

@@ -27,6 +27,7 @@ mod error;
 mod executor;
 mod format;
 pub mod graph;
+pub mod inspect;
 mod kernel;
 pub mod limits;
 mod manager;
@@ -34,13 +35,18 @@ pub mod metrics;
 mod model;
 mod plan;
 pub mod policy;
+#[cfg_attr(
+    not(feature = "onnx"),
+    allow(dead_code, reason = "only ONNX files are read on after a problem")
+)]
+mod problem;
 mod process;
 pub mod protocol;
 pub mod record;
 pub mod repo;
 #[cfg_attr(
-    not(any(feature = "onnx", feature = "safetensors")),
-    allow(dead_code, reason = "only the formats read companion files")
+    not(all(feature = "onnx", feature = "safetensors")),
+    allow(dead_code, reason = "only these formats have companion files, each in its own way")
 )]
 mod source;
 mod sync;
@@ -48,6 +54,7 @@ pub mod tensor;
 mod threads;
 
 pub use error::{Error, ErrorKind, HttpStatus, Result};
+pub use inspect::{Inspection, inspect, inspect_bytes, inspect_with};
 pub use kernel::registry::operators;
 pub use manager::{
     Another, CanaryRule, Event, EventKind, Events, FallbackRule, FallbackTo, Gate, GateReport,
@@ -67,6 +74,7 @@ pub use model::{
 pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};
 pub use plan::{PlanKind, PlanStep};
+pub use problem::Problem;
 pub use process::after_fork;
 pub use protocol::{Http, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};
 

@@ -7,7 +7,7 @@
 mod types;
 mod validate;
 
-pub use types::{Dim, ValueType};
+pub use types::{Dim, Missing, ValueType};
 pub use validate::topological_order;
 
 use crate::attribute::Attributes;
@@ -34,6 +34,9 @@ pub struct ValueInfo {
     pub declared: Option<ValueType>,
     /// Its content, when it is a constant.
     pub constant: Option<Tensor>,
+    /// What the file has of it and could not be read. A graph of which something is missing can
+    /// be looked at, never run.
+    pub missing: Option<Missing>,
 }
 
 /// One application of an operator.
@@ -109,7 +112,7 @@ impl Graph {
     /// Adds a value and returns its number.
     pub fn add_value(&mut self, name: impl Into<String>, declared: Option<ValueType>) -> ValueId {
         let id = ValueId(self.values.len() as u32);
-        self.values.push(ValueInfo { name: name.into(), declared, constant: None });
+        self.values.push(ValueInfo { name: name.into(), declared, ..ValueInfo::default() });
         id
     }
 

@@ -3,6 +3,15 @@
 use crate::tensor::ElementType;
 use std::fmt;
 
+/// What could not be read of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It is a constant, whose content is not there or not to be understood.
+    Content,
+    /// The node that computes it.
+    Writer,
+}
+
 /// One declared dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dim {

@@ -45,7 +45,7 @@ pub fn topological_order(graph: &Graph) -> Result<Vec<usize>> {
             if writer[i] != NONE {
                 waits[k] += 1;
                 readers[writer[i] as usize].push(k as u32);
-            } else if !given[i] {
+            } else if !given[i] && graph.values[i].missing.is_none() {
                 bail!(
                     InvalidModel,
                     "value '{}' is read by node '{}' ({}) but nothing produces it",
@@ -59,7 +59,7 @@ pub fn topological_order(graph: &Graph) -> Result<Vec<usize>> {
     for &id in &graph.outputs {
         let i = check(id)?;
         ensure!(
-            given[i] || writer[i] != NONE,
+            given[i] || writer[i] != NONE || graph.values[i].missing.is_some(),
             InvalidModel,
             "graph output '{}' is produced by nothing",
             graph.values[i].name
@@ -118,6 +118,13 @@ mod tests {
     fn nodes_out_of_order_are_ordered() {
         let g = graph(3, vec![node("B", &[1], &[2]), node("A", &[0], &[1])]);
         assert_eq!(topological_order(&g).unwrap(), [1, 0]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_counts_as_written() {
+        let mut g = graph(3, vec![node("A", &[2], &[1])]);
+        g.values[2].missing = Some(crate::graph::Missing::Content);
+        assert_eq!(topological_order(&g).unwrap(), [0]);
     }
 
     #[test]

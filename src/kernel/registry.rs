@@ -1,7 +1,7 @@
 //! Which operators exist: the families' tables, collected once.
 
 use super::{Kernel, OpSpec, reference};
-use crate::error::{Result, bail, ensure};
+use crate::error::{Result, bail, err};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -119,16 +119,17 @@ pub fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             spec.node
         );
     };
-    ensure!(
-        spec.version >= entry.since,
-        InvalidModel,
-        "operator {domain}:{} of node '{}' exists from opset {}, the model is of opset {}",
-        spec.op,
-        spec.node,
-        entry.since,
-        spec.version
-    );
-    (entry.prepare)(spec).map_err(|e| e.context(format_args!("node '{}'", spec.node)))
+    let prepared = match spec.version >= entry.since {
+        true => (entry.prepare)(spec),
+        false => Err(err!(
+            InvalidModel,
+            "operator {domain}:{} exists from opset {}, the model is of opset {}",
+            spec.op,
+            entry.since,
+            spec.version
+        )),
+    };
+    prepared.map_err(|e| e.context(format_args!("node '{}'", spec.node)))
 }
 
 /// As [`prepare`], with candle's own operator in front where it has one.

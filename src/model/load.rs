@@ -3,12 +3,15 @@
 use super::fast::FastPath;
 use super::graph_model::contain;
 use super::interpret::interpret;
-use super::{Classes, Features, Format, GraphModel, Insight, LoadOptions, Model, ModelInfo, Task};
+use super::{
+    Classes, Features, Format, GraphModel, Insight, LoadOptions, Model, ModelInfo, Signature, Task,
+};
 use crate::attribute::Attribute;
 use crate::error::{Result, bail, ensure};
 use crate::format::booster::{self, Library};
 use crate::graph::{Dim, Graph, ValueType};
 use crate::plan::{CompileOptions, Plan, RowColumn, RunOptions, compile};
+use crate::problem::{Problems, ReadOn};
 use crate::source::{self, Source};
 use crate::tensor::{Data, ElementType, Shape, Tensor, Value};
 use crate::threads::Threads;
@@ -56,10 +59,17 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
     );
     let format = format_of(source, options)?;
     source.digest_aside();
-    let graph = import(source, format, options)?;
+    let mut problems = Problems::new(ReadOn::Unsupported);
+    let graph = import(source, format, options, &mut problems)?;
+    let read_whole = problems.is_empty();
     let insight = options.explain.then(|| insight(&graph)).flatten();
     let mut outline = outline(&graph);
-    let plan = compile(graph, CompileOptions { limits: &options.limits, plan: options.plan })?;
+    let compiling = CompileOptions { limits: &options.limits, plan: options.plan };
+    let plan = compile(graph, compiling, &mut problems).map_err(|e| match source.path() {
+        // As what is wrong with the file itself is said.
+        Some(path) if !read_whole => e.context_of_host(path.display()),
+        _ => e,
+    })?;
     let threads = Threads::new(options.threads);
     let (probed, plan_ns) = probe(&outline, &plan, &threads, options)?;
     let (signature, reading) = interpret(&outline, &probed, options)?;
@@ -92,7 +102,10 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
 }
 
 /// The format asked for, or told from the name, else from the first bytes.
-fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
+///
+/// # Errors
+/// `Unsupported` for a file that is known not to be one that is read.
+pub(crate) fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
     if let Some(format) = options.format {
         return Ok(format);
     }
@@ -126,10 +139,19 @@ fn format_of(source: &Source, options: &LoadOptions) -> Result<Format> {
     })
 }
 
-fn import(source: &Source, format: Format, options: &LoadOptions) -> Result<Graph> {
+/// The file's graph; what `problems` let pass is missing in it.
+///
+/// # Errors
+/// As [`load`], for the content.
+pub(crate) fn import(
+    source: &Source,
+    format: Format,
+    options: &LoadOptions,
+    #[cfg_attr(not(feature = "onnx"), allow(unused_variables))] problems: &mut Problems,
+) -> Result<Graph> {
     match format {
         #[cfg(feature = "onnx")]
-        Format::Onnx => crate::format::onnx::import(source, &options.limits),
+        Format::Onnx => crate::format::onnx::import(source, &options.limits, problems),
         #[cfg(feature = "safetensors")]
         Format::Safetensors => match &options.config {
             Some(config) => {
@@ -168,12 +190,33 @@ fn insight(graph: &Graph) -> Option<Arc<Insight>> {
 
 /// The graph without its sub-graphs, for reading the meaning after the plan has taken the rest
 /// (constants are shared, not copied).
-fn outline(graph: &Graph) -> Graph {
+pub(crate) fn outline(graph: &Graph) -> Graph {
     let mut outline = graph.clone();
     for node in &mut outline.nodes {
         node.subgraphs.clear();
     }
     outline
+}
+
+/// What the outputs of a graph mean, as far as that is known before a run.
+pub(crate) struct Meaning {
+    /// The interface, as the file declares it.
+    pub signature: Signature,
+    /// The output with the labels.
+    pub label: Option<usize>,
+    /// The output with scores, probabilities or values.
+    pub scores: Option<usize>,
+    /// Whether the scores are logits, of which probabilities are made.
+    pub logits: bool,
+}
+
+/// Reads the meaning of an outline.
+///
+/// # Errors
+/// `InvalidArgument` for options that do not fit it, `InvalidModel` for metadata that does not.
+pub(crate) fn meaning(outline: &Graph, options: &LoadOptions) -> Result<Meaning> {
+    let (signature, reading) = interpret(outline, &vec![None; outline.outputs.len()], options)?;
+    Ok(Meaning { signature, label: reading.label, scores: reading.scores, logits: reading.logits })
 }
 
 /// Runs the plan once on a row of zeros, to learn what the outputs really are and how long a row

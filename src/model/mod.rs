@@ -38,6 +38,7 @@ pub use request::Features;
 pub use signature::{Classes, Signature, Task, TensorSpec};
 
 pub(crate) use graph_model::contain;
+pub(crate) use load::{format_of, import, meaning, outline};
 pub(crate) use mismatch::Comparison;
 pub(crate) use turn::Turn;
 

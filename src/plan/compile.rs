@@ -1,12 +1,14 @@
 //! Graph to plan: fold, drop what is dead, prepare kernels, assign slots by lifetime.
 
+use super::diagnose::{Refused, implements, lost, note_missing, noted_at, pass_on, spread_lost};
 use super::exec::output_bit;
 use super::fold::{Known, fold_constants};
 use super::{Operand, Plan, PlanKind, RowProgram, Step, control, gradient};
-use crate::error::{Result, bail, ensure, err};
+use crate::error::{ErrorKind, Result, bail, ensure, err};
 use crate::graph::{Graph, Node, topological_order};
 use crate::kernel::{InputSpec, Kernel, OpSpec, registry};
 use crate::limits::LoadLimits;
+use crate::problem::Problems;
 use crate::tensor::Value;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -22,18 +24,27 @@ pub struct CompileOptions<'a> {
 
 /// Compiles a graph. Constants that are still needed move into the plan without a copy.
 ///
+/// Every node is prepared, even after one that cannot be: `problems`, where reading the graph may
+/// have left some, has all of them afterwards, and there is a plan where it has none.
+///
 /// # Errors
-/// `InvalidModel` for a graph that contradicts itself, `Unsupported` naming every operator that
-/// is not implemented with the nodes that use it, `LimitExceeded`.
-pub fn compile(graph: Graph, options: CompileOptions<'_>) -> Result<Plan> {
-    compile_nested(graph, options, 0)
+/// All problems in one: `Unsupported` naming every operator that is not implemented with the nodes
+/// that use it, `InvalidModel` for a graph that contradicts itself, `LimitExceeded`.
+pub fn compile(graph: Graph, options: CompileOptions<'_>, problems: &mut Problems) -> Result<Plan> {
+    match compile_nested(graph, options, 0, problems) {
+        Ok(plan) if problems.is_empty() => return Ok(plan),
+        Ok(_) => {}
+        Err(error) => problems.add(&error, None),
+    }
+    Err(problems.error())
 }
 
-/// As [`compile`], for a body nested `depth` levels deep.
+/// As [`compile`], for a body nested `depth` levels deep. With problems the plan is not one to run.
 pub(super) fn compile_nested(
     mut graph: Graph,
     options: CompileOptions<'_>,
     depth: usize,
+    problems: &mut Problems,
 ) -> Result<Plan> {
     ensure!(
         depth <= options.limits.subgraph_depth,
@@ -49,15 +60,18 @@ pub(super) fn compile_nested(
         options.limits.nodes
     );
     gradient::expand(&mut graph)?;
-    refuse_unsupported(&graph)?;
+    if depth == 0 {
+        note_missing(&graph, problems);
+    }
     let order = topological_order(&graph)?;
     let mut known: Known =
         graph.values.iter_mut().map(|v| v.constant.take().map(Value::Tensor)).collect();
     let plain = options.plan == PlanKind::Plain;
     if !plain {
         let needed = needed_nodes(&graph, &order, &known);
-        fold_constants(&graph, &order, &needed, &mut known, options)?;
+        fold_constants(&graph, &order, &needed, &mut known, options);
     }
+    spread_lost(&mut graph, &order, &known);
     let needed = needed_nodes(&graph, &order, &known);
     let order: Vec<usize> = order.into_iter().filter(|&k| needed[k]).collect();
 
@@ -86,16 +100,34 @@ pub(super) fn compile_nested(
         let label = format!("node '{}' ({operator})", node.name).into_boxed_str();
         let wanted: Vec<bool> =
             node.outputs.iter().map(|o| o.is_some_and(|id| reads[id.index()] != NEVER)).collect();
-        let subgraphs = std::mem::take(&mut node.subgraphs);
+        let mut subgraphs = std::mem::take(&mut node.subgraphs);
         let mut read: SmallVec<[Option<usize>; 4]> =
             node.inputs.iter().map(|id| id.map(|id| id.index())).collect();
-        let kernel = if subgraphs.is_empty() {
-            prepare(&node, &known, &wanted, options)?
+        let prepared: Result<Option<Box<dyn Kernel>>> = if !implements(&node.domain, &node.op) {
+            Ok(None)
+        } else if !subgraphs.is_empty() {
+            pass_on(&graph, &mut subgraphs);
+            let control = problems.within(&label, |problems| {
+                control::prepare(&node, subgraphs, &known, options, depth, problems)
+            });
+            control.map(|control| {
+                read.extend(control.captures.iter().map(|id| Some(id.index())));
+                Some(control.kernel)
+            })
+        } else if node.inputs.iter().flatten().any(|id| lost(&graph, *id)) {
+            Ok(None)
         } else {
-            let control = control::prepare(&node, subgraphs, &known, options, depth)
-                .map_err(|e| e.context(&label))?;
-            read.extend(control.captures.iter().map(|id| Some(id.index())));
-            control.kernel
+            prepare(&node, &known, &wanted, options).map(Some)
+        };
+        let kernel: Box<dyn Kernel> = match prepared {
+            // After a problem nothing is kept: there will be no plan.
+            Ok(Some(kernel)) if problems.is_empty() => kernel,
+            Ok(_) => Box::new(Refused),
+            Err(error) if error.kind() == ErrorKind::LimitExceeded => return Err(error),
+            Err(error) => {
+                noted_at(&graph, &node, |at| problems.add(&error, Some(at)));
+                Box::new(Refused)
+            }
         };
         let mut ends: SmallVec<[u32; 2]> = SmallVec::new();
         let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
@@ -105,6 +137,9 @@ pub(super) fn compile_nested(
                 // Weights that were packed are kept once.
                 Some(v) if known[v].is_some() && kernel.holds(i) => Operand::Absent,
                 Some(v) if known[v].is_some() => Operand::Constant(constants.number(v, &known)?),
+                Some(v) if slots.of(v).is_none() && graph.values[v].missing.is_some() => {
+                    Operand::Absent
+                }
                 Some(v) => {
                     let slot = slots
                         .of(v)
@@ -151,13 +186,16 @@ pub(super) fn compile_nested(
         .iter()
         .map(|id| match &known[id.index()] {
             Some(_) => Ok(Operand::Constant(constants.number(id.index(), &known)?)),
+            None if slots.of(id.index()).is_none() && graph.value(*id).missing.is_some() => {
+                Ok(Operand::Absent)
+            }
             None => slots.of(id.index()).map(Operand::Slot).ok_or_else(|| {
                 err!(InvalidModel, "output '{}' is never produced", graph.value(*id).name)
             }),
         })
         .collect::<Result<_>>()?;
     let (mut row_program, mut wide_row_program) = (None, None);
-    if depth == 0 && !plain {
+    if depth == 0 && !plain && problems.is_empty() {
         row_program = RowProgram::build(&graph, &kept, &steps, &known);
         wide_row_program = RowProgram::build(&graph, &kept, &steps, &known);
     }
@@ -173,40 +211,6 @@ pub(super) fn compile_nested(
         wide_row_program,
         arenas,
     })
-}
-
-/// Every operator of the graph that is not implemented, in one error.
-fn refuse_unsupported(graph: &Graph) -> Result<()> {
-    let mut missing: Vec<(String, i64, Vec<&str>)> = Vec::new();
-    for node in &graph.nodes {
-        let known =
-            registry::supports(&node.domain, &node.op) || control::supports(&node.domain, &node.op);
-        if known {
-            continue;
-        }
-        let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
-        let op = format!("{domain}:{}", node.op);
-        match missing.iter_mut().find(|(name, _, _)| *name == op) {
-            Some((_, _, nodes)) => nodes.push(&node.name),
-            None => missing.push((op, node.version, vec![&node.name])),
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = missing
-        .iter()
-        .map(|(op, version, nodes)| {
-            let named: Vec<&str> = nodes.iter().take(4).copied().collect();
-            let more = if nodes.len() > 4 {
-                format!(" and {} more", nodes.len() - 4)
-            } else {
-                String::new()
-            };
-            format!("{op} (opset {version}; nodes '{}'{more})", named.join("', '"))
-        })
-        .collect();
-    bail!(Unsupported, "operators that are not implemented: {}", list.join("; "))
 }
 
 /// Prepares the kernel of a node without sub-graphs.

@@ -6,12 +6,14 @@
 
 mod compile;
 mod control;
+mod diagnose;
 mod exec;
 mod fold;
 mod gradient;
 mod rowwise;
 
 pub use compile::{CompileOptions, compile};
+pub use diagnose::implements;
 pub use exec::RunOptions;
 pub use rowwise::{RowColumn, RowInput, RowOutput, RowProgram, RowScratch};
 

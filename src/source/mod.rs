@@ -13,7 +13,7 @@ mod snapshot;
 pub(crate) use candidates::{model_file, resolve};
 pub(crate) use directory::{Directory, EntryKind, Stamp};
 
-use crate::error::{Result, bail, ensure, err};
+use crate::error::{Error, Result, bail, ensure, err};
 use crate::limits::LoadLimits;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -123,6 +123,20 @@ impl Source {
             limits.weight_bytes
         );
         Ok(bytes)
+    }
+
+    /// The size in bytes of a companion file, which is not read.
+    ///
+    /// # Errors
+    /// As [`Source::companion`], but for the limits.
+    pub fn companion_size(&self, location: &str) -> Result<u64> {
+        let Some(origin) = self.origin.as_deref() else {
+            bail!(InvalidModel, "'{location}' lies beside the model, which was given as bytes");
+        };
+        let parts = location::parts(location)?;
+        let shown = origin.path.with_file_name(parts.join("/"));
+        let file = origin.folder.companion(&parts, &shown)?;
+        Ok(file.metadata().map_err(|e| Error::io(shown.display(), &e))?.len())
     }
 
     /// SHA-256 of the file's bytes, in lower-case hexadecimal. Computed once.

@@ -27,6 +27,7 @@ mod gate;
 mod guard;
 mod handle;
 mod http;
+mod inspect;
 mod json;
 mod library;
 mod log;

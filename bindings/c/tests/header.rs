@@ -25,6 +25,7 @@ const SOURCES: &[&str] = &[
     "record",
     "replay",
     "model",
+    "inspect",
     "predict",
     "doubles",
     "columns",

@@ -15,6 +15,7 @@ mod gil;
 mod http;
 mod info;
 mod input;
+mod inspect;
 mod logs;
 mod manager;
 mod model;
@@ -46,6 +47,8 @@ mod _native {
     use crate::http::Http;
     #[pymodule_export]
     use crate::info::{Info, Stats, VersionStats};
+    #[pymodule_export]
+    use crate::inspect::inspect;
     #[pymodule_export]
     use crate::logs::{flush_logs, set_log_sink};
     #[pymodule_export]

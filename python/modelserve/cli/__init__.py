@@ -19,7 +19,7 @@ from .output import CommandError, ExitCode, Output, printable
 
 #: The commands in the order of the help. The summaries stand here so that the help imports none.
 COMMANDS = {
-    "inspect": "what a model file holds: format, inputs, outputs, classes, memory",
+    "inspect": "what a model file holds, and what keeps it from being loaded",
     "predict": "predict the rows of a file: CSV, Parquet, JSON, JSON lines or NumPy",
     "convert": "write a pickled scikit-learn, XGBoost or LightGBM estimator as ONNX",
     "bench": "measure latency and throughput, beside onnxruntime where it is installed",

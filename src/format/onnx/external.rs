@@ -19,10 +19,13 @@ pub(super) struct External<'a> {
 }
 
 /// Where a tensor's elements lie.
-struct Place {
-    location: String,
-    offset: u64,
-    length: Option<u64>,
+pub struct Place {
+    /// The file, relative to the model's folder.
+    pub location: String,
+    /// The first of their bytes.
+    pub offset: u64,
+    /// How many bytes there are, where the model says so.
+    pub length: Option<u64>,
 }
 
 impl<'a> External<'a> {
@@ -78,7 +81,11 @@ impl<'a> External<'a> {
     }
 }
 
-fn place(entries: &[StringStringEntryProto]) -> Result<Place> {
+/// Where the entries of `TensorProto.external_data` lead to.
+///
+/// # Errors
+/// `InvalidModel` for entries that are malformed.
+pub fn place(entries: &[StringStringEntryProto]) -> Result<Place> {
     let mut location = None;
     let mut offset = None;
     let mut length = None;

@@ -3,6 +3,7 @@
 use super::opset::{self, Opsets};
 use super::proto::{AttributeProto, FunctionProto, NodeProto};
 use crate::error::{Result, ensure};
+use crate::problem::Problems;
 use prost::Message;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -38,27 +39,43 @@ pub(super) struct Context<'c> {
 /// # Errors
 /// `InvalidModel` for two functions of one name, an unnamed one, or opsets as
 /// [`opset::read`] refuses.
-pub(super) fn read(protos: Vec<FunctionProto>, model: &Opsets) -> Result<Functions> {
+pub(super) fn read(
+    protos: Vec<FunctionProto>,
+    model: &Opsets,
+    problems: &mut Problems,
+) -> Result<Functions> {
     let mut functions = Functions::new();
     for proto in protos {
-        ensure!(!proto.name.is_empty(), InvalidModel, "a function without a name");
-        let name = proto.name.clone();
-        let key = (opset::normalized(proto.domain), proto.name, proto.overload);
-        let mut opsets =
-            opset::read(proto.opset_import).map_err(|e| e.context(format!("function '{name}'")))?;
-        if opsets.is_empty() {
-            opsets.clone_from(model);
-        }
-        let function = Function {
-            inputs: proto.input,
-            outputs: proto.output,
-            cost: proto.node.iter().map(|n| n.encoded_len() as u64).sum(),
-            nodes: proto.node,
-            defaults: proto.attribute_proto,
-            opsets,
-        };
-        let twice = functions.insert(key, Rc::new(function)).is_some();
-        ensure!(!twice, InvalidModel, "function '{name}' is defined more than once");
+        let added = add(proto, model, &mut functions, problems);
+        problems.noted(added)?;
     }
     Ok(functions)
+}
+
+fn add(
+    proto: FunctionProto,
+    model: &Opsets,
+    functions: &mut Functions,
+    problems: &mut Problems,
+) -> Result<()> {
+    ensure!(!proto.name.is_empty(), InvalidModel, "a function without a name");
+    let name = proto.name.clone();
+    let key = (opset::normalized(proto.domain), proto.name, proto.overload);
+    let mut opsets = problems.within(format_args!("function '{name}'"), |problems| {
+        opset::read(proto.opset_import, problems)
+    })?;
+    if opsets.is_empty() {
+        opsets.clone_from(model);
+    }
+    let function = Function {
+        inputs: proto.input,
+        outputs: proto.output,
+        cost: proto.node.iter().map(|n| n.encoded_len() as u64).sum(),
+        nodes: proto.node,
+        defaults: proto.attribute_proto,
+        opsets,
+    };
+    let twice = functions.insert(key, Rc::new(function)).is_some();
+    ensure!(!twice, InvalidModel, "function '{name}' is defined more than once");
+    Ok(())
 }

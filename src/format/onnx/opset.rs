@@ -1,15 +1,21 @@
 //! Operator domains and the versions of them that a file is written for.
 
 use super::proto::OperatorSetIdProto;
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, err};
+use crate::problem::Problems;
 use std::collections::BTreeMap;
 
 /// Opset version by domain; `""` is `ai.onnx`.
-pub(super) type Opsets = BTreeMap<String, i64>;
+pub type Opsets = BTreeMap<String, i64>;
 
 /// The domain by its one name.
 pub(super) fn normalized(domain: String) -> String {
-    if domain == "ai.onnx" { String::new() } else { domain }
+    plain(&domain).to_string()
+}
+
+/// As [`normalized`].
+pub fn plain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
 }
 
 /// The imports of a model or function.
@@ -17,7 +23,7 @@ pub(super) fn normalized(domain: String) -> String {
 /// # Errors
 /// `InvalidModel` for one domain in two versions, `Unsupported` for versions of the standard
 /// domains that this crate does not know.
-pub(super) fn read(imports: Vec<OperatorSetIdProto>) -> Result<Opsets> {
+pub(super) fn read(imports: Vec<OperatorSetIdProto>, problems: &mut Problems) -> Result<Opsets> {
     let mut opsets = Opsets::new();
     for OperatorSetIdProto { domain, version } in imports {
         let domain = normalized(domain);
@@ -27,19 +33,17 @@ pub(super) fn read(imports: Vec<OperatorSetIdProto>) -> Result<Opsets> {
             _ => i64::MIN..=i64::MAX,
         };
         let shown = if domain.is_empty() { "ai.onnx" } else { &domain };
-        ensure!(
-            known.contains(&version),
-            Unsupported,
-            "opset {version} of {shown} (known are {} to {})",
-            known.start(),
-            known.end()
-        );
+        if !known.contains(&version) {
+            let (from, to) = (known.start(), known.end());
+            let error = err!(Unsupported, "opset {version} of {shown} (known are {from} to {to})");
+            problems.note(error, None)?;
+        }
         let other = opsets.get(&domain).copied().unwrap_or(version);
-        ensure!(
-            other == version,
-            InvalidModel,
-            "{shown} is imported in the versions {other} and {version}"
-        );
+        if other != version {
+            let error =
+                err!(InvalidModel, "{shown} is imported in the versions {other} and {version}");
+            problems.note(error, None)?;
+        }
         opsets.insert(domain, version);
     }
     Ok(opsets)
@@ -49,7 +53,7 @@ pub(super) fn read(imports: Vec<OperatorSetIdProto>) -> Result<Opsets> {
 ///
 /// # Errors
 /// `InvalidModel` for a domain that is not imported, unless exporters are known to forget it.
-pub(super) fn version(opsets: &Opsets, domain: &str) -> Result<i64> {
+pub fn version(opsets: &Opsets, domain: &str) -> Result<i64> {
     if let Some(version) = opsets.get(domain) {
         return Ok(*version);
     }

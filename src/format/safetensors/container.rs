@@ -12,7 +12,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl Weights {
     /// Reads and checks the header of one file of several; answers the names of its tensors.
     pub(super) fn add(&mut self, bytes: &Bytes, limits: &LoadLimits) -> Result<Vec<String>> {
         let (header, start) = header(bytes, limits)?;
-        let entries = entries(header, limits)?;
+        let (entries, _) = entries(header, limits)?;
         let mut infos = Vec::new();
         infos
             .try_reserve_exact(entries.len())
@@ -175,6 +175,40 @@ impl Weights {
     }
 }
 
+/// A tensor as the header lists it, of a type that is read or not.
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its element type: our name, or the file's for a type that is not read.
+    pub dtype: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its bytes in the file.
+    pub bytes: u64,
+}
+
+/// What the header says: its tensors by name, and `__metadata__`.
+///
+/// # Errors
+/// `InvalidModel` for a header that is none, `LimitExceeded`.
+pub fn listing(
+    bytes: &Bytes,
+    limits: &LoadLimits,
+) -> Result<(Vec<Listed>, BTreeMap<String, String>)> {
+    let (header, _) = header(bytes, limits)?;
+    let (entries, metadata) = entries(header, limits)?;
+    let listed = entries.into_iter().map(|(name, entry)| {
+        let known = entry.known_dtype().and_then(element_type);
+        Listed {
+            name,
+            dtype: known.map_or_else(|| entry.shown_dtype(), |dtype| dtype.name().to_string()),
+            bytes: entry.data_offsets.1.saturating_sub(entry.data_offsets.0) as u64,
+            shape: entry.shape,
+        }
+    });
+    Ok((listed.collect(), metadata))
+}
+
 /// The first few of `names`, for a message.
 pub(super) fn listed(names: &[&str]) -> String {
     const SHOWN: usize = 8;
@@ -225,13 +259,18 @@ struct Entry {
 }
 
 impl Entry {
+    fn known_dtype(&self) -> Option<Dtype> {
+        Dtype::deserialize(StrDeserializer::<serde::de::value::Error>::new(&self.dtype)).ok()
+    }
+
+    fn shown_dtype(&self) -> String {
+        self.dtype.chars().take(32).collect()
+    }
+
     fn check(self, name: &str) -> Result<TensorInfo> {
-        let dtype =
-            Dtype::deserialize(StrDeserializer::<serde::de::value::Error>::new(&self.dtype))
-                .map_err(|_| {
-                    let shown: String = self.dtype.chars().take(32).collect();
-                    err!(Unsupported, "tensor '{name}' has element type '{shown}'")
-                })?;
+        let dtype = self.known_dtype().ok_or_else(|| {
+            err!(Unsupported, "tensor '{name}' has element type '{}'", self.shown_dtype())
+        })?;
         Ok(TensorInfo { dtype, shape: self.shape, data_offsets: self.data_offsets })
     }
 }
@@ -243,8 +282,11 @@ struct Header<'a> {
     over_limit: &'a mut Option<Error>,
 }
 
+/// Tensors by name, and `__metadata__`.
+type Entries = (BTreeMap<String, Entry>, BTreeMap<String, String>);
+
 impl<'de> Visitor<'de> for Header<'_> {
-    type Value = BTreeMap<String, Entry>;
+    type Value = Entries;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of tensors by name")
@@ -253,13 +295,13 @@ impl<'de> Visitor<'de> for Header<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         use serde::de::Error as _;
         let mut tensors = BTreeMap::new();
-        let mut has_metadata = false;
+        let mut metadata = None;
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                if std::mem::replace(&mut has_metadata, true) {
+                if metadata.is_some() {
                     return Err(A::Error::custom("\"__metadata__\" twice"));
                 }
-                map.next_value::<FileMetadata>()?;
+                metadata = Some(map.next_value::<FileMetadata>()?.0);
                 continue;
             }
             let limit = if name.len() > self.limits.name_bytes {
@@ -279,20 +321,20 @@ impl<'de> Visitor<'de> for Header<'_> {
             let entry = map.next_value()?;
             tensors.insert(name, entry);
         }
-        Ok(tensors)
+        Ok((tensors, metadata.unwrap_or_default()))
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Header<'_> {
-    type Value = BTreeMap<String, Entry>;
+    type Value = Entries;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
         d.deserialize_map(self)
     }
 }
 
-/// `__metadata__`: checked to be strings by name (or null), not kept.
-struct FileMetadata;
+/// `__metadata__`: strings by name, or null.
+struct FileMetadata(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for FileMetadata {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -303,20 +345,21 @@ impl<'de> Deserialize<'de> for FileMetadata {
                 f.write_str("an object of strings in \"__metadata__\"")
             }
             fn visit_unit<E>(self) -> Result<FileMetadata, E> {
-                Ok(FileMetadata)
+                Ok(FileMetadata(BTreeMap::new()))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileMetadata, A::Error> {
-                while map.next_key::<IgnoredAny>()?.is_some() {
-                    map.next_value::<String>()?;
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    entries.insert(key, value);
                 }
-                Ok(FileMetadata)
+                Ok(FileMetadata(entries))
             }
         }
         d.deserialize_any(Strings)
     }
 }
 
-fn entries(header: &str, limits: &LoadLimits) -> Result<BTreeMap<String, Entry>> {
+fn entries(header: &str, limits: &LoadLimits) -> Result<Entries> {
     let mut over_limit = None;
     let mut json = serde_json::Deserializer::from_str(header);
     let seed = Header { limits, over_limit: &mut over_limit };

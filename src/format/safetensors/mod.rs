@@ -18,6 +18,7 @@ mod signal;
 #[cfg(test)]
 mod tests;
 
+pub use container::{Listed, listing};
 pub use shards::is_index;
 
 use crate::error::{Result, ensure, err};
@@ -28,11 +29,11 @@ use container::Weights;
 use description::Description;
 
 /// The file beside the model that says what its tensors are.
-const CONFIG: &str = "config.json";
+pub const CONFIG: &str = "config.json";
 
 /// Longest description in bytes. It holds layers, not weights; in memory it takes some 20 times
 /// its size.
-const MAX_CONFIG_BYTES: u64 = 4 << 20;
+pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Reads `model.safetensors`, or the index of several such files, and the `config.json` beside it
 /// into a graph.

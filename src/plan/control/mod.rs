@@ -18,6 +18,7 @@ use super::fold::Known;
 use crate::error::{Result, bail, ensure, err};
 use crate::graph::{Graph, Node, ValueId, ValueType};
 use crate::kernel::{Context, Inputs, Kernel};
+use crate::problem::Problems;
 use crate::tensor::Value;
 use smallvec::SmallVec;
 
@@ -33,13 +34,14 @@ pub(super) fn supports(domain: &str, op: &str) -> bool {
     domain.is_empty() && matches!(op, "If" | "Loop" | "Scan" | "SequenceMap")
 }
 
-/// Prepares a node with sub-graphs.
+/// Prepares a node with sub-graphs; what is wrong with their nodes is noted.
 pub(super) fn prepare(
     node: &Node,
     subgraphs: Vec<(String, Graph)>,
     known: &Known,
     options: CompileOptions<'_>,
     depth: usize,
+    problems: &mut Problems,
 ) -> Result<Control> {
     let mut captures = Vec::new();
     let mut bodies: Vec<(String, Body)> = Vec::new();
@@ -58,8 +60,9 @@ pub(super) fn prepare(
         }
         let first = node.inputs.len() + captures.len();
         let declared = graph.outputs.iter().map(|&id| graph.value(id).declared.clone()).collect();
-        let plan = compile_nested(graph, options, depth + 1)
-            .map_err(|e| e.context(format_args!("sub-graph '{name}'")))?;
+        let plan = problems.within(format_args!("sub-graph '{name}'"), |problems| {
+            compile_nested(graph, options, depth + 1, problems)
+        })?;
         bodies.push((name, Body { plan, declared, captures: first..first + outer.len() }));
         captures.extend(outer);
     }

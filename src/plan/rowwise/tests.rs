@@ -2,6 +2,7 @@ use super::*;
 use crate::graph::{Dim, Graph, Node, ValueId, ValueType};
 use crate::limits::{LoadLimits, RequestLimits};
 use crate::plan::{CompileOptions, PlanKind, RunOptions, compile};
+use crate::problem::Problems;
 use crate::threads::Threads;
 
 /// A graph of float32 rows, node by node.
@@ -38,7 +39,8 @@ impl Net {
     fn plan(mut self, outputs: &[ValueId]) -> Plan {
         self.0.outputs = outputs.to_vec();
         let limits = LoadLimits::default();
-        compile(self.0, CompileOptions { limits: &limits, plan: PlanKind::Optimised }).unwrap()
+        let options = CompileOptions { limits: &limits, plan: PlanKind::Optimised };
+        compile(self.0, options, &mut Problems::default()).unwrap()
     }
 }
 

@@ -55,6 +55,10 @@ static void refusals(void)
     IS_NULL(modelserve_manager_new_with(NULL, NULL));
     IS_NULL(modelserve_manager_from_config(NULL, &other));
     IS_NULL(modelserve_manager_from_config("x", NULL));
+    IS_NULL(modelserve_inspect_json(NULL, NULL, buf, sizeof buf, &needed));
+    IS_NULL(modelserve_inspect_json("x", NULL, buf, sizeof buf, NULL));
+    IS_NULL(modelserve_inspect_bytes_json(NULL, 3, NULL, buf, sizeof buf, &needed));
+    STATUS(NOT_FOUND, modelserve_inspect_json("/nowhere/x", NULL, buf, sizeof buf, &needed));
 
     IS_NULL(modelserve_predict_with(iris, NULL, 4, NULL, &p, NULL));
     IS_NULL(modelserve_predict_with(iris, rows[0], 4, NULL, NULL, NULL));

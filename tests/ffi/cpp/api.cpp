@@ -68,6 +68,10 @@ static void use(const char *v1, const char *v2, const char *strings) {
     manager.unload("iris");
     CHECK(moved.predict(row).label == before.label);
 
+    CHECK(modelserve::inspect_json(v1).find("\"loadable\":true") != std::string::npos);
+    CHECK(modelserve::inspect_json("abc", 3).find("\"InvalidModel\"") != std::string::npos);
+    CHECK(status_of([&] { modelserve::inspect_json("/nowhere"); }) == MODELSERVE_STATUS_NOT_FOUND);
+
     const modelserve_load_options options = modelserve::load_options();
     const modelserve::Model text = modelserve::Model::load(strings, &options);
     const modelserve_prediction prediction = text.predict(row);

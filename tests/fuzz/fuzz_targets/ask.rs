@@ -1,6 +1,6 @@
 //! What both targets do with a model that loads.
 
-use modelserve::{ErrorKind, Features, LoadOptions, Model, Result, load_bytes};
+use modelserve::{ErrorKind, Features, LoadOptions, Model, Result, inspect_bytes, load_bytes};
 
 /// Options under which no file can cost much: a refusal is quick, and so is a run.
 pub fn small(options: LoadOptions) -> LoadOptions {
@@ -11,8 +11,11 @@ pub fn small(options: LoadOptions) -> LoadOptions {
     options
 }
 
-/// Loads the file and predicts zeros; fails on an error that tells of a panic inside.
+/// Looks at the file, loads it and predicts zeros; fails on an error that tells of a panic inside.
 pub fn ask(file: &[u8], options: &LoadOptions) {
+    check(inspect_bytes(file.to_vec(), options).map(|found| {
+        assert!(found.problems.iter().all(|p| p.kind != ErrorKind::Internal), "{found}");
+    }));
     check(load_bytes(file.to_vec(), options).and_then(|model| {
         let signature = model.signature();
         let widths = signature.inputs.iter().map(|i| i.row_width().unwrap_or(4));

@@ -3,7 +3,8 @@
 use super::*;
 
 fn read(bytes: Vec<u8>) -> Result<Graph> {
-    super::super::import(&Source::from_bytes(bytes), &LoadLimits::default())
+    let limits = LoadLimits::default();
+    super::super::import(&Source::from_bytes(bytes), &limits, &mut Problems::default())
 }
 
 /// A model that has something of everything.

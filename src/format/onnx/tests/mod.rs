@@ -10,6 +10,7 @@ use super::proto::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, topological_order};
 use crate::limits::LoadLimits;
+use crate::problem::Problems;
 use crate::source::Source;
 use prost::Message;
 
@@ -18,7 +19,7 @@ fn bytes(model: &ModelProto) -> Vec<u8> {
 }
 
 fn load_with(model: &ModelProto, limits: &LoadLimits) -> Result<Graph> {
-    super::import(&Source::from_bytes(bytes(model)), limits)
+    super::import(&Source::from_bytes(bytes(model)), limits, &mut Problems::default())
 }
 
 fn load(model: &ModelProto) -> Result<Graph> {

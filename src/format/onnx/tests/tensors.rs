@@ -167,7 +167,8 @@ mod external {
             let path = self.0.join("model.onnx");
             std::fs::write(&path, bytes(&model(g))).unwrap();
             let limits = LoadLimits::default();
-            crate::format::onnx::import(&Source::open(&path, &limits).unwrap(), &limits)
+            let source = Source::open(&path, &limits).unwrap();
+            crate::format::onnx::import(&source, &limits, &mut Problems::default())
         }
     }
 

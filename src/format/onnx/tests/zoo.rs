@@ -29,7 +29,7 @@ fn every_model_of_the_zoo_is_read() {
         count += 1;
         let limits = LoadLimits::default();
         let source = Source::open(&path, &limits).unwrap();
-        match crate::format::onnx::import(&source, &limits) {
+        match crate::format::onnx::import(&source, &limits, &mut Problems::default()) {
             Ok(graph) => all_ordered(&graph),
             Err(e) => failures.push(e.to_string()),
         }

@@ -1,5 +1,7 @@
 //! Building the graph.
 
+mod expand;
+
 use super::function::{self, Context, Functions, Key};
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type as kind,
@@ -9,8 +11,9 @@ use super::tensor::Tensors;
 use super::{attribute, native, opset, types};
 use crate::attribute::{Attribute, Attributes};
 use crate::error::{Result, bail, ensure, err};
-use crate::graph::{Graph, Node, ValueId, ValueType};
+use crate::graph::{Graph, Missing, Node, ValueId, ValueType};
 use crate::limits::LoadLimits;
+use crate::problem::{At, Problems};
 use crate::source::Source;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,23 +28,32 @@ const FREE_EXPANSION: u64 = 64 << 20;
 ///
 /// # Errors
 /// `InvalidModel`, `Unsupported` or `LimitExceeded`, naming what and where.
-pub(super) fn model(mut model: ModelProto, source: &Source, limits: &LoadLimits) -> Result<Graph> {
-    ensure!(model.ir_version > 0, InvalidModel, "not an ONNX model: it has no IR version");
-    ensure!(
-        model.ir_version >= OLDEST_IR,
-        Unsupported,
-        "IR version {} (the oldest known is {OLDEST_IR})",
-        model.ir_version
-    );
+pub(super) fn model(
+    mut model: ModelProto,
+    source: &Source,
+    limits: &LoadLimits,
+    problems: &mut Problems,
+) -> Result<Graph> {
+    let version = model.ir_version;
+    if version <= 0 {
+        let error = err!(InvalidModel, "not an ONNX model: it has no IR version");
+        problems.note(error, None)?;
+    } else if version < OLDEST_IR {
+        let error = err!(Unsupported, "IR version {version} (the oldest known is {OLDEST_IR})");
+        problems.note(error, None)?;
+    }
     let Some(graph) = model.graph.take() else {
         bail!(InvalidModel, "the model has no graph");
     };
-    let opsets = opset::read(std::mem::take(&mut model.opset_import))?;
-    ensure!(!opsets.is_empty(), InvalidModel, "the model imports no opset");
-    let functions = function::read(std::mem::take(&mut model.functions), &opsets)?;
+    let opsets = opset::read(std::mem::take(&mut model.opset_import), problems)?;
+    if opsets.is_empty() {
+        problems.note(err!(InvalidModel, "the model imports no opset"), None)?;
+    }
+    let functions = function::read(std::mem::take(&mut model.functions), &opsets, problems)?;
     let budget = (source.bytes().len() as u64).saturating_mul(3).saturating_add(FREE_EXPANSION);
     let mut importer = Importer {
         limits,
+        problems,
         tensors: Tensors::new(source, limits),
         functions,
         scopes: Scopes::default(),
@@ -58,6 +70,7 @@ pub(super) fn model(mut model: ModelProto, source: &Source, limits: &LoadLimits)
 
 struct Importer<'a> {
     limits: &'a LoadLimits,
+    problems: &'a mut Problems,
     tensors: Tensors<'a>,
     functions: Functions,
     scopes: Scopes,
@@ -112,7 +125,7 @@ impl Importer<'_> {
         self.name(what, name)
     }
 
-    fn graph(&mut self, proto: GraphProto, context: &Context) -> Result<Graph> {
+    fn graph(&mut self, mut proto: GraphProto, context: &Context) -> Result<Graph> {
         let depth = self.scopes.depth();
         ensure!(
             depth <= self.limits.subgraph_depth,
@@ -121,14 +134,22 @@ impl Importer<'_> {
             self.limits.subgraph_depth
         );
         self.name("graph name", &proto.name)?;
-        self.scopes.enter_graph(proto.name);
+        self.scopes.enter_graph(std::mem::take(&mut proto.name));
+        let read = self.content(proto, context, depth == 0);
+        // After an error, too: what is around this graph may be read on.
+        let graph = self.scopes.leave_graph();
+        read.map(|()| graph)
+    }
+
+    fn content(&mut self, proto: GraphProto, context: &Context, top: bool) -> Result<()> {
         for initializer in proto.initializer {
             let name = initializer.name.clone();
-            let tensor = self.tensors.convert(initializer)?;
+            let tensor = self.tensors.convert(initializer);
             self.initializer(&name, tensor)?;
         }
         for initializer in proto.sparse_initializer {
-            let (name, tensor) = self.tensors.convert_sparse(initializer)?;
+            let name = initializer.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
+            let tensor = self.tensors.convert_sparse(initializer).map(|(_, tensor)| tensor);
             self.initializer(&name, tensor)?;
         }
         self.inputs(&proto.input)?;
@@ -136,22 +157,36 @@ impl Importer<'_> {
             proto.value_info.iter().map(|v| (v.name.as_str(), v)).collect();
         declared.extend(proto.output.iter().map(|v| (v.name.as_str(), v)));
         for name in proto.node.iter().flat_map(|n| &n.output).filter(|n| !n.is_empty()) {
-            self.value_name("a node's output", name)?;
             let declared = declared.get(name.as_str()).and_then(|v| self.declared_type(v));
-            self.scopes.declare(name, declared, false)?;
+            let added = self
+                .value_name("a node's output", name)
+                .and_then(|()| self.scopes.declare(name, declared, false));
+            self.problems.noted(added)?;
         }
         for node in proto.node {
             self.node(node, context)?;
         }
-        self.outputs(&proto.output, depth == 0)?;
-        Ok(self.scopes.leave_graph())
+        self.outputs(&proto.output, top)
     }
 
-    fn initializer(&mut self, name: &str, tensor: Tensor) -> Result<()> {
-        self.value_name("an initializer", name)?;
-        let id = self.scopes.declare(name, None, true)?;
-        self.set_constant(id, tensor);
+    fn initializer(&mut self, name: &str, tensor: Result<Tensor>) -> Result<()> {
+        let tensor = self.problems.noted(tensor)?;
+        let added = self
+            .value_name("an initializer", name)
+            .and_then(|()| self.scopes.declare(name, None, true));
+        match (self.problems.noted(added)?, tensor) {
+            (Some(id), Some(tensor)) => self.set_constant(id, tensor),
+            (Some(id), None) => self.set_missing(id, Missing::Content),
+            (None, _) => {}
+        }
         Ok(())
+    }
+
+    fn set_missing(&mut self, id: ValueId, missing: Missing) {
+        let value = self.scopes.graph().values.get_mut(id.index());
+        if let Some(value) = value.filter(|value| value.constant.is_none()) {
+            value.missing = Some(missing);
+        }
     }
 
     fn set_constant(&mut self, id: ValueId, tensor: Tensor) {
@@ -169,44 +204,55 @@ impl Importer<'_> {
     fn inputs(&mut self, inputs: &[ValueInfoProto]) -> Result<()> {
         let mut seen = HashSet::new();
         for input in inputs {
-            self.value_name("a graph input", &input.name)?;
-            let name = &input.name;
-            ensure!(seen.insert(name), InvalidModel, "two graph inputs are named '{name}'");
-            let declared = self.declared_type(input);
-            if self.scopes.is_bound(name) {
-                let id = self.scopes.reach(name);
-                if let Some(value) =
-                    id.and_then(|id| self.scopes.graph().values.get_mut(id.index()))
-                {
-                    value.declared = declared;
-                }
-                continue;
-            }
-            if let Some(what) = input.r#type.as_ref().and_then(types::unsupported) {
-                bail!(Unsupported, "input '{name}' is of type {what}");
-            }
-            let id = self.scopes.declare(name, declared, true)?;
-            self.scopes.graph().inputs.push(id);
+            let first = seen.insert(&input.name);
+            let added = self.input(input, first);
+            self.problems.noted(added)?;
         }
+        Ok(())
+    }
+
+    fn input(&mut self, input: &ValueInfoProto, first: bool) -> Result<()> {
+        self.value_name("a graph input", &input.name)?;
+        let name = &input.name;
+        ensure!(first, InvalidModel, "two graph inputs are named '{name}'");
+        let declared = self.declared_type(input);
+        if self.scopes.is_bound(name) {
+            let id = self.scopes.reach(name);
+            if let Some(value) = id.and_then(|id| self.scopes.graph().values.get_mut(id.index())) {
+                value.declared = declared;
+            }
+            return Ok(());
+        }
+        if let Some(what) = input.r#type.as_ref().and_then(types::unsupported) {
+            self.problems.note(err!(Unsupported, "input '{name}' is of type {what}"), None)?;
+        }
+        let id = self.scopes.declare(name, declared, true)?;
+        self.scopes.graph().inputs.push(id);
         Ok(())
     }
 
     fn outputs(&mut self, outputs: &[ValueInfoProto], top: bool) -> Result<()> {
         let mut seen = HashSet::new();
         for output in outputs {
-            let name = &output.name;
-            self.value_name("a graph output", name)?;
-            let first = seen.insert(name) || !top;
-            ensure!(first, InvalidModel, "two graph outputs are named '{name}'");
-            let Some(Some(id)) = self.scopes.resolve(name) else {
-                bail!(InvalidModel, "graph output '{name}' is produced by nothing");
-            };
-            let declared = self.declared_type(output);
-            let graph = self.scopes.graph();
-            graph.outputs.push(id);
-            if let Some(value) = graph.values.get_mut(id.index()) {
-                value.declared = value.declared.take().or(declared);
-            }
+            let first = seen.insert(&output.name) || !top;
+            let added = self.output(output, first);
+            self.problems.noted(added)?;
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, output: &ValueInfoProto, first: bool) -> Result<()> {
+        let name = &output.name;
+        self.value_name("a graph output", name)?;
+        ensure!(first, InvalidModel, "two graph outputs are named '{name}'");
+        let Some(Some(id)) = self.scopes.resolve(name) else {
+            bail!(InvalidModel, "graph output '{name}' is produced by nothing");
+        };
+        let declared = self.declared_type(output);
+        let graph = self.scopes.graph();
+        graph.outputs.push(id);
+        if let Some(value) = graph.values.get_mut(id.index()) {
+            value.declared = value.declared.take().or(declared);
         }
         Ok(())
     }
@@ -215,25 +261,45 @@ impl Importer<'_> {
         self.nodes += 1;
         let most = self.limits.nodes;
         ensure!(self.nodes <= most, LimitExceeded, "more than {most} nodes and function calls");
-        ensure!(!proto.op_type.is_empty(), InvalidModel, "node '{}' has no operator", proto.name);
-        for (what, name) in
-            [("node name", &proto.name), ("operator", &proto.op_type), ("domain", &proto.domain)]
-        {
-            self.name(what, name)?;
+        if let Err(error) = self.titled_node(&mut proto, context) {
+            let domain = if proto.domain.is_empty() { "ai.onnx" } else { &proto.domain };
+            let at = At {
+                operator: &format!("{domain}:{}", proto.op_type),
+                opset: opset::version(context.opsets, opset::plain(&proto.domain)).ok(),
+                node: &proto.name,
+                output: proto.output.first().map_or("", String::as_str),
+            };
+            self.problems.note(error, Some(at))?;
+            for name in &proto.output {
+                if let Some(id) = self.scopes.own(name) {
+                    self.set_missing(id, Missing::Writer);
+                }
+            }
         }
-        let title = format!("node '{}' ({})", proto.name, proto.op_type);
-        self.node_inner(&mut proto, context).map_err(|e| {
-            // One node is enough to find the place: not the whole way through nested graphs.
-            if e.message().starts_with("node '") { e } else { e.context(title) }
-        })?;
         for name in proto.output.iter().filter(|n| !n.is_empty()) {
             self.scopes.reach(name);
         }
         Ok(())
     }
 
+    fn titled_node(&mut self, proto: &mut NodeProto, context: &Context) -> Result<()> {
+        ensure!(!proto.op_type.is_empty(), InvalidModel, "node '{}' has no operator", proto.name);
+        for (what, name) in
+            [("node name", &proto.name), ("operator", &proto.op_type), ("domain", &proto.domain)]
+        {
+            self.name(what, name)?;
+        }
+        self.node_inner(proto, context).map_err(|e| {
+            // One node is enough to find the place: not the whole way through nested graphs.
+            match e.message().starts_with("node '") {
+                true => e,
+                false => e.context(format_args!("node '{}' ({})", proto.name, proto.op_type)),
+            }
+        })
+    }
+
     fn node_inner(&mut self, proto: &mut NodeProto, context: &Context) -> Result<()> {
-        let domain = opset::normalized(std::mem::take(&mut proto.domain));
+        let domain = opset::plain(&proto.domain).to_string();
         let attributes = self.attributes(std::mem::take(&mut proto.attribute), context)?;
         let inputs = self.node_inputs(&proto.input)?;
         let outputs = self.node_outputs(&proto.output);
@@ -408,122 +474,6 @@ impl Importer<'_> {
             _ => bail!(InvalidModel, "attribute '{name}' of this type is none of a constant's"),
         };
         self.set_constant(*output, tensor);
-        Ok(())
-    }
-
-    /// Expands a call of a local function into the present graph.
-    fn call(
-        &mut self,
-        key: Key,
-        function: &function::Function,
-        attributes: Vec<AttributeProto>,
-        inputs: &[Option<ValueId>],
-        outputs: &[Option<ValueId>],
-    ) -> Result<()> {
-        if self.calls.contains(&key) {
-            let path: Vec<&str> = self.calls.iter().map(|k| k.1.as_str()).collect();
-            bail!(
-                InvalidModel,
-                "function '{}' calls itself ({} → {})",
-                key.1,
-                path.join(" → "),
-                key.1
-            );
-        }
-        ensure!(
-            self.calls.len() < self.limits.function_depth,
-            LimitExceeded,
-            "functions that call each other more than {} deep",
-            self.limits.function_depth
-        );
-        self.expansion_left = self.expansion_left.checked_sub(function.cost).ok_or_else(|| {
-            err!(LimitExceeded, "expanding the functions copies far more than the file holds")
-        })?;
-        ensure!(
-            inputs.len() <= function.inputs.len() && outputs.len() <= function.outputs.len(),
-            InvalidModel,
-            "{} inputs and {} outputs, but the function has {} and {}",
-            inputs.len(),
-            outputs.len(),
-            function.inputs.len(),
-            function.outputs.len()
-        );
-        let mut given = HashMap::new();
-        for attribute in function.defaults.iter().cloned().chain(attributes) {
-            // Its names would be looked up in the function instead of where it was written.
-            ensure!(
-                attribute.g.is_none(),
-                Unsupported,
-                "graph attribute '{}' of a function call",
-                attribute.name
-            );
-            given.insert(attribute.name.clone(), attribute);
-        }
-        self.calls.push(key);
-        self.scopes.enter_function();
-        self.body(function, &given, inputs, outputs)?;
-        self.scopes.leave_function();
-        self.calls.pop();
-        Ok(())
-    }
-
-    fn body(
-        &mut self,
-        function: &function::Function,
-        given: &HashMap<String, AttributeProto>,
-        inputs: &[Option<ValueId>],
-        outputs: &[Option<ValueId>],
-    ) -> Result<()> {
-        for (i, name) in function.inputs.iter().enumerate() {
-            self.value_name("a function's input", name)?;
-            self.scopes.bind(name, inputs.get(i).copied().flatten(), true)?;
-        }
-        let mut targets: HashMap<&str, Option<ValueId>> = HashMap::new();
-        for (i, name) in function.outputs.iter().enumerate() {
-            self.value_name("a function's output", name)?;
-            let target = outputs.get(i).copied().flatten();
-            if self.scopes.is_bound(name) {
-                self.pass_through(name, target, function)?;
-                continue;
-            }
-            let twice = targets.insert(name, target).is_some();
-            ensure!(!twice, InvalidModel, "two outputs of the function are named '{name}'");
-        }
-        for name in function.nodes.iter().flat_map(|n| &n.output).filter(|n| !n.is_empty()) {
-            self.value_name("a node's output", name)?;
-            match targets.remove(name.as_str()).flatten() {
-                Some(target) => self.scopes.bind(name, Some(target), false)?,
-                None => self.scopes.declare(name, None, false).map(drop)?,
-            }
-        }
-        if let Some(name) = targets.keys().min() {
-            bail!(InvalidModel, "the function's output '{name}' is produced by nothing");
-        }
-        let context = Context { opsets: &function.opsets, attributes: Some(given) };
-        for node in &function.nodes {
-            self.node(node.clone(), &context)?;
-        }
-        Ok(())
-    }
-
-    /// An output of a function that is one of its inputs.
-    fn pass_through(
-        &mut self,
-        name: &str,
-        target: Option<ValueId>,
-        function: &function::Function,
-    ) -> Result<()> {
-        let Some(target) = target else { return Ok(()) };
-        let Some(Some(from)) = self.scopes.resolve(name) else {
-            bail!(InvalidModel, "the function's output '{name}' is an input that was left out");
-        };
-        self.scopes.graph().nodes.push(Node {
-            op: "Identity".into(),
-            version: opset::version(&function.opsets, "").unwrap_or(13),
-            inputs: vec![Some(from)],
-            outputs: vec![Some(target)],
-            ..Node::default()
-        });
         Ok(())
     }
 }
