@@ -5,6 +5,7 @@
 //! family; each lists its operators in a table `OPS` that [`registry`] collects.
 
 mod arena;
+mod attention;
 pub(crate) mod cast;
 mod classes;
 mod compare;

@@ -44,6 +44,7 @@ pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
 
 /// The tables of all families.
 const FAMILIES: &[&[Entry]] = &[
+    super::attention::OPS,
     super::cast::OPS,
     super::compare::OPS,
     super::concat::OPS,

@@ -1,5 +1,6 @@
-//! Matrix products: MatMul, Gemm and FusedMatMul.
+//! Matrix products: MatMul, Gemm, and what com.microsoft makes of them.
 
+mod fused;
 mod gemm;
 mod product;
 
@@ -16,6 +17,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("MatMul", 1, prepare),
     onnx("Gemm", 1, gemm::prepare),
     microsoft("FusedMatMul", prepare_fused),
+    microsoft("FusedGemm", fused::prepare),
 ];
 
 /// NumPy's matrix product; `B` is packed where it is a constant matrix.
