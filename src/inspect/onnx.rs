@@ -177,27 +177,17 @@ fn tensor_name(tensor: &onnx::proto::TensorType) -> String {
 }
 
 fn element_name(data_type: i32) -> String {
-    match ElementType::from_onnx(data_type.into()) {
-        Ok(dtype) => dtype.name().to_string(),
-        Err(Some(name)) => name.to_string(),
-        Err(None) if data_type == 0 => "undefined".to_string(),
-        Err(None) => format!("type {data_type}"),
+    match (ElementType::from_onnx(data_type.into()), data_type) {
+        (Some(dtype), _) => dtype.name().to_string(),
+        (None, 0) => "undefined".to_string(),
+        (None, other) => format!("type {other}"),
     }
 }
 
 /// Bits of an element as files have it, by the number of its type; `None` for texts.
 fn bits(data_type: i32) -> Option<u64> {
-    Some(match data_type {
-        15 => 128,
-        7 | 11 | 13 | 14 => 64,
-        1 | 6 | 12 => 32,
-        4 | 5 | 10 | 16 => 16,
-        2 | 3 | 9 | 17..=20 | 24 => 8,
-        27 | 28 => 6,
-        21..=23 => 4,
-        25 | 26 => 2,
-        _ => return None,
-    })
+    let bits = ElementType::from_onnx(data_type.into())?.file_bits();
+    (bits > 0).then_some(bits as u64)
 }
 
 /// An operator that is met.

@@ -42,7 +42,10 @@ fn bits(tensor: &Tensor) -> Result<Vec<u64>> {
         Data::U32(v) => all(v, u64::from),
         Data::U64(v) => v.clone(),
         Data::Bool(v) => all(v, u64::from),
-        other => bail!(InvalidInput, "BitCast of {}", other.dtype()),
+        other => match other.small_bits() {
+            Some(bits) => bits.into_iter().map(u64::from).collect(),
+            None => bail!(InvalidInput, "BitCast of {}", other.dtype()),
+        },
     })
 }
 
@@ -54,7 +57,7 @@ impl Kernel for BitCast {
             return one(x);
         }
         ensure!(
-            from != ElementType::String && from.size() == to.size(),
+            from != ElementType::String && from.file_bits() == to.file_bits(),
             InvalidInput,
             "BitCast from {from} to {to}: their widths differ"
         );
@@ -75,7 +78,10 @@ impl Kernel for BitCast {
             ElementType::U32 => Data::U32(bits.map(|b| b as u32).collect()),
             ElementType::U64 => Data::U64(bits.collect()),
             ElementType::Bool => Data::Bool(bits.map(|b| b != 0).collect()),
-            other => bail!(InvalidInput, "BitCast to {other}"),
+            other => match Data::from_small_bits(other, bits.map(|b| b as u8)) {
+                Some(data) => data,
+                None => bail!(InvalidInput, "BitCast to {other}"),
+            },
         };
         one(ctx.tensor_from(x.shape().clone(), data)?)
     }

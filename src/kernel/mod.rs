@@ -6,6 +6,7 @@
 
 mod algebra;
 mod arena;
+mod attention;
 mod bit_cast;
 pub(crate) mod cast;
 mod classes;

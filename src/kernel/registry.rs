@@ -45,6 +45,7 @@ pub const fn native(op: &'static str, prepare: Prepare) -> Entry {
 /// The tables of all families.
 const FAMILIES: &[&[Entry]] = &[
     super::algebra::OPS,
+    super::attention::OPS,
     super::bit_cast::OPS,
     super::cast::OPS,
     super::compare::OPS,

@@ -14,7 +14,7 @@ pub struct Op {
     version: i64,
     attributes: Attributes,
     constant: Vec<usize>,
-    outputs: usize,
+    wanted: Vec<bool>,
     threads: usize,
 }
 
@@ -32,7 +32,8 @@ impl Op {
     /// An operator of any domain.
     pub fn new(domain: &'static str, op: &'static str, version: i64) -> Op {
         let attributes = Attributes::default();
-        Op { domain, op, version, attributes, constant: vec![], outputs: 1, threads: 1 }
+        let wanted = vec![true];
+        Op { domain, op, version, attributes, constant: vec![], wanted, threads: 1 }
     }
 
     /// Sets an attribute.
@@ -74,7 +75,13 @@ impl Op {
 
     /// How many outputs are wanted (default 1).
     pub fn outputs(mut self, n: usize) -> Op {
-        self.outputs = n;
+        self.wanted = vec![true; n];
+        self
+    }
+
+    /// Which outputs are wanted.
+    pub fn wants(mut self, wanted: &[bool]) -> Op {
+        self.wanted = wanted.to_vec();
         self
     }
 
@@ -110,7 +117,6 @@ impl Op {
                 constant: v.as_ref().filter(|_| self.constant.contains(&i)),
             })
             .collect();
-        let wanted = vec![true; self.outputs];
         let limits = LoadLimits::default();
         let kernel = prepare(&OpSpec {
             op: self.op,
@@ -119,7 +125,7 @@ impl Op {
             node: "test",
             attributes: &self.attributes,
             inputs: &specs,
-            outputs: &wanted,
+            outputs: &self.wanted,
             limits: &limits,
         })?;
         let threads = Threads::new(self.threads);

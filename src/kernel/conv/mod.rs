@@ -32,16 +32,18 @@ pub(super) const OPS: &[Entry] = &[
 
 /// The first error of work that is split over threads.
 #[derive(Default)]
-struct FirstError(Mutex<Option<Error>>);
+pub(in crate::kernel) struct FirstError(Mutex<Option<Error>>);
 
 impl FirstError {
-    fn note(&self, result: Result<()>) {
+    /// Keeps the error, where it is the first.
+    pub fn note(&self, result: Result<()>) {
         if let Err(e) = result {
             self.0.lock().get_or_insert(e);
         }
     }
 
-    fn into_result(self) -> Result<()> {
+    /// The first error that was noted.
+    pub fn into_result(self) -> Result<()> {
         self.0.into_inner().map_or(Ok(()), Err)
     }
 }

@@ -1,5 +1,6 @@
-//! Matrix products: MatMul, Gemm and FusedMatMul.
+//! Matrix products: MatMul, Gemm, and what com.microsoft makes of them.
 
+mod fused_gemm;
 mod fused_matmul;
 mod gemm;
 mod product;
@@ -19,6 +20,7 @@ pub(super) const OPS: &[Entry] = &[
     microsoft("FusedMatMul", fused_matmul::prepare),
     // Its old name.
     microsoft("TransposeMatMul", fused_matmul::prepare),
+    microsoft("FusedGemm", fused_gemm::prepare),
 ];
 
 /// NumPy's matrix product; `B` is packed where it is a constant matrix.

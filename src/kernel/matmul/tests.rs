@@ -127,6 +127,33 @@ fn fused_products_of_matrices_across_the_batch() {
 }
 
 #[test]
+fn a_fused_gemm_ends_with_its_activation() {
+    let op = |activation: &str| {
+        Op::new("com.microsoft", "FusedGemm", 1).string("activation", activation)
+    };
+    // The product is (−3, 4), with C (−2, 5).
+    let (a, b) = (t(&[1, 1], &[1f32]), t(&[1, 2], &[-3f32, 4.0]));
+    let inputs = [a.clone(), b, t(&[2], &[1f32, 1.0])];
+    for constant in [&[][..], &[1, 2]] {
+        let run = |op: Op| op.constant(constant).run1(&inputs);
+        assert_eq!(run(op("Relu")), t(&[1, 2], &[0f32, 5.0]));
+        assert_close(&run(op("LeakyRelu")), &t(&[1, 2], &[-0.02f32, 5.0]));
+        let steep = op("LeakyRelu").float("activation_alpha", 0.5);
+        assert_eq!(run(steep), t(&[1, 2], &[-1f32, 5.0]));
+        assert_eq!(run(op("LeakyRelu").float("leaky_relu_alpha", 0.5)), t(&[1, 2], &[-1f32, 5.0]));
+        let scaled = op("Relu").float("alpha", -1.0);
+        assert_eq!(run(scaled), t(&[1, 2], &[4f32, 0.0]));
+        let hard = op("HardSigmoid").float("activation_alpha", 0.5).float("activation_beta", 1.5);
+        assert_eq!(run(hard), t(&[1, 2], &[0.5f32, 1.0]));
+        assert_close(&run(op("Tanh")), &t(&[1, 2], &[-0.964_027_6f32, 0.999_909_2]));
+        assert_eq!(run(op("")), t(&[1, 2], &[-2f32, 5.0]));
+    }
+    let narrow = [t(&[1, 1], &[1i64]), t(&[1, 2], &[-3i64, 4])];
+    assert_eq!(op("Relu").run1(&narrow), t(&[1, 2], &[0i64, 4]));
+    assert!(op("Other").run(&[a.clone(), a]).is_err());
+}
+
+#[test]
 fn row_functions_give_the_same_bits() {
     let none = Attributes::default();
     let weights = (rows(50, 37), true);

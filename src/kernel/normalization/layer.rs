@@ -1,16 +1,15 @@
-//! Normalisations over the trailing axes: LayerNormalization, RMSNormalization and
-//! SkipLayerNormalization.
+//! Normalisations over the trailing axes: LayerNormalization, RMSNormalization, and those of a sum.
 
 use super::real::{Real, inverse_deviation, moments, parameter};
 use super::{Normalization, Normalize, Run, epsilon};
 use crate::error::{Result, ensure};
 use crate::kernel::elementwise::{self, broadcast::Broadcast};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
-use crate::tensor::{Shape, Tensor, Value};
+use crate::tensor::{Shape, Tensor};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-struct Layer {
+pub(super) struct Layer {
     axis: i64,
     epsilon: f64,
     /// Divide by the root of the mean square instead of centring first.
@@ -18,8 +17,24 @@ struct Layer {
     /// The inputs that hold scale and bias.
     scale: usize,
     bias: Option<usize>,
-    /// Whether the means and inverse deviations are outputs too.
+    /// Whether the means (unless `rms`) and inverse deviations are outputs too.
     statistics: bool,
+}
+
+impl Layer {
+    /// LayerNormalization over the last axis, with scale and bias in these inputs.
+    pub fn last(epsilon: f64, scale: usize, bias: Option<usize>) -> Layer {
+        Layer { axis: -1, epsilon, rms: false, scale, bias, statistics: false }
+    }
+}
+
+/// The square of what a line is divided by, and what is taken from it first.
+fn statistics<T: Real>(line: &[T], rms: bool) -> (T, T) {
+    if !rms {
+        return moments(line);
+    }
+    let zero = T::default();
+    (zero, T::centered_square_sum(line, zero) / T::of(line.len() as f64))
 }
 
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
@@ -36,16 +51,13 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 
 pub(super) fn prepare_rms(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    if spec.wants(1) {
-        return Err(spec.unsupported("the statistics output"));
-    }
     Ok(Box::new(Normalize(Layer {
         axis: spec.attributes.int("axis", -1)?,
         epsilon: epsilon(spec)?,
         rms: true,
         scale: 1,
         bias: None,
-        statistics: false,
+        statistics: spec.wants(1),
     })))
 }
 
@@ -82,7 +94,7 @@ impl Normalization for Layer {
         let more = if self.statistics {
             let (mut means, mut inverses) = (vec![], vec![]);
             for line in data.chunks_exact(width.max(1)) {
-                let (mean, variance) = moments(line);
+                let (mean, variance) = statistics(line, self.rms);
                 means.push(mean.wide() as f32);
                 inverses.push(inverse_deviation(variance, self.epsilon).wide() as f32);
             }
@@ -92,7 +104,8 @@ impl Normalization for Layer {
             // Lines without elements have no statistics.
             means.resize(lines, f32::NAN);
             inverses.resize(lines, f32::NAN);
-            vec![Tensor::from_vec(&dims, means)?, Tensor::from_vec(&dims, inverses)?]
+            let inverses = Tensor::from_vec(&dims, inverses)?;
+            if self.rms { vec![inverses] } else { vec![Tensor::from_vec(&dims, means)?, inverses] }
         } else {
             vec![]
         };
@@ -101,14 +114,11 @@ impl Normalization for Layer {
         }
         ctx.threads.split_rows(data, width, width + 10, |_, data| {
             for line in data.chunks_exact_mut(width) {
+                let (mean, variance) = statistics(line, self.rms);
+                let inverse = inverse_deviation(variance, self.epsilon);
                 if self.rms {
-                    let zero = T::default();
-                    let mean_square = T::centered_square_sum(line, zero) / T::of(line.len() as f64);
-                    let inverse = inverse_deviation(mean_square, self.epsilon);
                     T::zip(line, &scale, |x, s| x * inverse * s);
                 } else {
-                    let (mean, variance) = moments(line);
-                    let inverse = inverse_deviation(variance, self.epsilon);
                     T::zip(line, &scale, |x, s| (x - mean) * inverse * s);
                 }
                 if let Some(bias) = &bias {
@@ -120,42 +130,48 @@ impl Normalization for Layer {
     }
 }
 
-/// LayerNormalization of `input + skip (+ bias)`; the sum is output 3.
+/// A normalisation of `input + skip (+ bias)`; the sum is output 3.
 struct Skip {
     layer: Normalize<Layer>,
+    /// The input that holds what is added at last.
+    bias: usize,
     keeps_sum: bool,
 }
 
 pub(super) fn prepare_skip(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(3..=5)?;
+    let mut layer = Layer::last(skip_epsilon(spec)?, 2, spec.has_input(3).then_some(3));
+    layer.statistics = spec.wants(1) || spec.wants(2);
+    Ok(Box::new(Skip { layer: Normalize(layer), bias: 4, keeps_sum: spec.wants(3) }))
+}
+
+pub(super) fn prepare_skip_rms(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(3..=4)?;
     if spec.wants(1) || spec.wants(2) {
         return Err(spec.unsupported("the statistics outputs"));
     }
-    let layer = Normalize(Layer {
-        axis: -1,
-        epsilon: spec.attributes.float("epsilon", 1e-12)?.into(),
-        rms: false,
-        scale: 2,
-        bias: spec.has_input(3).then_some(3),
-        statistics: false,
-    });
-    Ok(Box::new(Skip { layer, keeps_sum: spec.wants(3) }))
+    let layer = Layer { rms: true, ..Layer::last(skip_epsilon(spec)?, 2, None) };
+    Ok(Box::new(Skip { layer: Normalize(layer), bias: 3, keeps_sum: spec.wants(3) }))
+}
+
+fn skip_epsilon(spec: &OpSpec<'_>) -> Result<f64> {
+    Ok(spec.attributes.float("epsilon", 1e-12)?.into())
 }
 
 impl Kernel for Skip {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let mut sum = elementwise::add(ctx, inputs.take_tensor(0)?, inputs.take_tensor(1)?)?;
-        if inputs.has(4) {
-            sum = elementwise::add(ctx, sum, inputs.take_tensor(4)?)?;
+        if inputs.has(self.bias) {
+            sum = elementwise::add(ctx, sum, inputs.take_tensor(self.bias)?)?;
         }
         let kept = self.keeps_sum.then(|| sum.clone());
         let mut outputs = self.layer.of(ctx, sum, inputs)?;
         if let Some(sum) = kept {
-            // The statistics between are not wanted.
-            let none = || Tensor::from_vec::<f32>(&[0], vec![]).map(Value::Tensor);
-            outputs.push(none()?);
-            outputs.push(none()?);
-            outputs.push(Value::Tensor(sum));
+            // Statistics that are not wanted leave their places.
+            while outputs.len() < 3 {
+                outputs.push(Tensor::from_vec::<f32>(&[0], vec![])?.into());
+            }
+            outputs.push(sum.into());
         }
         Ok(outputs)
     }

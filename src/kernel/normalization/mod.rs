@@ -1,6 +1,7 @@
 //! Normalisations: batch, layer, instance, group, RMS, Lp, mean-variance, local response.
 
 mod batch;
+mod embed;
 mod grouped;
 mod layer;
 mod local;
@@ -22,6 +23,8 @@ pub(super) const OPS: &[Entry] = &[
     onnx("RMSNormalization", 23, layer::prepare_rms),
     onnx("SimplifiedLayerNormalization", 1, layer::prepare_rms),
     microsoft("SkipLayerNormalization", layer::prepare_skip),
+    microsoft("SkipSimplifiedLayerNormalization", layer::prepare_skip_rms),
+    microsoft("EmbedLayerNormalization", embed::prepare),
     onnx("InstanceNormalization", 1, grouped::prepare_instance),
     onnx("GroupNormalization", 18, grouped::prepare_group),
     onnx("MeanVarianceNormalization", 9, grouped::prepare_mean_variance),

@@ -3,7 +3,7 @@
 use crate::attribute::Attributes;
 use crate::kernel::elementwise::tests::{assert_rows_match, rows};
 use crate::kernel::testing::{Op, assert_close, t};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Value};
 use half::f16;
 
 /// `((7i) mod 11) − 4`
@@ -110,6 +110,93 @@ fn rms_and_skip_normalization() {
     let out = op.run1(&[x, skip, g, b, bias]);
     let y = [0.339_683_1f32, 3.038_098_6, -5.076_197, 0.339_683_1, 3.038_098_6, -5.076_197];
     assert_close(&out, &t(&[1, 2, 3], &y));
+}
+
+#[test]
+fn sums_are_normalised_by_their_root_mean_square() {
+    // The sums are (3, 4) and, with the bias, (4, 3): mean squares of 12.5.
+    let (x, skip) = (t(&[1, 1, 2], &[1f32, 4.0]), t(&[1, 1, 2], &[2f32, 0.0]));
+    let op = || Op::new("com.microsoft", "SkipSimplifiedLayerNormalization", 1);
+    let gamma = v(&[1.0, 2.0]);
+    let y = op().run1(&[x.clone(), skip.clone(), gamma.clone()]);
+    assert_close(&y, &t(&[1, 1, 2], &[0.848_528_1f32, 2.262_741_7]));
+    let bias = v(&[1.0, -1.0]);
+    let out = op().outputs(1).run(&[x.clone(), skip.clone(), gamma.clone(), bias]).unwrap();
+    assert_close(&out[0], &t(&[1, 1, 2], &[1.131_370_8f32, 1.697_056_3]));
+    // The sum is output 3; the statistics between are not wanted.
+    let mut inputs = vec![];
+    for x in [&x, &skip, &gamma] {
+        inputs.push(Some(Value::Tensor(x.clone())));
+    }
+    let out = op().wants(&[true, false, false, true]).run_values(&inputs).unwrap();
+    assert_eq!(out[3], Value::Tensor(t(&[1, 1, 2], &[3f32, 4.0])));
+    // Without a sum, the inverse of the root is an output: 1/√12.5.
+    let simplified = Op::onnx("SimplifiedLayerNormalization", 1).outputs(2);
+    let out = simplified.float("epsilon", 0.0).run(&[t(&[1, 2], &[3f32, 4.0]), gamma]).unwrap();
+    assert_close(&out[1], &t(&[1, 1], &[0.282_842_7f32]));
+    let skip_layer = Op::new("com.microsoft", "SkipLayerNormalization", 1).outputs(4);
+    let out = skip_layer.run(&[x, skip, v(&[1.0, 1.0])]).unwrap();
+    assert_close(&out[1], &t(&[1, 1, 1], &[3.5f32]));
+    assert_close(&out[2], &t(&[1, 1, 1], &[2f32]));
+    assert_close(&out[3], &t(&[1, 1, 2], &[3f32, 4.0]));
+}
+
+#[test]
+fn embeddings_are_added_and_normalised() {
+    let ids = t(&[2, 2], &[2i32, 0, 1, 1]);
+    let words = t(&[3, 2], &[0f32, 1.0, 10.0, 30.0, 5.0, 2.0]);
+    let places = t(&[3, 2], &[1f32, 0.0, 0.0, 4.0, 100.0, 0.0]);
+    let segments = t(&[2, 2], &[0f32, 0.0, 0.0, -7.0]);
+    let (gamma, beta) = (v(&[1.0, 2.0]), v(&[0.5, 0.0]));
+    let mask = t(&[2, 2], &[1i32, 1, 1, 0]);
+    let op = || Op::new("com.microsoft", "EmbedLayerNormalization", 1).outputs(3);
+    let run = |inputs: &[Option<&Tensor>]| {
+        let inputs: Vec<_> = inputs.iter().map(|t| t.cloned().map(Value::Tensor)).collect();
+        let out = op().run_values(&inputs)?.into_iter().map(Value::into_tensor);
+        out.collect::<crate::error::Result<Vec<_>>>()
+    };
+    let segment_ids = t(&[2, 2], &[0i32, 1, 0, 0]);
+    let all = [
+        Some(&ids),
+        Some(&segment_ids),
+        Some(&words),
+        Some(&places),
+        Some(&segments),
+        Some(&gamma),
+        Some(&beta),
+        Some(&mask),
+    ];
+    let out = run(&all).unwrap();
+    // Two elements are normalised to 1 and −1.
+    let sum = t(&[2, 2, 2], &[6f32, 2.0, 0.0, -2.0, 11.0, 30.0, 10.0, 34.0]);
+    assert_eq!(out[2], sum);
+    assert_eq!(out[1], t(&[2], &[2i32, 1]));
+    let y = [1.5f32, -2.0, 1.5, -2.0, -0.5, 2.0, -0.5, 2.0];
+    assert_close(&out[0], &t(&[2, 2, 2], &y));
+    // Neither segments nor a mask; places of their own.
+    let at = t(&[1, 2], &[2i32, 0]);
+    let bare = [
+        Some(&ids),
+        None,
+        Some(&words),
+        Some(&places),
+        None,
+        Some(&gamma),
+        Some(&beta),
+        None,
+        Some(&at),
+    ];
+    let out = run(&bare).unwrap();
+    let sum = t(&[2, 2, 2], &[105f32, 2.0, 1.0, 1.0, 110.0, 30.0, 11.0, 30.0]);
+    assert_eq!(out[2], sum);
+    assert_eq!(out[1], t(&[2], &[0i32, 0]));
+    for bad in [3, -1] {
+        let ids = t(&[2, 2], &[2, 0, bad, 1]);
+        let mut inputs = all;
+        inputs[0] = Some(&ids);
+        assert!(run(&inputs).is_err());
+    }
+    assert!(run(&all[..6]).is_err());
 }
 
 #[test]

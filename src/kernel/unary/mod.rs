@@ -3,12 +3,13 @@
 mod clip;
 mod function;
 
+pub(super) use function::Function;
+
 use super::elementwise::broadcast::{binary, owned};
 use super::registry::{Entry, microsoft, onnx};
 use super::{Context, Follower, Inputs, Kernel, OpSpec, Outputs, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::{Data, Shape, Tensor, Value};
-use function::Function;
 use half::{bf16, f16};
 
 pub(super) const OPS: &[Entry] = &[
@@ -94,8 +95,39 @@ fn prepare_gelu(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     }
 }
 
+/// The activation that a fused operator ends with, by its attribute `activation` and those that
+/// are named after it.
+pub(super) fn fused_activation(spec: &OpSpec<'_>) -> Result<Option<Function>> {
+    let a = spec.attributes;
+    let parameter = |name: &str, default: f32| a.float(&format!("activation_{name}"), default);
+    Ok(Some(match a.str("activation", "")?.as_str() {
+        "" => return Ok(None),
+        "Relu" => Function::Relu,
+        "LeakyRelu" => {
+            // The name that the attribute had at first.
+            let alpha = a.float("leaky_relu_alpha", 0.01)?;
+            Function::LeakyRelu { alpha: parameter("alpha", alpha)? }
+        }
+        "Elu" => Function::Elu { alpha: parameter("alpha", 1.0)? },
+        "Celu" => Function::Celu { alpha: parameter("alpha", 1.0)? },
+        "Selu" => Function::Selu {
+            alpha: parameter("alpha", 1.673_263_2)?,
+            gamma: parameter("gamma", 1.050_701)?,
+        },
+        "ThresholdedRelu" => Function::ThresholdedRelu { alpha: parameter("alpha", 1.0)? },
+        "HardSigmoid" => {
+            Function::HardSigmoid { alpha: parameter("alpha", 0.2)?, beta: parameter("beta", 0.5)? }
+        }
+        "Sigmoid" => Function::Sigmoid,
+        "Tanh" => Function::Tanh,
+        "Softplus" => Function::Softplus,
+        "Softsign" => Function::Softsign,
+        other => return Err(spec.unsupported(format_args!("activation '{other}'"))),
+    }))
+}
+
 /// `function` in place of the tensor where its buffer is free.
-fn applied(ctx: &mut Context<'_>, function: Function, input: Tensor) -> Result<Tensor> {
+pub(super) fn applied(ctx: &mut Context<'_>, function: Function, input: Tensor) -> Result<Tensor> {
     macro_rules! integers {
         ($t:ty) => {{
             let shape = input.shape().clone();

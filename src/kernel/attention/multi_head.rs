@@ -1,0 +1,147 @@
+//! MultiHeadAttention of com.microsoft: queries, keys and values as they come out of the
+//! projections, apart or packed.
+
+use super::cached::{Cached, Operands, Settings, filled};
+use super::heads;
+use crate::error::{Result, bail, ensure};
+use crate::kernel::elementwise;
+use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
+use crate::tensor::{Tensor, Value};
+
+const KEY: usize = 1;
+const VALUE: usize = 2;
+const BIAS: usize = 3;
+const MASK: usize = 4;
+const SCORE_BIAS: usize = 5;
+const PAST_KEY: usize = 6;
+const PAST_VALUE: usize = 7;
+const PAST_LENGTH: usize = 8;
+const BEAMS: usize = 9;
+
+struct MultiHead {
+    settings: Settings,
+    keeps: bool,
+    outputs: usize,
+}
+
+pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(1..=10)?;
+    if spec.has_input(BEAMS) {
+        return Err(spec.unsupported("cache_indirection"));
+    }
+    if spec.has_input(PAST_KEY) != spec.has_input(PAST_VALUE) {
+        return Err(spec.invalid("past_key and past_value go together"));
+    }
+    Ok(Box::new(MultiHead {
+        settings: Settings::new(spec)?,
+        keeps: spec.wants(3),
+        outputs: (1..4).rev().find(|&i| spec.wants(i)).map_or(1, |last| last + 1),
+    }))
+}
+
+/// Part `index` of a packed tensor (batch, length, heads, parts, size), by head.
+fn unpacked(
+    ctx: &mut Context<'_>,
+    tensor: &Tensor,
+    index: usize,
+    [heads, parts]: [usize; 2],
+) -> Result<Tensor> {
+    let &[batch, length, own_heads, own_parts, size] = tensor.dims() else {
+        bail!(InvalidInput, "MultiHeadAttention: a packed input of shape {}", tensor.shape());
+    };
+    ensure!(
+        [own_heads, own_parts] == [heads, parts],
+        InvalidInput,
+        "MultiHeadAttention: {} is no packed input of {heads} heads and {parts} parts",
+        tensor.shape()
+    );
+    let token = heads * parts * size;
+    let strides = [length * token, parts * size, token, 1];
+    heads::part(ctx, tensor, index * size, [batch, heads, length, size], strides)
+}
+
+/// `tensor`, by head, with its share of the projections' bias, which starts at `offset`.
+fn biased(ctx: &mut Context<'_>, tensor: Tensor, bias: &Tensor, offset: usize) -> Result<Tensor> {
+    let (heads, size) = (tensor.shape().dim(1), tensor.shape().dim(3));
+    let end = offset.checked_add(heads.saturating_mul(size));
+    ensure!(
+        bias.shape().rank() == 1 && end.is_some_and(|end| end <= bias.len()),
+        InvalidInput,
+        "MultiHeadAttention: a bias of shape {} for {heads} heads of {size} from {offset} on",
+        bias.shape()
+    );
+    let own = heads::part(ctx, bias, offset, [heads, 1, size], [size, size, 1])?;
+    elementwise::add(ctx, tensor, own)
+}
+
+/// Queries, keys and values by head.
+struct Apart {
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    /// Whether keys and values come from a cache as they are.
+    cached: bool,
+}
+
+impl MultiHead {
+    fn apart(&self, ctx: &mut Context<'_>, inputs: &Inputs<'_>) -> Result<Apart> {
+        let heads = self.settings.heads;
+        let q = inputs.tensor(0)?;
+        let Some(k) = inputs.tensor_opt(KEY)? else {
+            let mut part = |index| unpacked(ctx, q, index, [heads, 3]);
+            return Ok(Apart { q: part(0)?, k: part(1)?, v: part(2)?, cached: false });
+        };
+        let q = heads::split(ctx, q, heads)?;
+        match k.shape().rank() {
+            5 => {
+                let mut part = |index| unpacked(ctx, k, index, [heads, 2]);
+                Ok(Apart { q, k: part(0)?, v: part(1)?, cached: false })
+            }
+            4 => {
+                let (k, v) = (k.clone(), inputs.tensor(VALUE)?.clone());
+                Ok(Apart { q, k, v, cached: true })
+            }
+            _ => {
+                let k = heads::split(ctx, k, heads)?;
+                let v = heads::split(ctx, inputs.tensor(VALUE)?, heads)?;
+                Ok(Apart { q, k, v, cached: false })
+            }
+        }
+    }
+}
+
+impl Kernel for MultiHead {
+    fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let Apart { mut q, mut k, mut v, cached } = self.apart(ctx, inputs)?;
+        if let Some(bias) = inputs.tensor_opt(BIAS)? {
+            let width = q.shape().dim(1).saturating_mul(q.shape().dim(3));
+            q = biased(ctx, q, bias, 0)?;
+            if !cached {
+                k = biased(ctx, k, bias, width)?;
+                v = biased(ctx, v, bias, width.saturating_mul(2))?;
+            }
+        }
+        ensure!(
+            !cached || !inputs.has(PAST_KEY),
+            InvalidInput,
+            "MultiHeadAttention: keys by head come from a cache and take no past"
+        );
+        let filled = inputs.tensor_opt(PAST_LENGTH)?.map(filled).transpose()?;
+        let new = k.shape().dim(2);
+        let mut past = |i: usize| inputs.has(i).then(|| inputs.take_tensor(i)).transpose();
+        let (past_k, past_v) = (past(PAST_KEY)?, past(PAST_VALUE)?);
+        let k = Cached::new(ctx, past_k, k, filled)?;
+        let v = Cached::new(ctx, past_v, v, filled)?;
+        let operands = Operands {
+            q: &q,
+            k: &k.all,
+            v: &v.all,
+            past: k.all.shape().dim(2).saturating_sub(new),
+            mask: inputs.tensor_opt(MASK)?,
+            bias: inputs.tensor_opt(SCORE_BIAS)?,
+        };
+        let (y, scores) = operands.attend(ctx, &self.settings, self.keeps)?;
+        let all = [Some(y), Some(k.present), Some(v.present), scores];
+        Ok(all.into_iter().flatten().take(self.outputs).map(Value::Tensor).collect())
+    }
+}
