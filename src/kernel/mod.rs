@@ -23,6 +23,7 @@ mod linear;
 mod matmul;
 mod normalization;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod reference;

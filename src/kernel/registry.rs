@@ -59,6 +59,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::matmul::OPS,
     super::normalization::OPS,
     super::pool::OPS,
+    super::quantize::OPS,
     super::recurrent::OPS,
     super::reduce::OPS,
     super::reshape::OPS,
