@@ -10,7 +10,9 @@ const END: &str = "<!-- operators:end -->\n";
 fn list() -> String {
     let mut text = String::new();
     let all = modelserve::operators();
-    for (domain, title) in [("", "ai.onnx"), ("ai.onnx.ml", "ai.onnx.ml"), ("com.microsoft", "com.microsoft")] {
+    for (domain, title) in
+        [("", "ai.onnx"), ("ai.onnx.ml", "ai.onnx.ml"), ("com.microsoft", "com.microsoft")]
+    {
         let names: Vec<String> =
             all.iter().filter(|(d, _)| *d == domain).map(|(_, op)| format!("`{op}`")).collect();
         writeln!(text, "**{title}** ({}): {}.\n", names.len(), names.join(", ")).unwrap();

@@ -29,6 +29,7 @@ mod loss;
 mod matmul;
 mod normalization;
 mod pool;
+mod quantize;
 mod random;
 mod recurrent;
 mod reduce;

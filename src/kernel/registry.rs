@@ -65,6 +65,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::matmul::OPS,
     super::normalization::OPS,
     super::pool::OPS,
+    super::quantize::OPS,
     super::random::OPS,
     super::recurrent::OPS,
     super::reduce::OPS,

@@ -105,8 +105,20 @@ macro_rules! replaced {
     )+};
 }
 replaced!(
-    Int4, UInt4, Int2, UInt2, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0,
-    Float6E2M3, Float6E3M2, Float4E2M1, Complex<f32>, Complex<f64>
+    Int4,
+    UInt4,
+    Int2,
+    UInt2,
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+    Float8E8M0,
+    Float6E2M3,
+    Float6E3M2,
+    Float4E2M1,
+    Complex<f32>,
+    Complex<f64>
 );
 
 impl Combine for String {

@@ -48,8 +48,9 @@ impl ElementType {
     pub const ALL: [ElementType; 28] = {
         use ElementType::*;
         [
-            F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, String, I4, U4, I2, U2,
-            F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F6E2M3, F6E3M2, F4E2M1, C64, C128,
+            F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, String, I4, U4, I2,
+            U2, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F6E2M3, F6E3M2, F4E2M1, C64,
+            C128,
         ]
     };
 

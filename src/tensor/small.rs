@@ -35,9 +35,13 @@ impl Data {
             ElementType::I2 => Data::I2(bits.map(Int2::from_bits).collect()),
             ElementType::U2 => Data::U2(bits.map(UInt2::from_bits).collect()),
             ElementType::F8E4M3FN => Data::F8E4M3FN(bits.map(Float8E4M3FN::from_bits).collect()),
-            ElementType::F8E4M3FNUZ => Data::F8E4M3FNUZ(bits.map(Float8E4M3FNUZ::from_bits).collect()),
+            ElementType::F8E4M3FNUZ => {
+                Data::F8E4M3FNUZ(bits.map(Float8E4M3FNUZ::from_bits).collect())
+            }
             ElementType::F8E5M2 => Data::F8E5M2(bits.map(Float8E5M2::from_bits).collect()),
-            ElementType::F8E5M2FNUZ => Data::F8E5M2FNUZ(bits.map(Float8E5M2FNUZ::from_bits).collect()),
+            ElementType::F8E5M2FNUZ => {
+                Data::F8E5M2FNUZ(bits.map(Float8E5M2FNUZ::from_bits).collect())
+            }
             ElementType::F8E8M0 => Data::F8E8M0(bits.map(Float8E8M0::from_bits).collect()),
             ElementType::F6E2M3 => Data::F6E2M3(bits.map(Float6E2M3::from_bits).collect()),
             ElementType::F6E3M2 => Data::F6E3M2(bits.map(Float6E3M2::from_bits).collect()),

@@ -349,7 +349,8 @@ mod tests {
     #[test]
     fn powers_of_two_round_as_asked() {
         use PowerRounding::{Down, Nearest, Up};
-        let bits = |v: f32, saturate, rounding| Float8E8M0::rounded(v, saturate, rounding).to_bits();
+        let bits =
+            |v: f32, saturate, rounding| Float8E8M0::rounded(v, saturate, rounding).to_bits();
         let values = [0.0, 0.124, 0.25, 0.5, 1.1, 2.0, 4.0, 8.0];
         assert_eq!(values.map(|v| bits(v, true, Up)), [0, 124, 125, 126, 128, 128, 129, 130]);
         assert_eq!([1.1, 1.5, 1.9].map(|v| bits(v, true, Down)), [127; 3]);

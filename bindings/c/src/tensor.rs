@@ -154,10 +154,23 @@ unsafe fn read(c: &modelserve_tensor) -> Outcome<(String, Tensor)> {
     Ok((name.to_string(), tensor))
 }
 
-/// The type of at most eight bits of that number, which NumPy has not.
+/// The type of at most eight bits of that number, one element a byte.
 fn small_type(dtype: i32) -> Option<ElementType> {
-    let small = |t: &ElementType| t.onnx_number() == dtype && Data::zeros(*t, 0).small_bits().is_some();
-    ElementType::ALL.into_iter().find(small)
+    Some(match dtype {
+        MODELSERVE_DTYPE_FLOAT8E4M3FN => ElementType::F8E4M3FN,
+        MODELSERVE_DTYPE_FLOAT8E4M3FNUZ => ElementType::F8E4M3FNUZ,
+        MODELSERVE_DTYPE_FLOAT8E5M2 => ElementType::F8E5M2,
+        MODELSERVE_DTYPE_FLOAT8E5M2FNUZ => ElementType::F8E5M2FNUZ,
+        MODELSERVE_DTYPE_UINT4 => ElementType::U4,
+        MODELSERVE_DTYPE_INT4 => ElementType::I4,
+        MODELSERVE_DTYPE_FLOAT4E2M1 => ElementType::F4E2M1,
+        MODELSERVE_DTYPE_FLOAT8E8M0 => ElementType::F8E8M0,
+        MODELSERVE_DTYPE_UINT2 => ElementType::U2,
+        MODELSERVE_DTYPE_INT2 => ElementType::I2,
+        MODELSERVE_DTYPE_FLOAT6E2M3 => ElementType::F6E2M3,
+        MODELSERVE_DTYPE_FLOAT6E3M2 => ElementType::F6E3M2,
+        _ => return None,
+    })
 }
 
 fn element_size(dtype: i32) -> Option<usize> {

@@ -115,9 +115,9 @@ pub(crate) fn numbers_in(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         _ => match narrow::of_name(&dtype.getattr("name")?.extract::<String>()?) {
             Some(small) => narrow::array_in(array, small),
             None => Err(raise(
-            py,
-            ErrorKind::InvalidInput,
-            format!("arrays of dtype {dtype} are not understood: give numbers, bools or text"),
+                py,
+                ErrorKind::InvalidInput,
+                format!("arrays of dtype {dtype} are not understood: give numbers, bools or text"),
             )),
         },
     }

@@ -28,7 +28,12 @@ impl Narrowing {
     }
 
     /// As [`cast`], with what Cast was told.
-    pub(super) fn apply(self, ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Result<Tensor> {
+    pub(super) fn apply(
+        self,
+        ctx: &mut Context<'_>,
+        tensor: Tensor,
+        to: ElementType,
+    ) -> Result<Tensor> {
         match self.differs(ctx, &tensor, to) {
             Some(converted) if tensor.dtype() != to => converted,
             _ => cast(ctx, tensor, to),

@@ -120,7 +120,13 @@ macro_rules! small_float_target {
     )+};
 }
 small_float_target!(
-    Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float4E2M1, Float6E2M3, Float6E3M2
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+    Float4E2M1,
+    Float6E2M3,
+    Float6E3M2
 );
 
 impl Target for Float8E8M0 {

@@ -76,15 +76,15 @@ fn scale_all<T: Number>(alpha: f32, out: &mut [T]) {
 }
 
 /// What a product of these two shapes is.
-struct Plan {
-    dims: Dims,
+pub(super) struct Plan {
+    pub(super) dims: Dims,
     /// Which matrix of A and of B belongs to each output matrix.
-    pairs: Vec<(usize, usize)>,
-    shape: Shape,
+    pub(super) pairs: Vec<(usize, usize)>,
+    pub(super) shape: Shape,
 }
 
 /// Lays out a product by NumPy's rules.
-fn plan(a: &[usize], b: &[usize], transpose: [bool; 2]) -> Result<Plan> {
+pub(super) fn plan(a: &[usize], b: &[usize], transpose: [bool; 2]) -> Result<Plan> {
     ensure!(
         !a.is_empty() && !b.is_empty(),
         InvalidInput,

@@ -21,7 +21,7 @@ enum Function {
 
 /// An activation function with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Activation {
+pub(in crate::kernel) struct Activation {
     function: Function,
     alpha: f32,
     beta: f32,

@@ -4,7 +4,7 @@
 //! product, the steps are products of one row. So its result depends neither on the batch nor on
 //! the threads, which take whole sequences.
 
-mod activation;
+pub(in crate::kernel) mod activation;
 mod cell;
 mod weights;
 

@@ -86,12 +86,11 @@ impl Kernel for Unique {
         let (tensor, axis) = along(inputs.tensor(0)?, self.axis)?;
         // Slices without elements cost nothing to hold, but each takes part in the answer.
         ctx.shape_of::<i64>(&[tensor.shape().dim(axis)])?;
-        let (groups, inverse) =
-            for_each_common_type!(
-                tensor.data(),
-                v => groups(v, tensor.shape(), axis, self.sorted),
-                other => bail!(InvalidInput, "Unique of {}", other.dtype())
-            );
+        let (groups, inverse) = for_each_common_type!(
+            tensor.data(),
+            v => groups(v, tensor.shape(), axis, self.sorted),
+            other => bail!(InvalidInput, "Unique of {}", other.dtype())
+        );
         let first: Vec<usize> = groups.iter().map(|g| g.first).collect();
         let y = pick(ctx, &tensor, axis, &first)?;
         let ints = |v: Vec<i64>| Tensor::from_vec(&[v.len()], v).map(Value::Tensor);

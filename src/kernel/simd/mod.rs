@@ -10,6 +10,7 @@ mod affine;
 pub mod blend;
 mod elementary;
 pub mod fetch;
+pub mod integer;
 pub mod packed;
 mod reduction;
 mod rows;

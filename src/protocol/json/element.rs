@@ -133,8 +133,22 @@ macro_rules! binary_only {
 }
 
 binary_only!(
-    f16, bf16, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Float6E2M3,
-    Float6E3M2, Float4E2M1, Int4, UInt4, Int2, UInt2, Complex<f32>, Complex<f64>
+    f16,
+    bf16,
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+    Float8E8M0,
+    Float6E2M3,
+    Float6E3M2,
+    Float4E2M1,
+    Int4,
+    UInt4,
+    Int2,
+    UInt2,
+    Complex<f32>,
+    Complex<f64>
 );
 
 impl Reader<'_> {

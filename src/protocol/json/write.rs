@@ -57,8 +57,16 @@ macro_rules! widened {
 }
 
 widened!(
-    f16, bf16, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Float6E2M3,
-    Float6E3M2, Float4E2M1
+    f16,
+    bf16,
+    Float8E4M3FN,
+    Float8E4M3FNUZ,
+    Float8E5M2,
+    Float8E5M2FNUZ,
+    Float8E8M0,
+    Float6E2M3,
+    Float6E3M2,
+    Float4E2M1
 );
 
 /// A pair: the real and the imaginary part.

@@ -1,0 +1,4 @@
+mod elementwise;
+mod linear;
+mod lstm;
+mod products;
