@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::graph::{Capture, Dim, Graph, Node, ValueId, ValueType};
 use crate::limits::{LoadLimits, RequestLimits};
 use crate::plan::{CompileOptions, Plan, PlanKind, RunOptions, compile};
+use crate::problem::{Problems, ReadOn};
 use crate::tensor::{ElementType, Tensor, Value};
 use crate::threads::Threads;
 
@@ -30,7 +31,8 @@ fn graph(inputs: usize, build: impl FnOnce(&mut Graph, &[ValueId]) -> Vec<ValueI
 
 fn compiled(graph: Graph) -> Result<Plan> {
     let limits = LoadLimits::default();
-    compile(graph, CompileOptions { limits: &limits, plan: PlanKind::Optimised })
+    let options = CompileOptions { limits: &limits, plan: PlanKind::Optimised };
+    compile(graph, options, &mut Problems::new(ReadOn::Unsupported))
 }
 
 fn run(plan: &Plan, inputs: &[Value]) -> Result<Vec<Value>> {
