@@ -178,6 +178,7 @@ fn prepare_scaler(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     let len = scale.len().max(offset.len());
     let fill = |given: &[f32], default: f32| match given.len() {
         0 => Ok(PerFeature(vec![default; len.max(1)])),
+        1 => Ok(PerFeature(vec![given[0]; len])),
         n if n == len => Ok(PerFeature(given.to_vec())),
         _ => Err(spec.invalid(format_args!(
             "{} values of 'scale', {} of 'offset'",

@@ -13,7 +13,6 @@ mod joins;
 mod plain;
 mod recurrent;
 mod transformers;
-mod zoo;
 
 use candle_core::{Device, Tensor as Candle};
 use common::random::Random;

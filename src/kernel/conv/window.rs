@@ -35,6 +35,8 @@ pub(in crate::kernel) struct Window {
     /// All beginnings, then all ends.
     pads: Dims,
     ceil: bool,
+    /// Whether an axis may be too short for even one window; there is no output then.
+    pub may_be_empty: bool,
 }
 
 /// A list of sizes of at least `least` from a node's attribute; empty where absent.
@@ -67,6 +69,7 @@ impl Window {
             dilations: sizes(spec, "dilations", 1)?,
             pads: sizes(spec, "pads", 0)?,
             ceil: spec.attributes.flag("ceil_mode", false)?,
+            may_be_empty: false,
         };
         if let Some(kernel) = &window.kernel {
             window.check_rank(kernel.len()).map_err(|e| spec.invalid(e.message()))?;
@@ -162,7 +165,15 @@ impl Window {
                     if self.auto_pad == AutoPad::Valid {
                         (before, after) = (0, 0);
                     }
-                    let Some(room) = (size + before + after).checked_sub(reach) else {
+                    let whole = size + before + after;
+                    let room = whole.checked_sub(reach);
+                    // The specification's formula gives no window then.
+                    let none = room.is_none() && !self.ceil && whole + stride >= reach;
+                    if none && self.may_be_empty {
+                        s.push(0, stride, dilation, before, after);
+                        continue;
+                    }
+                    let Some(room) = room else {
                         bail!(
                             InvalidInput,
                             "a window of {reach} elements is larger than spatial axis {axis} of \

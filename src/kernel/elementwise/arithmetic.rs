@@ -49,7 +49,13 @@ macro_rules! float {
             fn modulo(self, other: Self) -> Self {
                 let r = self % other;
                 let zero = <$t>::default();
-                if r != zero && (r < zero) != (other < zero) { r + other } else { r }
+                if r == zero {
+                    zero.copysign(other)
+                } else if (r < zero) != (other < zero) {
+                    r + other
+                } else {
+                    r
+                }
             }
             #[inline(always)]
             fn larger(self, other: Self) -> Self {

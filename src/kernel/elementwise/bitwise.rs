@@ -1,7 +1,7 @@
 //! BitwiseAnd, BitwiseOr, BitwiseXor, BitwiseNot and BitShift.
 
 use super::broadcast::{Lanes, binary, owned};
-use crate::error::{Result, bail, ensure};
+use crate::error::{Result, bail};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::{ElementType, Tensor};
 
@@ -43,9 +43,10 @@ macro_rules! bits {
     ($($t:ty),+) => {$(
         impl Bits for $t {
             #[inline(always)]
+            #[allow(unused_comparisons)] // unsigned numbers have no sign
             fn apply(self, op: Bitwise, other: Self) -> Self {
-                // Shifting all bits out leaves 0; a negative count cannot occur, shifts are
-                // for unsigned types.
+                // Shifting all bits out leaves the sign alone, and a negative count is one beyond
+                // every width.
                 let shift = u32::try_from(other).unwrap_or(u32::MAX);
                 match op {
                     Bitwise::And => self & other,
@@ -53,7 +54,9 @@ macro_rules! bits {
                     Bitwise::Xor => self ^ other,
                     Bitwise::Not => !self,
                     Bitwise::ShiftLeft => self.checked_shl(shift).unwrap_or(0),
-                    Bitwise::ShiftRight => self.checked_shr(shift).unwrap_or(0),
+                    Bitwise::ShiftRight => {
+                        self.checked_shr(shift).unwrap_or(if self < 0 { !0 } else { 0 })
+                    }
                 }
             }
         }
@@ -75,15 +78,6 @@ fn typed<T: Bits>(ctx: &mut Context<'_>, op: Bitwise, inputs: &mut Inputs<'_>) -
 impl Kernel for Bitwise {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let dtype = inputs.tensor(0)?.dtype();
-        let unsigned = matches!(
-            dtype,
-            ElementType::U8 | ElementType::U16 | ElementType::U32 | ElementType::U64
-        );
-        ensure!(
-            unsigned || !matches!(self, Bitwise::ShiftLeft | Bitwise::ShiftRight),
-            InvalidInput,
-            "BitShift takes unsigned integers, got {dtype}"
-        );
         one(match dtype {
             ElementType::I8 => typed::<i8>(ctx, *self, inputs),
             ElementType::I16 => typed::<i16>(ctx, *self, inputs),

@@ -99,11 +99,18 @@ struct Binary {
     function: Function,
     axis: Option<i64>,
     operands: Operands<2>,
+    /// Whether floats may have a remainder with the divisor's sign: from opset 28 on.
+    float_modulo: bool,
 }
 
 fn prepare(spec: &OpSpec<'_>, function: Function) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    Ok(Box::new(Binary { function, axis: legacy_axis(spec)?, operands: Operands::new(spec) }))
+    Ok(Box::new(Binary {
+        function,
+        axis: legacy_axis(spec)?,
+        operands: Operands::new(spec),
+        float_modulo: spec.version >= 28,
+    }))
 }
 
 fn prepare_mod(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
@@ -111,7 +118,7 @@ fn prepare_mod(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         return prepare(spec, Function::Fmod);
     }
     for i in 0..2 {
-        if let Some(c) = spec.constant(i) {
+        if let Some(c) = spec.constant(i).filter(|_| spec.version < 28) {
             ensure!(!c.dtype().is_float(), InvalidModel, "Mod of floats needs fmod=1");
         }
     }
@@ -122,9 +129,9 @@ impl Kernel for Binary {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let (a, b) = (inputs.take_tensor(0)?, inputs.take_tensor(1)?);
         ensure!(
-            self.function != Function::Modulo || !a.dtype().is_float(),
+            self.function != Function::Modulo || self.float_modulo || !a.dtype().is_float(),
             InvalidInput,
-            "Mod of {} needs fmod=1",
+            "Mod of {} needs fmod=1 before opset 28",
             a.dtype()
         );
         let b = aligned(&a, b, self.axis)?;

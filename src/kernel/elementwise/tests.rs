@@ -121,6 +121,10 @@ fn integers_wrap_and_refuse_zero() {
     let fmod = Op::onnx("Mod", 13).int("fmod", 1);
     assert_eq!(fmod.run1(&[a, b]), t(&[4], &[-1i32, 1, -1, 1]));
     assert!(Op::onnx("Mod", 13).run(&[t(&[1], &[1f32]), t(&[1], &[1f32])]).is_err());
+    let (x, y) = (t(&[4], &[-5f32, 5.0, 0.0, -1.0]), t(&[4], &[3f32, -3.0, -2.0, f32::INFINITY]));
+    let floored = Op::onnx("Mod", 28).run1(&[x, y]);
+    assert_eq!(floored, t(&[4], &[1f32, -1.0, -0.0, f32::INFINITY]));
+    assert!(floored.as_slice::<f32>().unwrap()[2].is_sign_negative());
     assert!(Op::onnx("Mod", 13).run(&[t(&[1], &[1u8]), t(&[1], &[0u8])]).is_err());
 }
 
@@ -162,7 +166,10 @@ fn bits() {
     assert_eq!(left.run1(&[a.clone(), t(&[2], &[1u8, 8])]), t(&[2], &[0b11000u8, 0]));
     let right = Op::onnx("BitShift", 11).string("direction", "RIGHT");
     assert_eq!(right.run1(&[a, t(&[2], &[2u8, 7])]), t(&[2], &[0b11u8, 1]));
-    assert!(left.run(&[t(&[1], &[1i32]), t(&[1], &[1i32])]).is_err());
+    // Opset 28: signs are extended, and counts without sense shift everything out.
+    let (x, by) = (t(&[5], &[-8i32, -8, 8, -8, 8]), t(&[5], &[1i32, -1, -1, 32, 40]));
+    assert_eq!(right.run1(&[x.clone(), by.clone()]), t(&[5], &[-4i32, -1, 0, -1, 0]));
+    assert_eq!(left.run1(&[x, by]), t(&[5], &[-16i32, 0, 0, 0, 0]));
 }
 
 #[test]

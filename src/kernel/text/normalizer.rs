@@ -1,7 +1,7 @@
 //! StringNormalizer: drops stop words and changes case.
 
 use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, TextMap, TextPart, one};
-use crate::error::{Result, bail, ensure};
+use crate::error::{Result, bail};
 use std::collections::HashSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,6 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         (false, _) => Case::Lower,
     };
     let words = spec.attributes.strs("stopwords")?;
-    ensure!(words.iter().all(|w| !w.is_empty()), InvalidModel, "{}: an empty stop word", spec.op);
     let stop_words = words.iter().map(|w| compare.apply(w)).collect();
     Ok(Box::new(StringNormalizer { case, compare, stop_words }))
 }

@@ -161,7 +161,7 @@ impl Function {
                 with(x, exp, |v, e| if v < 0.0 { alpha * (e - 1.0) } else { v });
             }
             Function::ThresholdedRelu { alpha } => {
-                map(x, |v| if v <= alpha { 0.0 } else { v });
+                map(x, |v| if v > alpha { v } else { 0.0 });
             }
             Function::Sigmoid => simd::sigmoid_in_place(x),
             Function::HardSigmoid { alpha, beta } => {
@@ -214,6 +214,10 @@ impl Function {
             Function::Sinh => x.sinh(),
             Function::Cosh => x.cosh(),
             Function::Tanh => x.tanh(),
+            // Where x² is out of range, asinh x = ln 2x.
+            Function::Asinh if x.abs() > 1e150 && x.is_finite() => {
+                (x.abs().ln() + std::f64::consts::LN_2).copysign(x)
+            }
             Function::Asinh => x.asinh(),
             Function::Acosh => x.acosh(),
             Function::Atanh => x.atanh(),
@@ -248,10 +252,10 @@ impl Function {
                 if x < 0.0 { alpha * (x / alpha).exp_m1() } else { x }
             }
             Function::ThresholdedRelu { alpha } => {
-                if x <= f64::from(alpha) {
-                    0.0
-                } else {
+                if x > f64::from(alpha) {
                     x
+                } else {
+                    0.0
                 }
             }
             Function::Sigmoid => {

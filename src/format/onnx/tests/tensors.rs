@@ -1,5 +1,5 @@
 use super::*;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Complex, Data, Float6E2M3, Float8E4M3FN, Int4, Tensor, UInt2};
 use half::{bf16, f16};
 
 /// A model whose only content is that initializer, as its output.
@@ -74,6 +74,30 @@ fn every_element_type_is_read_from_its_typed_field() {
 }
 
 #[test]
+fn small_elements_share_bytes() {
+    let typed = |data_type: i32, dims: &[i64], entries: &[i32]| TensorProto {
+        int32_data: entries.to_vec(),
+        ..raw(data_type, dims, &[])
+    };
+    // The first element in the lowest bits.
+    let ints = Tensor::from_vec(&[3], [1, -1, 3].map(Int4::wrapping).to_vec()).unwrap();
+    assert_eq!(content(raw(22, &[3], &[0xf1, 0x03])), ints);
+    assert_eq!(content(typed(22, &[3], &[0xf1, 0x03])), ints);
+    let twos = Tensor::from_vec(&[5], [0, 1, 2, 3, 1].map(UInt2::wrapping).to_vec()).unwrap();
+    assert_eq!(content(raw(25, &[5], &[0b11_10_01_00, 0b01])), twos);
+    let eight = Tensor::from_vec(&[1], vec![Float8E4M3FN::from_f32(448.0, true)]).unwrap();
+    assert_eq!(content(raw(17, &[1], &[0x7e])), eight);
+    assert_eq!(content(typed(17, &[1], &[0x7e])), eight);
+    // Six bits: four elements in three bytes of raw data, an entry each otherwise.
+    let six = Tensor::from_vec(&[2], [1, 33].map(Float6E2M3::from_bits).to_vec()).unwrap();
+    assert_eq!(content(raw(27, &[2], &[0x41, 0x08])), six);
+    assert_eq!(content(typed(27, &[2], &[1, 33])), six);
+    let pair = TensorProto { float_data: vec![1.0, -2.0], ..raw(14, &[1], &[]) };
+    let complex = Tensor::from_vec(&[1], vec![Complex { re: 1f32, im: -2.0 }]).unwrap();
+    assert_eq!(content(pair), complex);
+}
+
+#[test]
 fn scalars_and_empty_tensors_are_legal() {
     assert_eq!(content(raw(1, &[], &[0; 4])).dims(), [0usize; 0]);
     assert_eq!(content(raw(1, &[2, 0, 3], &[])).dims(), [2, 0, 3]);
@@ -102,8 +126,8 @@ fn what_does_not_fit_its_shape_or_type_is_refused() {
         (raw(8, &[1], &[65]), InvalidModel, "strings"),
         (segment, Unsupported, "segments"),
         (raw(0, &[1], &[0]), InvalidModel, "no element type"),
-        (raw(17, &[1], &[0]), Unsupported, "float8e4m3fn"),
-        (raw(22, &[2], &[0]), Unsupported, "int4"),
+        (raw(22, &[3], &[0]), InvalidModel, "1 bytes of data"),
+        (raw(27, &[4], &[0; 4]), InvalidModel, "4 bytes of data"),
         (raw(99, &[1], &[0]), Unsupported, "number 99"),
         (raw(1, &[-1], &[]), InvalidModel, "negative"),
         (raw(1, &[1 << 31, 1 << 31], &[]), LimitExceeded, "elements"),

@@ -62,7 +62,7 @@ fn inputs_and_preprocessing_are_checked() {
     invalid(&config("[]", LINEAR, ""), "$.inputs[0].shape: expected 1 to 32 dimensions");
     invalid(&config("[\"n\", null]", LINEAR, ""), "$.inputs[0].shape[1]: expected a");
     let two = config("[\"n\", 3]", LINEAR, "")
-        .replace("\"inputs\": [", r#""inputs": [{"name": "y", "shape": [1]}, "#);
+        .replace("\"inputs\": [", r#""inputs": [{"name": "y", "shape": ["n", 3]}, "#);
     invalid(&two, "$.inputs[1]: nothing reads 'x'");
     let none = config("[\"n\", 3]", LINEAR, "").replace(r#"{"name": "x", "shape": ["n", 3]}"#, "");
     invalid(&none, "$.inputs: expected 1 to 1000 inputs, got 0");
