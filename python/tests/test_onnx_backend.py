@@ -18,8 +18,8 @@ import onnx_cases
 
 LIST = Path(__file__).with_name("onnx_backend_failures.txt")
 
-#: How many tests of each suite pass at least: of 1,884, 23, 82 and 35.
-PASSING = {"node": 1700, "simple": 23, "pytorch-converted": 82, "pytorch-operator": 35}
+#: How many tests of each suite pass at least: of 1,884, 23, 82 and 35 in onnx 1.23.2.
+PASSING = {"node": 1843, "simple": 23, "pytorch-converted": 82, "pytorch-operator": 35}
 
 
 def expected_failures() -> dict[str, str]:
@@ -60,7 +60,11 @@ def test_case(key: str) -> None:
         wrong = answer(case)
     except modelserve.ModelServeError as error:
         wrong = f"{type(error).__name__}: {error}"
-    if key in FAILURES:
+    reason = FAILURES.get(key, "")
+    if reason.startswith("random"):
+        assert wrong is None or "values differ" in wrong, wrong
+        return
+    if reason:
         assert wrong, f"{key} passes now: take it out of {LIST.name}"
         return
     assert wrong is None, wrong

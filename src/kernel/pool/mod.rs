@@ -25,7 +25,8 @@ pub(super) const OPS: &[Entry] = &[
 
 /// The window of a pooling node, which must say its kernel's sizes.
 pub(super) fn window(spec: &OpSpec<'_>) -> Result<(Window, Dims)> {
-    let window = Window { may_be_empty: true, ..Window::new(spec)? };
+    let mut window = Window::new(spec)?;
+    window.may_be_empty = true;
     match window.kernel.clone() {
         Some(kernel) => Ok((window, kernel)),
         None => Err(spec.invalid("attribute 'kernel_shape' is missing")),
