@@ -52,7 +52,9 @@ def conv(g: Draw) -> Case:
     attributes["kernel_shape"] = kernel if g.flag() else None
     values = [x, w, b] if g.flag() else [x, w]
     constant = g.constants(len(values))
-    return single("Conv", values, attributes, opset=opset, constant=constant, wide=wide(dtype))
+    return single(
+        "Conv", values, attributes, opset=opset, constant=constant, wide=wide(dtype), loose=10
+    )
 
 
 def conv_transpose(g: Draw) -> Case:
@@ -95,7 +97,13 @@ def conv_transpose(g: Draw) -> Case:
     values = [x, w, b] if g.flag() else [x, w]
     constant = g.constants(len(values))
     return single(
-        "ConvTranspose", values, attributes, opset=opset, constant=constant, wide=wide(dtype)
+        "ConvTranspose",
+        values,
+        attributes,
+        opset=opset,
+        constant=constant,
+        wide=wide(dtype),
+        loose=10,
     )
 
 
