@@ -18,7 +18,7 @@ HALVES = (np.dtype(np.float16), BFLOAT16)
 WIDENED = (*HALVES, np.dtype(np.float64))
 
 
-@dataclass
+@dataclass(repr=False)
 class Case:
     """Nodes, their inputs, and how the answer is to be found and compared."""
 
@@ -63,6 +63,9 @@ class Case:
     def _arrays(self) -> Iterable[np.ndarray]:
         for value in (*self.inputs.values(), *self.constants.values()):
             yield from value if isinstance(value, list) else [value]
+
+    def __repr__(self) -> str:
+        return f"<{' '.join(sorted(self.operators()))}>"
 
     def __str__(self) -> str:
         lines = [onnx.printer.to_text(model([self]))]

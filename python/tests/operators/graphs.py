@@ -177,7 +177,7 @@ class Growing:
         if dtype == "bool":
             return np.asarray(self.rng.integers(0, 2, shape)).astype(bool)
         whole = np.asarray(self.rng.integers(-8, 9, shape))
-        return (whole / 4).astype(dtype) if dtype in FLOATS else whole.astype(dtype)
+        return np.asarray(whole / 4 if dtype in FLOATS else whole).astype(dtype)
 
     def source(self) -> None:
         """An input of the graph or, less often, an initializer that nodes may read."""

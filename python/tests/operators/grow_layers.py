@@ -176,7 +176,7 @@ def batch(g: Growing) -> None:
 
 def one_hot(g: Growing) -> None:
     """Of a position, which is never negative."""
-    a = g.pick(lambda v: v.dtype == "int64" and v.rank < 4)
+    a = g.pick(lambda v: v.dtype == "int64" and 0 < v.rank < 4)
     depth, values = g.ints(g.int(1, 4)), g.constant(np.array([0, 1], np.float32))
     size = int(g.known[depth.name].bound)
     g.add("OneHot", [a, depth, values], g.known_as("float32", [*a.shape, size], 1, 1, 0), axis=-1)

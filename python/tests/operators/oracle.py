@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from onnx.reference import ReferenceEvaluator
 
@@ -181,7 +180,6 @@ def _by_reference(case: Case, wide: bool) -> Any:
     try:
         with np.errstate(all="ignore"):
             made = model([case], wide=wide)
-            onnx.checker.check_model(made)
             answers = ReferenceEvaluator(made).run(None, _feeds([case], wide))
         return list(answers)
     except Exception as error:

@@ -170,7 +170,10 @@ def tree_regressor(g: Draw) -> Case:
     if targets > 1 and attributes["aggregate_function"] in ("MIN", "MAX"):
         attributes["aggregate_function"] = "SUM"
     x = features(g, width)
-    return ml("TreeEnsembleRegressor", [x], attributes, ml=3, constant=g.constants(1))
+    made = ml("TreeEnsembleRegressor", [x], attributes, ml=3)
+    # onnxruntime has it for floats alone; numbers as small as these are the same there.
+    made.oracle = ml("TreeEnsembleRegressor", [x.astype(np.float32)], attributes, ml=3)
+    return made
 
 
 def tree_classifier(g: Draw) -> Case:
@@ -186,7 +189,7 @@ def tree_classifier(g: Draw) -> Case:
         "class_weights": [float(w) for w in weights],
         "base_values": some(g, count) if g.flag() else None,
         "post_transform": g.pick((None, "NONE", "LOGISTIC", "SOFTMAX")),
-        **classes(g, count),
+        **{name.replace("_ints", "_int64s"): v for name, v in classes(g, count).items()},
     }
     x = features(g, width)
     return ml("TreeEnsembleClassifier", [x], attributes, outputs=2, ml=3, constant=g.constants(1))

@@ -405,7 +405,9 @@ def triangle(g: Draw) -> Case:
 
     def want() -> list[np.ndarray]:
         mask = f(np.ones(x.shape[-2:], bool), k or 0)
-        return [np.where(mask, x, np.zeros((), x.dtype)).astype(x.dtype)]
+        return [
+            np.where(mask, x, np.array("" if x.dtype.kind == "O" else 0, x.dtype)).astype(x.dtype)
+        ]
 
     constant = g.constants(len(values))
     return single("Trilu", values, {"upper": upper}, constant=constant, want=want)

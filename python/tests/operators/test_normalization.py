@@ -9,6 +9,9 @@ import numpy as np
 from .case import Case, single
 from .strategies import Draw, allowed, hold
 
+#: The usual one; an attribute is of single precision, whatever the numbers are.
+EPSILON = float(np.float32(1e-5))
+
 
 def image(g: Draw, dtype: str, channels: int, low: int = 0, high: int = 3) -> np.ndarray:
     spatial = g.shape(low, high, empty=False)
@@ -47,9 +50,9 @@ def trained_batch(g: Draw) -> Case:
 
     def want() -> list[np.ndarray]:
         wide, old, spread = (v.astype(np.float64) for v in (x, mean, variance))
-        found, kept = wide.mean(axes), 0.9 if momentum is None else momentum
+        found, kept = wide.mean(axes), float(np.float32(0.9)) if momentum is None else momentum
         var = wide.var(axes)
-        root = np.sqrt(var + (1e-5 if epsilon is None else epsilon))
+        root = np.sqrt(var + (EPSILON if epsilon is None else float(np.float32(epsilon))))
         y = (wide - found.reshape(column)) / root.reshape(column)
         y = y * scale.astype(np.float64).reshape(column) + bias.astype(np.float64).reshape(column)
         running = [old * kept + found * (1 - kept), spread * kept + var * (1 - kept)]
@@ -117,7 +120,7 @@ def root_mean_square(g: Draw) -> Case:
         wide = x.astype(np.float64)
         axes = tuple(range(axis % x.ndim, x.ndim))
         mean = np.mean(wide * wide, axes, keepdims=True)
-        root = np.sqrt(mean + (1e-5 if epsilon is None else epsilon))
+        root = np.sqrt(mean + (EPSILON if epsilon is None else float(np.float32(epsilon))))
         return [(wide / root * scale.astype(np.float64)).astype(x.dtype)]
 
     return single(
@@ -144,7 +147,10 @@ def group(g: Draw) -> Case:
     def want() -> list[np.ndarray]:
         wide = x.astype(np.float64).reshape(x.shape[0], groups, -1)
         mean, var = wide.mean(-1, keepdims=True), wide.var(-1, keepdims=True)
-        y = ((wide - mean) / np.sqrt(var + (1e-5 if epsilon is None else epsilon))).reshape(x.shape)
+        y = (
+            (wide - mean)
+            / np.sqrt(var + (EPSILON if epsilon is None else float(np.float32(epsilon))))
+        ).reshape(x.shape)
         column = (1, -1, *([1] * (x.ndim - 2)))
         factors = [v.astype(np.float64) for v in (scale, bias)]
         if opset == 18:

@@ -145,7 +145,11 @@ def activation(g: Draw) -> Case:
         if g.flag():
             other = "tanh" if name == "approximate" else g.pick((0.25, 0.5, 1.5, 2.0))
             given[name] = g.pick((usual, other))
-    settings = {**defaults, **given}
+    # An attribute is of single precision, whatever the numbers are.
+    settings = {
+        k: v if isinstance(v, str) else float(np.float32(v))
+        for k, v in {**defaults, **given}.items()
+    }
     return single(
         op,
         [x],

@@ -52,7 +52,9 @@ def conv(g: Draw) -> Case:
     attributes["kernel_shape"] = kernel if g.flag() else None
     values = [x, w, b] if g.flag() else [x, w]
     constant = g.constants(len(values))
-    return single("Conv", values, attributes, opset=opset, constant=constant, wide=wide(dtype))
+    return single(
+        "Conv", values, attributes, opset=opset, constant=constant, wide=wide(dtype), loose=10
+    )
 
 
 def conv_transpose(g: Draw) -> Case:
@@ -95,7 +97,13 @@ def conv_transpose(g: Draw) -> Case:
     values = [x, w, b] if g.flag() else [x, w]
     constant = g.constants(len(values))
     return single(
-        "ConvTranspose", values, attributes, opset=opset, constant=constant, wide=wide(dtype)
+        "ConvTranspose",
+        values,
+        attributes,
+        opset=opset,
+        constant=constant,
+        wide=wide(dtype),
+        loose=10,
     )
 
 
@@ -156,8 +164,19 @@ def global_pool(g: Draw) -> Case:
     opset = g.pick((13, 22))
     dtype = g.dtype(allowed(op, opset))
     x = g.values(dtype, [g.int(0, 2), g.int(1, 3), *numbers(g, g.int(1, 3), 1, 5)], "small")
-    attributes = {"p": g.pick((None, 1, 2, 3))} if op == "GlobalLpPool" else {}
-    return single(op, [x], attributes, opset=opset, constant=g.constants(1), wide=wide(dtype))
+    p = g.pick((None, 1, 2, 3)) if op == "GlobalLpPool" else None
+
+    def want() -> list[np.ndarray]:
+        wide, axes = x.astype(np.float64), tuple(range(2, x.ndim))
+        if op == "GlobalAveragePool":
+            y = wide.mean(axes, keepdims=True)
+        elif op == "GlobalMaxPool":
+            y = wide.max(axes, keepdims=True)
+        else:
+            y = (np.abs(wide) ** (p or 2)).sum(axes, keepdims=True) ** (1 / (p or 2))
+        return [y.astype(x.dtype)]
+
+    return single(op, [x], {"p": p}, opset=opset, constant=g.constants(1), want=want)
 
 
 def unpool(g: Draw) -> Case:
