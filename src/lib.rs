@@ -55,7 +55,6 @@ mod threads;
 
 pub use error::{Error, ErrorKind, HttpStatus, Result};
 pub use inspect::{Inspection, inspect, inspect_bytes, inspect_with};
-pub use kernel::registry::operators;
 pub use manager::{
     Another, CanaryRule, Event, EventKind, Events, FallbackRule, FallbackTo, Gate, GateReport,
     ManagerOptions, MemoryPolicy, MemoryUse, ModelHandle, ModelManager, ModelSource, ModelStats,
@@ -73,7 +72,7 @@ pub use model::{
 };
 pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};
-pub use plan::{PlanKind, PlanStep};
+pub use plan::{PlanKind, PlanStep, operators};
 pub use problem::Problem;
 pub use process::after_fork;
 pub use protocol::{Http, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};

@@ -98,11 +98,9 @@ pub fn supports(domain: &str, op: &str) -> bool {
     table().contains_key(&(domain, op))
 }
 
-/// Every implemented operator as `(domain, name)`, sorted.
+/// Every operator with a kernel as `(domain, name)`.
 pub fn operators() -> Vec<(&'static str, &'static str)> {
-    let mut all: Vec<_> = table().keys().copied().collect();
-    all.sort_unstable();
-    all
+    table().keys().copied().collect()
 }
 
 /// Prepares the kernel for a node.

@@ -75,6 +75,14 @@ enum Operand {
     LastUse(u32),
 }
 
+/// Every implemented operator as `(domain, name)`, sorted; the domain of `ai.onnx` is empty.
+pub fn operators() -> Vec<(&'static str, &'static str)> {
+    let mut all = crate::kernel::registry::operators();
+    all.extend(control::OPERATORS.map(|op| ("", op)));
+    all.sort_unstable();
+    all
+}
+
 /// One kernel with its operands.
 struct Step {
     kernel: Box<dyn Kernel>,

@@ -9,35 +9,7 @@ from __future__ import annotations
 #: `domain:operator`, with an empty domain for `ai.onnx`.
 NOT_YET: frozenset[str] = frozenset(
     {
-        # attention
-        ":Attention",
-        ":RotaryEmbedding",
-        # quantised
-        ":ConvInteger",
-        ":DequantizeLinear",
-        ":DynamicQuantizeLinear",
-        ":MatMulInteger",
-        ":QLinearConv",
-        ":QLinearMatMul",
-        ":QuantizeLinear",
-        # signal
-        ":BlackmanWindow",
-        ":DFT",
-        ":HammingWindow",
-        ":HannWindow",
-        ":MelWeightMatrix",
-        ":STFT",
-        # vision
-        ":AffineGrid",
-        ":Col2Im",
-        ":Det",
-        ":GridSample",
-        ":NonMaxSuppression",
-        ":RoiAlign",
-        # sequences
-        ":SequenceMap",
-        # losses
-        ":NegativeLogLikelihoodLoss",
-        ":SoftmaxCrossEntropyLoss",
+        # It decodes no pictures.
+        ":ImageDecoder",
     }
 )

@@ -36,6 +36,10 @@ def resize(g: Draw) -> Case:
         factors = [g.pick((0.5, 1.0, 2.0, 1.5, 3.0)) for _ in spatial]
         # Nothing may remain of a side of one.
         factors = [f if f * s >= 1 else 1.0 for f, s in zip(factors, spatial, strict=True)]
+        # onnxruntime cuts the resized length before it aligns the corners; the specification and
+        # its reference do not.
+        if coordinates == "align_corners":
+            factors = [f if f * s % 1 == 0 else 2.0 for f, s in zip(factors, spatial, strict=True)]
         scales = np.array([1, 1, *factors], np.float32)
     else:
         sizes = np.array([*x.shape[:2], *(g.int(1, 8) for _ in spatial)], np.int64)

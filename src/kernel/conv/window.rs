@@ -167,10 +167,11 @@ impl Window {
                     }
                     let whole = size + before + after;
                     let room = whole.checked_sub(reach);
-                    // The specification's formula gives no window then.
-                    let none = room.is_none() && !self.ceil && whole + stride >= reach;
-                    if none && self.may_be_empty {
-                        s.push(0, stride, dilation, before, after);
+                    // The specification's formula gives no window then, or rounds up to one.
+                    let short = reach.saturating_sub(whole);
+                    let steps = short / stride + usize::from(!self.ceil && short % stride > 0);
+                    if self.may_be_empty && room.is_none() && steps <= 1 {
+                        s.push(1 - steps, stride, dilation, before, after);
                         continue;
                     }
                     let Some(room) = room else {

@@ -29,9 +29,12 @@ pub(super) struct Control {
     pub captures: Vec<ValueId>,
 }
 
+/// The operators with sub-graphs.
+pub(super) const OPERATORS: [&str; 4] = ["If", "Loop", "Scan", "SequenceMap"];
+
 /// Whether the operator has sub-graphs and is one of ours.
 pub(super) fn supports(domain: &str, op: &str) -> bool {
-    domain.is_empty() && matches!(op, "If" | "Loop" | "Scan" | "SequenceMap")
+    domain.is_empty() && OPERATORS.contains(&op)
 }
 
 /// Prepares a node with sub-graphs; what is wrong with their nodes is noted.
