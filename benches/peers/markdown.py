@@ -268,13 +268,22 @@ def shortfalls(results: Results, reasons: dict[str, str]) -> Iterator[str]:
         yield f"- {title}, {TITLES[case]}: {why}"
 
 
+def whole(key: str, title: str, reasons: dict[str, str]) -> list[str]:
+    """Why lines of a table that is no part of the cells fall short, where that is known."""
+    return ["", f"Where {title} fall short: {reasons[key]}."] if key in reasons else []
+
+
 def document(results: Results, reasons: dict[str, str], raw: str, other: Results | None) -> str:
     """The whole section; `other` is an earlier run to stand beside this one."""
     lines = [*head(results, raw), *cells(results, other), *managed(results), *natives(results)]
+    if results["native"]:
+        lines += whole("native", "calls from Rust and C", reasons)
     if results["callers"]:
         lines += callers(results)
+        lines += whole("callers", "eight callers", reasons)
     if results["memory"]:
         lines += memories(results)
+        lines += whole("memory", "load time and memory", reasons)
     lines += shortfalls(results, reasons)
     if len(results["cells"]) > 0:
         lines += ["", "![Peers' times divided by ours](images/peers.svg)"]
