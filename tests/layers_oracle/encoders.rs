@@ -191,7 +191,8 @@ fn bert_by_any_of_its_names() {
     });
     for named in [plain, prefixed, old] {
         let ours = model_of(&bert_config("BertModel"), &named);
-        let names: Vec<&str> = ours.signature().inputs.iter().map(|i| i.name.as_str()).collect();
+        let signature = ours.signature();
+        let names: Vec<&str> = signature.inputs.iter().map(|i| i.name.as_str()).collect();
         assert_eq!(names, ["input_ids", "attention_mask", "token_type_ids"]);
         let got = run(&ours, &bert_inputs());
         assert_eq!(got[0].0, "last_hidden_state");

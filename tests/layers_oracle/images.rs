@@ -92,11 +92,13 @@ fn batch_norm_and_group_norm() {
 
 /// A function of one window along one axis, over windows that are given as ranges.
 fn pooled(x: &[f32], windows: &[Vec<usize>], mean: Option<usize>) -> Vec<f64> {
-    let pick = |window: &Vec<usize>| window.iter().map(|&i| f64::from(x[i]));
+    let pick = |window: &Vec<usize>| -> Vec<f64> {
+        window.iter().map(|&i| f64::from(x[i])).collect()
+    };
     let one = |window: &Vec<usize>| match mean {
-        None => pick(window).fold(f64::MIN, f64::max),
-        Some(0) => pick(window).sum::<f64>() / window.len() as f64,
-        Some(n) => pick(window).sum::<f64>() / n as f64,
+        None => pick(window).into_iter().fold(f64::MIN, f64::max),
+        Some(0) => pick(window).into_iter().sum::<f64>() / window.len() as f64,
+        Some(n) => pick(window).into_iter().sum::<f64>() / n as f64,
     };
     windows.iter().map(one).collect()
 }
