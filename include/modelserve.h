@@ -445,6 +445,76 @@
 #define MODELSERVE_DTYPE_BFLOAT16 16
 
 /**
+ * Two `float`: the real part, then the imaginary part.
+ */
+#define MODELSERVE_DTYPE_COMPLEX64 14
+
+/**
+ * Two `double`: the real part, then the imaginary part.
+ */
+#define MODELSERVE_DTYPE_COMPLEX128 15
+
+/**
+ * 8 bits, 4 of exponent, without infinities; one byte, as all types below.
+ */
+#define MODELSERVE_DTYPE_FLOAT8E4M3FN 17
+
+/**
+ * As `MODELSERVE_DTYPE_FLOAT8E4M3FN`, without negative zero.
+ */
+#define MODELSERVE_DTYPE_FLOAT8E4M3FNUZ 18
+
+/**
+ * 8 bits, 5 of exponent.
+ */
+#define MODELSERVE_DTYPE_FLOAT8E5M2 19
+
+/**
+ * As `MODELSERVE_DTYPE_FLOAT8E5M2`, without infinities and negative zero.
+ */
+#define MODELSERVE_DTYPE_FLOAT8E5M2FNUZ 20
+
+/**
+ * 4-bit unsigned, in the low bits of a byte; the upper bits are 0 (and ignored in inputs).
+ */
+#define MODELSERVE_DTYPE_UINT4 21
+
+/**
+ * 4-bit signed, two's complement in the low bits of a byte.
+ */
+#define MODELSERVE_DTYPE_INT4 22
+
+/**
+ * 4 bits, 2 of exponent.
+ */
+#define MODELSERVE_DTYPE_FLOAT4E2M1 23
+
+/**
+ * A power of two by its exponent.
+ */
+#define MODELSERVE_DTYPE_FLOAT8E8M0 24
+
+/**
+ * 2-bit unsigned.
+ */
+#define MODELSERVE_DTYPE_UINT2 25
+
+/**
+ * 2-bit signed.
+ */
+#define MODELSERVE_DTYPE_INT2 26
+
+/**
+ * 6 bits, 2 of exponent.
+ */
+#define MODELSERVE_DTYPE_FLOAT6E2M3 27
+
+/**
+ * 6 bits, 3 of exponent.
+ */
+#define MODELSERVE_DTYPE_FLOAT6E3M2 28
+
+/**
  * What a call came to: 0 is success, everything else one of the constants below. Numbers are
  * given once and never used again for another meaning.
  */
@@ -2151,6 +2221,40 @@ modelserve_status modelserve_model_class_label(struct modelserve_model model,
                                                char *buf,
                                                size_t len,
                                                size_t *needed);
+
+/**
+ * What the model file at `path` holds, as a JSON object, whether or not it can be loaded: `format`,
+ * `producer`, `producer_version`, `ir_version`, `model_version`, `domain`, `doc_string`,
+ * `metadata`, `opsets`, `inputs` and `outputs` (each `name`, `type`, `dtype`, `shape`), `meaning`,
+ * `operators` (each `domain`, `name`, `opset`, `count`, `local_function`, `supported`),
+ * `functions`, `weights`, `tensors`, `external`, `memory`, `boosters`, `description`, `loadable`,
+ * and `problems`: everything that keeps it from being loaded (each `kind`, `message`, `operator`,
+ * `opset`, `nodes`, `count`).
+ *
+ * Nothing is asked of the model. `options` may be NULL. The file is looked at in every call: give
+ * a buffer at once (64 KiB are enough for most files) rather than ask for the length first.
+ *
+ * Errors: NOT_FOUND, IO, PERMISSION_DENIED, LIMIT_EXCEEDED, INVALID_ARGUMENT where the file cannot
+ * be read (what is wrong with its content is a problem, not an error); BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_inspect_json(const char *path,
+                                          const struct modelserve_load_options *options,
+                                          char *buf,
+                                          size_t len,
+                                          size_t *needed);
+
+/**
+ * As `modelserve_inspect_json` for the `size` bytes of a model file, which have no files beside
+ * them.
+ *
+ * Errors: INVALID_ARGUMENT for the options; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_inspect_bytes_json(const uint8_t *bytes,
+                                                size_t size,
+                                                const struct modelserve_load_options *options,
+                                                char *buf,
+                                                size_t len,
+                                                size_t *needed);
 
 /**
  * Predicts one row of `width` features.
