@@ -93,9 +93,8 @@ fn batch_norm_and_group_norm() {
 
 /// A function of one window along one axis, over windows that are given as ranges.
 fn pooled(x: &[f32], windows: &[Vec<usize>], mean: Option<usize>) -> Vec<f64> {
-    let pick = |window: &Vec<usize>| -> Vec<f64> {
-        window.iter().map(|&i| f64::from(x[i])).collect()
-    };
+    let pick =
+        |window: &Vec<usize>| -> Vec<f64> { window.iter().map(|&i| f64::from(x[i])).collect() };
     let one = |window: &Vec<usize>| match mean {
         None => pick(window).into_iter().fold(f64::MIN, f64::max),
         Some(0) => pick(window).into_iter().sum::<f64>() / window.len() as f64,
@@ -149,9 +148,13 @@ fn pooling() {
             ranges(&[0..1, 1..2, 2..3, 3..4, 4..5, 5..6, 6..7]),
             None,
         ),
-        (json!({"type": "global_avg_pool"}), ranges(&[0..7]), Some(0)),
-        (json!({"type": "global_max_pool"}), ranges(&[0..7]), None),
-        (json!({"type": "adaptive_avg_pool1d", "size": 1}), ranges(&[0..7]), Some(0)),
+        (json!({"type": "global_avg_pool"}), ranges(std::slice::from_ref(&(0..7))), Some(0)),
+        (json!({"type": "global_max_pool"}), ranges(std::slice::from_ref(&(0..7))), None),
+        (
+            json!({"type": "adaptive_avg_pool1d", "size": 1}),
+            ranges(std::slice::from_ref(&(0..7))),
+            Some(0),
+        ),
     ];
     for (layer, windows, mean) in cases {
         let what = layer.to_string();

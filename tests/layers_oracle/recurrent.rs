@@ -35,9 +35,9 @@ impl Direction {
         sum + f64::from(bias[row])
     }
 
-    fn step(&self, kind: &str, x: &[f64], h: &mut Vec<f64>, c: &mut [f64]) {
+    fn step(&self, kind: &str, x: &[f64], h: &mut [f64], c: &mut [f64]) {
         assert_eq!(x.len(), self.inputs);
-        let before = h.clone();
+        let before = h.to_vec();
         let sum = |gate: usize, j: usize| {
             let row = gate * HIDDEN + j;
             self.part(0, row, x) + self.part(1, row, &before)
@@ -71,13 +71,16 @@ fn gates(kind: &str) -> usize {
     }
 }
 
+/// The last states of one direction.
+type Ends = (Vec<f64>, Vec<f64>);
+
 /// One layer over a sequence: what it answers at each step, and its last states.
 fn layer(
     kind: &str,
     directions: &[Direction],
     steps: &[Vec<f64>],
-    begin: &[(Vec<f64>, Vec<f64>)],
-) -> (Vec<Vec<f64>>, Vec<(Vec<f64>, Vec<f64>)>) {
+    begin: &[Ends],
+) -> (Vec<Vec<f64>>, Vec<Ends>) {
     let mut out = vec![Vec::new(); steps.len()];
     let mut ends = Vec::new();
     for (i, direction) in directions.iter().enumerate() {

@@ -328,6 +328,6 @@ fn copy_elements(tensor: &Tensor, place: &mut [MaybeUninit<u8>]) {
         Data::Bool(all) => fill(place, all.iter().map(|&x| u8::from(x))),
         Data::C64(all) => bytes!(all.iter().flat_map(|x| [x.re, x.im]).collect::<Vec<_>>()),
         Data::C128(all) => bytes!(all.iter().flat_map(|x| [x.re, x.im]).collect::<Vec<_>>()),
-        small => fill(place, small.small_bits().unwrap_or_default().into_iter()),
+        small => fill(place, small.small_bits().unwrap_or_default()),
     }
 }

@@ -312,7 +312,8 @@ mod tests {
     fn small_types_saturate_or_keep_their_low_bits() {
         let x = t(&[5], &[1e6f32, -1e6, 0.3, -9.7, f32::INFINITY]);
         // The tables of the specification; 0.3 lies between 0.28125 and 0.3125.
-        let to_e4m3 = |op: Op| op.int("to", 17).run1(&[x.clone()]).to_f32_vec().unwrap();
+        let to_e4m3 =
+            |op: Op| op.int("to", 17).run1(std::slice::from_ref(&x)).to_f32_vec().unwrap();
         let saturated = to_e4m3(Op::onnx("Cast", 19));
         assert_eq!(saturated, [448.0, -448.0, 0.3125, -10.0, 448.0]);
         let open = to_e4m3(Op::onnx("Cast", 19).int("saturate", 0));

@@ -37,9 +37,9 @@ impl<T: Copy> Lines<T> {
         lines: usize,
         what: &str,
     ) -> Result<Lines<T>> {
-        let (matrix, line) = match dims {
-            &[n] if n == matrices => (1, 0),
-            &[n, m] if n == matrices && m == lines => (lines, 1),
+        let (matrix, line) = match *dims {
+            [n] if n == matrices => (1, 0),
+            [n, m] if n == matrices && m == lines => (lines, 1),
             _ => bail!(
                 InvalidInput,
                 "{what} is of shape {dims:?}, expected [{matrices}] or [{matrices}, {lines}]"

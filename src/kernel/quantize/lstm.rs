@@ -115,7 +115,7 @@ struct Quantised {
 impl Quantised {
     fn new(x: &[f32], width: usize, step: usize) -> Quantised {
         let range = Range::of(x);
-        let rows = if width == 0 { 0 } else { x.len() / width };
+        let rows = x.len().checked_div(width).unwrap_or(0);
         let mut data = vec![0; rows * step];
         for (x, data) in x.chunks(width.max(1)).zip(data.chunks_mut(step.max(1))) {
             range.centred(x, data);

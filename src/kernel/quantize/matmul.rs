@@ -160,7 +160,7 @@ impl QuantisedMatMul {
 
     fn left(&self, ctx: &mut Context<'_>, inputs: &Inputs<'_>, a: &Tensor) -> Result<Left> {
         let k = a.dims().last().copied().unwrap_or(1);
-        let lines = if k == 0 { 0 } else { a.len() / k };
+        let lines = a.len().checked_div(k).unwrap_or(0);
         let step = padded(k);
         let size = ctx.shape_of::<i16>(&[lines, step])?.len();
         let mut data = ctx.filled(size, 0i16)?;

@@ -212,7 +212,7 @@ impl MatMulNBits {
         dims.push(n);
         let shape = ctx.shape_of::<f32>(&dims)?;
         ctx.shape_of::<f32>(&[k, ctx.threads.size()])?;
-        let m = if n == 0 { 0 } else { shape.len() / n };
+        let m = shape.len().checked_div(n).unwrap_or(0);
         // Column by column, so that each is unpacked once and threads share the columns.
         let mut turned = ctx.filled(shape.len(), 0f32)?;
         let ns = k.saturating_mul(m) / 8 + k;

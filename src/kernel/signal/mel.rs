@@ -38,7 +38,9 @@ impl Kernel for Mel {
             bail!(InvalidInput, "MelWeightMatrix: an input is missing");
         };
         let (low, high) = (number(inputs, 3)?, number(inputs, 4)?);
-        ensure!(low <= high, InvalidInput, "MelWeightMatrix: from {low} to {high} hertz");
+        // False for NaN, too.
+        let ordered = low <= high;
+        ensure!(ordered, InvalidInput, "MelWeightMatrix: from {low} to {high} hertz");
         let bins = dft / 2 + 1;
         let shape = ctx.shape_of::<f64>(&[bins, bands])?;
         let mut out = ctx.filled(shape.len(), 0f64)?;
@@ -48,8 +50,9 @@ impl Kernel for Mel {
             // The mel of 0 Hz and back may fall short of it.
             let at = at.max(0.0);
             // A triangle may end right behind the last bin.
+            let within = at <= bins as f64;
             ensure!(
-                at <= bins as f64,
+                within,
                 InvalidInput,
                 "MelWeightMatrix: {high} hertz lie beyond a spectrum of {bins} bins"
             );

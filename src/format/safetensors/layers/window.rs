@@ -61,7 +61,7 @@ impl Slide {
         let mut steps = (padded - reach) / stride;
         // A window must begin before the padding at the end.
         let begins = |step: usize| step.saturating_mul(stride) < n.saturating_add(self.padding);
-        if self.ceil && (padded - reach) % stride != 0 && begins(steps + 1) {
+        if self.ceil && !(padded - reach).is_multiple_of(stride) && begins(steps + 1) {
             steps += 1;
         }
         Ok(Dim::Fixed(steps.saturating_add(1)))
