@@ -1,5 +1,7 @@
 //! The list of operators in `docs/onnx.md` is that of the library. `MODELSERVE_BLESS=1` writes it.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::fmt::Write;
 use std::path::Path;
 
