@@ -1,4 +1,4 @@
-"""Single operators of networks beside onnxruntime, on the shapes of ResNet-18, MobileNetV2 and MiniLM.
+"""Single operators of networks beside onnxruntime, on shapes of ResNet-18, MobileNetV2, MiniLM.
 
     python benches/operators.py [--rounds 30] [--threads 1] [--output build/operators.md]
 
@@ -14,14 +14,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import modelserve
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+
+import modelserve
 
 
 @dataclass
@@ -45,10 +47,7 @@ def one(title: str, op: str, inputs: list[np.ndarray], weights: int, **attribute
             for n, a in zip(names[:free], inputs[:free], strict=True)
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [
-            numpy_helper.from_array(a, n)
-            for n, a in zip(names[free:], inputs[free:], strict=True)
-        ],
+        [numpy_helper.from_array(a, n) for n, a in zip(names[free:], inputs[free:], strict=True)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     model.ir_version = 9
@@ -73,7 +72,7 @@ def lines(rng: np.random.Generator) -> Iterator[Line]:
     ]:
         pad = kernel // 2
         yield one(
-            f"Conv {kernel}×{kernel}/{stride}, {channels}×{size}×{size} → {out}",
+            f"Conv {kernel}x{kernel}/{stride}, {channels}x{size}x{size} → {out}",
             "Conv",
             [array(1, channels, size, size), array(out, channels, kernel, kernel), array(out)],
             2,
@@ -82,7 +81,7 @@ def lines(rng: np.random.Generator) -> Iterator[Line]:
         )
     for channels, size, stride in [(32, 112, 1), (144, 56, 1), (192, 28, 2), (576, 14, 1)]:
         yield one(
-            f"depthwise 3×3/{stride}, {channels}×{size}×{size}",
+            f"depthwise 3x3/{stride}, {channels}x{size}x{size}",
             "Conv",
             [array(1, channels, size, size), array(channels, 1, 3, 3), array(channels)],
             2,
@@ -90,30 +89,35 @@ def lines(rng: np.random.Generator) -> Iterator[Line]:
             strides=[stride] * 2,
             group=channels,
         )
-    yield one("Softmax, 12×128×128", "Softmax", [array(1, 12, 128, 128)], 0, axis=-1)
-    yield one("Softmax, 1×1000", "Softmax", [array(1, 1000)], 0, axis=-1)
-    yield one("Gelu, 128×1536", "Gelu", [array(1, 128, 1536)], 0)
-    yield one("Erf, 128×1536", "Erf", [array(1, 128, 1536)], 0)
+    yield one("Softmax, 12x128x128", "Softmax", [array(1, 12, 128, 128)], 0, axis=-1)
+    yield one("Softmax, 1x1000", "Softmax", [array(1, 1000)], 0, axis=-1)
+    yield one("Gelu, 128x1536", "Gelu", [array(1, 128, 1536)], 0)
+    yield one("Erf, 128x1536", "Erf", [array(1, 128, 1536)], 0)
     yield one(
-        "LayerNormalization, 128×384",
+        "LayerNormalization, 128x384",
         "LayerNormalization",
         [array(1, 128, 384), array(384), array(384)],
         2,
     )
-    for rows, inner, columns in [(128, 384, 1536), (128, 1536, 384), (128, 384, 384), (1, 512, 1000)]:
+    for rows, inner, columns in [
+        (128, 384, 1536),
+        (128, 1536, 384),
+        (128, 384, 384),
+        (1, 512, 1000),
+    ]:
         yield one(
-            f"MatMul, {rows}×{inner} · {inner}×{columns}",
+            f"MatMul, {rows}x{inner} · {inner}x{columns}",
             "MatMul",
             [array(1, rows, inner), array(inner, columns)],
             1,
         )
     yield one(
-        "MatMul, 12 × 128×32 · 32×128", "MatMul", [array(1, 12, 128, 32), array(1, 12, 32, 128)], 0
+        "MatMul, 12 x 128x32 · 32x128", "MatMul", [array(1, 12, 128, 32), array(1, 12, 32, 128)], 0
     )
-    yield one("Relu, 64×112×112", "Relu", [array(1, 64, 112, 112)], 0)
-    yield one("Transpose, 128×12×32", "Transpose", [array(1, 128, 12, 32)], 0, perm=[0, 2, 1, 3])
+    yield one("Relu, 64x112x112", "Relu", [array(1, 64, 112, 112)], 0)
+    yield one("Transpose, 128x12x32", "Transpose", [array(1, 128, 12, 32)], 0, perm=[0, 2, 1, 3])
     yield one(
-        "MaxPool 3×3/2, 64×112×112",
+        "MaxPool 3x3/2, 64x112x112",
         "MaxPool",
         [array(1, 64, 112, 112)],
         0,
@@ -177,10 +181,8 @@ def main() -> None:
         np.testing.assert_allclose(
             model.run(feed)["y"], session.run(None, feed)[0], rtol=1e-3, atol=1e-3
         )
-        ours, theirs = measure(
-            [lambda m=model, f=feed: m.run(f), lambda s=session, f=feed: s.run(None, f)],
-            options.rounds,
-        )
+        calls = [partial(model.run, feed), partial(session.run, None, feed)]
+        ours, theirs = measure(calls, options.rounds)
         row = f"| {line.title} | {ours:,.1f} | {theirs:,.1f} | {ours / theirs:.2f} |"
         print(row, flush=True)
         table.append(row)

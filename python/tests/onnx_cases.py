@@ -1,4 +1,4 @@
-"""The backend tests of the package `onnx`: its cases, their values, and how answers are compared."""
+"""The backend tests of the package `onnx`: cases, their values, and how answers are compared."""
 
 from __future__ import annotations
 

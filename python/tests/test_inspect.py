@@ -41,7 +41,9 @@ def unsupported() -> bytes:
     from onnx import helper
 
     nodes = [helper.make_node("Fancy", ["x"], ["a0"], name="f0")]
-    nodes += [helper.make_node("Fancy", [f"a{i - 1}"], [f"a{i}"], name=f"f{i}") for i in range(1, 25)]
+    nodes += [
+        helper.make_node("Fancy", [f"a{i - 1}"], [f"a{i}"], name=f"f{i}") for i in range(1, 25)
+    ]
     nodes.append(helper.make_node("Softmax", ["a24"], ["b"], name="soft", axis=0.5))
     nodes.append(helper.make_node("Plain", ["b"], ["y"], name="plain"))
     return bytes(model(nodes).SerializeToString())

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import modelserve
 import pytest
+
+import modelserve
 
 pytest.importorskip("onnx")
 
@@ -44,9 +45,7 @@ def answer(case: onnx_cases.Case) -> str | None:
     for number, (inputs, outputs) in enumerate(case.data_sets()):
         given = {n: v for n, v in zip(names, inputs, strict=False) if v is not None}
         got = list(model.run(given).values())
-        wrong = onnx_cases.differ(
-            list(outputs), got, case.rtol, case.atol, f"{case.name} {number}"
-        )
+        wrong = onnx_cases.differ(list(outputs), got, case.rtol, case.atol, f"{case.name} {number}")
         if wrong:
             return wrong
     return None
@@ -74,5 +73,7 @@ def test_as_many_pass_as_are_promised() -> None:
     keys = onnx_cases.cases()
     assert set(FAILURES) <= set(keys), set(FAILURES) - set(keys)
     for suite, least in PASSING.items():
-        passing = sum(1 for key, case in keys.items() if case.suite == suite and key not in FAILURES)
+        passing = sum(
+            1 for key, case in keys.items() if case.suite == suite and key not in FAILURES
+        )
         assert passing >= least, f"{suite}: {passing} pass, promised are {least}"

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import modelserve
 import numpy as np
 import pytest
+
+import modelserve
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT.parent / "shared" / "zoo"
