@@ -12,7 +12,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,7 +135,7 @@ def repeats(call: Callable[[], object]) -> int:
     return max(1, min(2000, int(0.002 / max(time.perf_counter() - start, 1e-7))))
 
 
-def measure(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+def measure(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     """The median time of each call in µs, timed in turns."""
     counts = [repeats(call) for call in calls]
     times: list[list[float]] = [[] for _ in calls]

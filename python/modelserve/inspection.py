@@ -163,7 +163,7 @@ class MemoryEstimate:
 
     #: Weights, with what is made of them for speed.
     bytes: int
-    #: Whether the model was prepared as for running; else this is what the weights take in the file.
+    #: Whether the model was prepared as for running; else this is what its weights take.
     prepared: bool
 
 

@@ -23,7 +23,9 @@ pub use report::{
 
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::model::{Format, LoadOptions, contain, format_of, import, meaning, outline};
+#[cfg(any(feature = "onnx", feature = "safetensors"))]
+use crate::model::Format;
+use crate::model::{LoadOptions, contain, format_of, import, meaning, outline};
 use crate::plan::{CompileOptions, compile, implements};
 use crate::problem::{Problems, ReadOn};
 use crate::source::Source;

@@ -20,7 +20,6 @@ pub(crate) use data::for_each_common_type;
 pub use data::{Data, Tensor, for_each_type};
 pub use dtype::{Element, ElementType};
 pub use shape::Shape;
-pub(crate) use small::unpack;
 pub use small_float::{
     Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ,
     Float8E8M0, PowerRounding,

@@ -12,6 +12,7 @@ mod import;
 mod native;
 mod node;
 mod opset;
+mod packed;
 pub mod proto;
 mod scope;
 mod sparse;

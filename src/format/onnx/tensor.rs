@@ -2,12 +2,13 @@
 //! exact lengths they must have.
 
 use super::external::External;
+use super::packed::unpack;
 use super::proto::{SparseTensorProto, TensorProto};
 use super::{sparse, types};
 use crate::error::{Error, Result, bail, ensure, err};
 use crate::limits::{LoadLimits, MAX_TENSOR_BYTES};
 use crate::source::Source;
-use crate::tensor::{Complex, Data, ElementType, Shape, Tensor, unpack};
+use crate::tensor::{Complex, Data, ElementType, Shape, Tensor};
 use half::{bf16, f16};
 
 /// Turns the tensors of one file into ours, and keeps account of what they cost together.
