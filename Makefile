@@ -97,6 +97,7 @@ bench: $(VENV)/.dev
 	$(DEVELOP) --release
 	@mkdir -p build
 	"$(PYTHON)" benches/compare_onnxruntime.py --output build/compare_onnxruntime.md
+	"$(PYTHON)" benches/operators.py --output build/operators.md
 	"$(PYTHON)" benches/policies.py --output build/policies.md
 	"$(PYTHON)" benches/http/run.py --output build/http.md
 
