@@ -68,7 +68,8 @@ pub use model::{
     Answer, AnswerKind, Answers, Buffers, CacheUse, CancelToken, Classes, Ctx, Done, Explanations,
     FallbackReason, Features, FnModel, Format, GraphModel, ImportanceKind, LoadOptions, Model,
     ModelInfo, ModelMemory, OutputKind, Prediction, Predictions, Receipt, Reply, Request, Route,
-    RowAnswer, ScoreKind, Signature, Target, Task, TensorSpec, TooShort, Written, load, load_bytes,
+    RowAnswer, ScoreKind, Signature, Target, Task, TensorSpec, TooShort, Written, convert_input,
+    load, load_bytes,
 };
 pub use model::{Difference, Tolerance, compare};
 pub use model::{ReplyFuture, call_async};

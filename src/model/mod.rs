@@ -34,7 +34,7 @@ pub use insight::{Explanations, ImportanceKind, Insight};
 pub use into::{AnswerKind, Buffers, RowAnswer, TooShort, Written};
 pub use load::{load, load_bytes};
 pub use options::{Format, LoadOptions, ModelInfo, ModelMemory, OutputKind};
-pub use request::Features;
+pub use request::{Features, convert_input};
 pub use signature::{Classes, Signature, Task, TensorSpec};
 
 pub(crate) use graph_model::contain;

@@ -290,9 +290,7 @@ pub(super) fn conform(tensor: Tensor, spec: &TensorSpec) -> Result<Tensor> {
             if text(dtype) != text(tensor.dtype()) {
                 return Err(wrong(&tensor));
             }
-            if let Some(range) = whole_numbers(dtype)
-                && let Some(value) = not_among(&tensor, range)?
-            {
+            if let Some(value) = not_taken(&tensor, dtype)? {
                 bail!(InvalidInput, "input '{}' takes {dtype}, which cannot be {value}", spec.name);
             }
             convert(tensor, dtype)?
@@ -324,8 +322,17 @@ fn whole_numbers(dtype: ElementType) -> Option<(i128, i128)> {
         ElementType::U32 => (0, u32::MAX.into()),
         ElementType::U64 => (0, u64::MAX.into()),
         ElementType::Bool => (0, 1),
+        ElementType::I4 => (-8, 7),
+        ElementType::U4 => (0, 15),
+        ElementType::I2 => (-2, 1),
+        ElementType::U2 => (0, 3),
         _ => return None,
     })
+}
+
+/// The first value that an input of that type does not take.
+fn not_taken(tensor: &Tensor, dtype: ElementType) -> Result<Option<String>> {
+    whole_numbers(dtype).map_or(Ok(None), |range| not_among(tensor, range))
 }
 
 /// The first value that is no whole number of that range, which Cast would wrap or cut.
@@ -373,6 +380,26 @@ fn reshape_rows(tensor: &Tensor, spec: &TensorSpec, dims: &[Dim]) -> Option<Shap
         }
     }
     Shape::new(&shape).ok()
+}
+
+/// `tensor`, of any shape, with the elements that an input of type `to` takes of it: those of
+/// ONNX's Cast, but that a type of whole numbers takes only numbers that it has. What `run` does
+/// to tensors whose type is not the declared one.
+///
+/// # Errors
+/// `InvalidInput` for a number that the type has not, for text where numbers are taken or numbers
+/// where text is, and for complex numbers.
+pub fn convert_input(tensor: Tensor, to: ElementType) -> Result<Tensor> {
+    let from = tensor.dtype();
+    ensure!(
+        (from == ElementType::String) == (to == ElementType::String),
+        InvalidInput,
+        "expected {to}, got {from}"
+    );
+    if let Some(value) = not_taken(&tensor, to)? {
+        bail!(InvalidInput, "{to} cannot be {value}");
+    }
+    convert(tensor, to)
 }
 
 /// A tensor in another element type, by the rules of ONNX's Cast.

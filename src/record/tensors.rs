@@ -119,8 +119,14 @@ impl TensorForm {
             ElementType::U64 => Data::U64(numbers!(u64)),
             ElementType::Bool => Data::Bool(bytes.iter().map(|b| *b != 0).collect()),
             ElementType::String => Data::String(Vec::new()),
-            ElementType::C64 => Data::C64(pairs(numbers!(f32))),
-            ElementType::C128 => Data::C128(pairs(numbers!(f64))),
+            ElementType::C64 => {
+                let parts: Vec<f32> = numbers!(f32);
+                Data::C64(Complex::pairs(&parts))
+            }
+            ElementType::C128 => {
+                let parts: Vec<f64> = numbers!(f64);
+                Data::C128(Complex::pairs(&parts))
+            }
             small => Data::from_small_bits(small, bytes.iter().copied())
                 .ok_or_else(|| err!(InvalidInput, "no elements of {small} in a recording"))?,
         };
@@ -182,10 +188,6 @@ impl ValueForm {
             }
         })
     }
-}
-
-fn pairs<T: Copy>(parts: Vec<T>) -> Vec<Complex<T>> {
-    parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,13 @@ pub struct Complex<T> {
     pub im: T,
 }
 
+impl<T: Copy> Complex<T> {
+    /// The numbers of parts in turn, real part first; a part without its other half is left out.
+    pub(crate) fn pairs(parts: &[T]) -> Vec<Complex<T>> {
+        parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }).collect()
+    }
+}
+
 impl<T: fmt::Display> fmt::Display for Complex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:+}j", self.re, self.im)

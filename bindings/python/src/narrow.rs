@@ -4,11 +4,8 @@
 use crate::array::{array_out as plain_out, numbers_in, numpy_module};
 use crate::error::{OrRaise, raise};
 use half::bf16;
-use modelserve::ErrorKind;
-use modelserve::tensor::{
-    Complex, Data, ElementType, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ,
-    Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Shape, Tensor, UInt2, UInt4,
-};
+use modelserve::tensor::{Complex, Data, ElementType, Shape, Tensor};
+use modelserve::{ErrorKind, convert_input};
 use numpy::{Complex64, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -78,40 +75,7 @@ pub(crate) fn converted(py: Python<'_>, tensor: Tensor, to: ElementType) -> PyRe
     if wide_name(to).is_none() || tensor.dtype() == to {
         return Ok(tensor);
     }
-    let dims = tensor.dims().to_vec();
-    macro_rules! floats {
-        ($of:expr) => {{
-            let all = tensor.to_f32_vec().or_raise(py)?.into_iter().map($of).collect();
-            Tensor::from_vec(&dims, all).or_raise(py)
-        }};
-    }
-    macro_rules! ints {
-        ($type:ty) => {{
-            let all = tensor.to_i64_vec().or_raise(py)?.into_iter();
-            let all: Option<Vec<$type>> = all
-                .map(|v| Some(<$type>::saturating(v)).filter(|t| i64::from(t.get()) == v))
-                .collect();
-            let message = || format!("a number in the input is out of range for {to}");
-            let all = all.ok_or_else(|| raise(py, ErrorKind::InvalidInput, message()))?;
-            Tensor::from_vec(&dims, all).or_raise(py)
-        }};
-    }
-    match to {
-        ElementType::BF16 => floats!(bf16::from_f32),
-        ElementType::F8E4M3FN => floats!(|v| Float8E4M3FN::from_f32(v, true)),
-        ElementType::F8E4M3FNUZ => floats!(|v| Float8E4M3FNUZ::from_f32(v, true)),
-        ElementType::F8E5M2 => floats!(|v| Float8E5M2::from_f32(v, true)),
-        ElementType::F8E5M2FNUZ => floats!(|v| Float8E5M2FNUZ::from_f32(v, true)),
-        ElementType::F8E8M0 => floats!(|v| Float8E8M0::from_f32(v, true)),
-        ElementType::F6E2M3 => floats!(|v| Float6E2M3::from_f32(v, true)),
-        ElementType::F6E3M2 => floats!(|v| Float6E3M2::from_f32(v, true)),
-        ElementType::F4E2M1 => floats!(|v| Float4E2M1::from_f32(v, true)),
-        ElementType::I4 => ints!(Int4),
-        ElementType::U4 => ints!(UInt4),
-        ElementType::I2 => ints!(Int2),
-        ElementType::U2 => ints!(UInt2),
-        _ => Ok(tensor),
-    }
+    convert_input(tensor, to).or_raise(py)
 }
 
 /// The module `ml_dtypes`, where it is installed.

@@ -259,8 +259,8 @@ fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Da
             };
             Data::String(proto.string_data.iter().map(text).collect::<Result<_>>()?)
         }
-        ElementType::C64 => Data::C64(pairs(&proto.float_data)),
-        ElementType::C128 => Data::C128(pairs(&proto.double_data)),
+        ElementType::C64 => Data::C64(Complex::pairs(&proto.float_data)),
+        ElementType::C128 => Data::C128(Complex::pairs(&proto.double_data)),
         small => {
             let bytes: Vec<u8> = narrow(ints, dtype)?;
             // Six bits have an entry each; two and four bits share one.
@@ -268,10 +268,6 @@ fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Da
             small_data(small, unpack(&bytes, bits, count))?
         }
     })
-}
-
-fn pairs<T: Copy>(parts: &[T]) -> Vec<Complex<T>> {
-    parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }).collect()
 }
 
 fn small_data(dtype: ElementType, bits: impl Iterator<Item = u8>) -> Result<Data> {
@@ -304,8 +300,8 @@ pub(super) fn from_little_endian(dtype: ElementType, count: usize, bytes: &[u8])
         ElementType::U64 => Data::U64(read(bytes, u64::from_le_bytes)?),
         ElementType::Bool => Data::Bool(read(bytes, |[b]: [u8; 1]| b != 0)?),
         ElementType::String => bail!(InvalidModel, "strings as raw bytes"),
-        ElementType::C64 => Data::C64(pairs(&read(bytes, f32::from_le_bytes)?)),
-        ElementType::C128 => Data::C128(pairs(&read(bytes, f64::from_le_bytes)?)),
+        ElementType::C64 => Data::C64(Complex::pairs(&read(bytes, f32::from_le_bytes)?)),
+        ElementType::C128 => Data::C128(Complex::pairs(&read(bytes, f64::from_le_bytes)?)),
         small => small_data(small, unpack(bytes, small.file_bits(), count))?,
     })
 }

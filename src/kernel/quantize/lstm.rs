@@ -9,6 +9,7 @@ use super::needs;
 use super::product::{Rows, product};
 use crate::error::{Result, ensure, err};
 use crate::kernel::recurrent::activation::Activation;
+use crate::kernel::recurrent::layout;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
 use crate::tensor::{Tensor, Value};
 
@@ -39,17 +40,7 @@ fn columns(w: &Tensor, zero: &Tensor, what: &str) -> Result<Columns> {
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     needs(spec, &[0, 1, 2, 8, 9, 10, 11], 12)?;
     let a = spec.attributes;
-    let reverse = match a.str("direction", "forward")?.as_str() {
-        "forward" => vec![false],
-        "reverse" => vec![true],
-        "bidirectional" => vec![false, true],
-        other => return Err(spec.invalid(format_args!("direction '{other}' is none"))),
-    };
-    let hidden = match a.int_opt("hidden_size")?.map(usize::try_from) {
-        None => None,
-        Some(Ok(n)) => Some(n),
-        Some(Err(_)) => return Err(spec.invalid("hidden_size is negative")),
-    };
+    let (reverse, hidden) = layout(spec)?;
     let constant = |w: usize, zero: usize, what: &str| -> Result<Option<Columns>> {
         match (spec.constant(w), spec.constant(zero)) {
             (Some(w), Some(zero)) => {

@@ -60,6 +60,23 @@ struct Recurrent {
     wanted: [bool; 3],
 }
 
+/// For each direction of a node whether it begins at the end, and the hidden size where the node
+/// says it.
+pub(super) fn layout(spec: &OpSpec<'_>) -> Result<(Vec<bool>, Option<usize>)> {
+    let a = spec.attributes;
+    let reverse = match a.str("direction", "forward")?.as_str() {
+        "forward" => vec![false],
+        "reverse" => vec![true],
+        "bidirectional" => vec![false, true],
+        other => return Err(spec.invalid(format_args!("direction '{other}' is none"))),
+    };
+    match a.int_opt("hidden_size")?.map(usize::try_from) {
+        None => Ok((reverse, None)),
+        Some(Ok(n)) => Ok((reverse, Some(n))),
+        Some(Err(_)) => Err(spec.invalid("hidden_size is negative")),
+    }
+}
+
 fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     let a = spec.attributes;
     let (kind, functions): (Kind, &[&str]) = match spec.op {
@@ -75,17 +92,7 @@ fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     };
     let lstm = matches!(kind, Kind::Lstm { .. });
     spec.arity(3..=if lstm { 8 } else { 6 })?;
-    let reverse = match a.str("direction", "forward")?.as_str() {
-        "forward" => vec![false],
-        "reverse" => vec![true],
-        "bidirectional" => vec![false, true],
-        other => return Err(spec.invalid(format_args!("direction '{other}' is none"))),
-    };
-    let hidden = match a.int_opt("hidden_size")?.map(usize::try_from) {
-        None => None,
-        Some(Ok(n)) => Some(n),
-        Some(Err(_)) => return Err(spec.invalid("hidden_size is negative")),
-    };
+    let (reverse, hidden) = layout(spec)?;
     // Weights can be packed when all there are are constant.
     let constant = |i: usize| !spec.has_input(i) || spec.constant(i).is_some();
     let packed = match (spec.constant(1), spec.constant(2)) {
