@@ -1,16 +1,21 @@
 //! Buffers given back by finished steps, for the next ones.
 
-use crate::tensor::{Data, Element, ElementType};
+use crate::tensor::{Data, Element, ElementType, spare};
 
 /// Elements below which a buffer is not worth keeping: the allocator is as fast.
 const MIN_ELEMENTS: usize = 1024;
 /// Buffers kept at most: a plan's working set is far below this.
 const MAX_BUFFERS: usize = 64;
 
+/// Runs after which a buffer that none of them took is given away: inputs come in with each
+/// request, and no step may need a buffer like theirs.
+const MAX_AGE: u8 = 2;
+
 /// Recycled buffers of one run. A steady state of equal shapes allocates nothing large.
 #[derive(Debug, Default)]
 pub struct Arena {
-    free: Vec<Data>,
+    /// Buffers, and how many runs have ended since each was given back.
+    free: Vec<(Data, u8)>,
 }
 
 impl Arena {
@@ -19,7 +24,7 @@ impl Arena {
     pub(super) fn take<T: Element>(&mut self, len: usize) -> Vec<T> {
         if len >= MIN_ELEMENTS {
             let mut best: Option<(usize, usize)> = None;
-            for (i, data) in self.free.iter().enumerate() {
+            for (i, (data, _)) in self.free.iter().enumerate() {
                 if data.dtype() != T::TYPE {
                     continue;
                 }
@@ -31,13 +36,13 @@ impl Arena {
                 }
             }
             if let Some((i, _)) = best
-                && let Ok(mut v) = T::unwrap(self.free.swap_remove(i))
+                && let Ok(mut v) = T::unwrap(self.free.swap_remove(i).0)
             {
                 v.clear();
                 return v;
             }
         }
-        Vec::with_capacity(len)
+        spare::take(len).unwrap_or_else(|| Vec::with_capacity(len))
     }
 
     /// Takes a buffer back.
@@ -46,13 +51,23 @@ impl Arena {
             && data.dtype() != ElementType::String
             && self.free.len() < MAX_BUFFERS
         {
-            self.free.push(data);
+            self.free.push((data, 0));
+        }
+    }
+
+    /// Ends a run: buffers that nothing has taken for a while go to where other requests find them.
+    pub fn end_run(&mut self) {
+        for (_, age) in &mut self.free {
+            *age += 1;
+        }
+        for (data, _) in self.free.extract_if(.., |(_, age)| *age > MAX_AGE) {
+            spare::give(data);
         }
     }
 
     /// Bytes held for later.
     pub fn held_bytes(&self) -> u64 {
-        self.free.iter().map(|d| (capacity(d) * d.dtype().size()) as u64).sum()
+        self.free.iter().map(|(d, _)| (capacity(d) * d.dtype().size()) as u64).sum()
     }
 }
 
@@ -77,5 +92,24 @@ mod tests {
         assert!(again.is_empty());
         arena.give(Data::F32(again));
         assert_eq!(arena.take::<f32>(1500).capacity(), 1500);
+    }
+
+    #[test]
+    fn what_no_run_takes_leaves() {
+        let mut arena = Arena::default();
+        for _ in 0..10 {
+            arena.give(Data::I32(vec![0; 5000]));
+            arena.end_run();
+        }
+        assert_eq!(arena.free.len(), usize::from(MAX_AGE));
+        // One that is taken each time stays.
+        let mut arena = Arena::default();
+        arena.give(Data::I32(vec![0; 5000]));
+        for _ in 0..10 {
+            let buffer = arena.take::<i32>(5000);
+            arena.give(Data::I32(buffer));
+            arena.end_run();
+        }
+        assert_eq!(arena.free.len(), 1);
     }
 }

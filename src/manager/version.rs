@@ -55,6 +55,7 @@ impl Drop for Returned {
         if self.bytes >= Self::WORTH_IT && !DUE.swap(true, Relaxed) {
             executor::spawn(|| {
                 DUE.store(false, Relaxed);
+                crate::tensor::spare::clear();
                 heap::trim();
             });
         }

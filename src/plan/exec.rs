@@ -49,6 +49,7 @@ impl Plan {
             cancel: options.cancel,
         };
         let result = self.execute(&mut ctx, inputs, wanted);
+        arena.end_run();
         if arena.held_bytes() <= KEPT_ARENA_BYTES {
             let mut arenas = self.arenas.lock();
             if arenas.len() < KEPT_ARENAS {

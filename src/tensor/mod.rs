@@ -13,6 +13,7 @@ pub mod shape;
 mod small;
 mod small_float;
 mod small_int;
+pub mod spare;
 mod value;
 
 pub use complex::Complex;

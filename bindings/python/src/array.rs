@@ -2,11 +2,12 @@
 
 use crate::budget::{Budget, reserved};
 use crate::error::{OrRaise, raise};
+use crate::memory::{array_over, is_large};
 use crate::narrow;
 use modelserve::ErrorKind;
 use modelserve::graph::ValueType;
 use modelserve::limits::MAX_RANK;
-use modelserve::tensor::{Data, Element, ElementType, Map, MapKey, Tensor, Value};
+use modelserve::tensor::{Data, Element, ElementType, Map, MapKey, Tensor, Value, spare};
 use numpy::ndarray::{ArrayD, IxDyn};
 use numpy::{Complex32, Complex64};
 use numpy::{
@@ -51,7 +52,10 @@ where
     let copy = || {
         let borrowed =
             array.try_readonly().map_err(|e| raise(py, ErrorKind::InvalidInput, e.to_string()))?;
-        let mut data = reserved(py, array.len())?;
+        let mut data = match spare::take(array.len()) {
+            Some(data) => data,
+            None => reserved(py, array.len())?,
+        };
         match borrowed.as_slice() {
             Ok(slice) if borrowed.is_c_contiguous() => data.extend_from_slice(slice),
             _ => data.extend(borrowed.as_array().iter().cloned()),
@@ -284,24 +288,33 @@ pub(crate) fn array_out<T: numpy::Element>(
     Ok(PyArrayDyn::from_owned_array(py, array).into_any().unbind())
 }
 
+/// As [`array_out`]; the memory of a large array is used again when the array is gone.
+fn elements_out<T: numpy::Element + Element>(
+    py: Python<'_>,
+    dims: &[usize],
+    data: Vec<T>,
+) -> PyResult<Py<PyAny>> {
+    if is_large::<T>(data.len()) { array_over(py, dims, data) } else { array_out(py, dims, data) }
+}
+
 /// A NumPy array of the tensor's elements that owns its memory; nothing is copied when nothing
 /// else holds the tensor. Strings become an object array; types that NumPy has not become those of
 /// the package `ml_dtypes` where it is installed, else wider ones of NumPy's.
 pub(crate) fn tensor_out(py: Python<'_>, tensor: Tensor) -> PyResult<Py<PyAny>> {
     let dims = tensor.dims().to_vec();
     match tensor.into_data() {
-        Data::F32(v) => array_out(py, &dims, v),
-        Data::F64(v) => array_out(py, &dims, v),
-        Data::F16(v) => array_out(py, &dims, v),
-        Data::I8(v) => array_out(py, &dims, v),
-        Data::I16(v) => array_out(py, &dims, v),
-        Data::I32(v) => array_out(py, &dims, v),
-        Data::I64(v) => array_out(py, &dims, v),
-        Data::U8(v) => array_out(py, &dims, v),
-        Data::U16(v) => array_out(py, &dims, v),
-        Data::U32(v) => array_out(py, &dims, v),
-        Data::U64(v) => array_out(py, &dims, v),
-        Data::Bool(v) => array_out(py, &dims, v),
+        Data::F32(v) => elements_out(py, &dims, v),
+        Data::F64(v) => elements_out(py, &dims, v),
+        Data::F16(v) => elements_out(py, &dims, v),
+        Data::I8(v) => elements_out(py, &dims, v),
+        Data::I16(v) => elements_out(py, &dims, v),
+        Data::I32(v) => elements_out(py, &dims, v),
+        Data::I64(v) => elements_out(py, &dims, v),
+        Data::U8(v) => elements_out(py, &dims, v),
+        Data::U16(v) => elements_out(py, &dims, v),
+        Data::U32(v) => elements_out(py, &dims, v),
+        Data::U64(v) => elements_out(py, &dims, v),
+        Data::Bool(v) => elements_out(py, &dims, v),
         Data::String(v) => {
             let texts: Vec<Py<PyAny>> =
                 v.iter().map(|s| PyString::new(py, s).into_any().unbind()).collect();

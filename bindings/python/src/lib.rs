@@ -18,6 +18,7 @@ mod input;
 mod inspect;
 mod logs;
 mod manager;
+mod memory;
 mod model;
 mod narrow;
 mod options;

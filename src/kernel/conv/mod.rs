@@ -7,6 +7,7 @@ mod activation;
 mod deform;
 mod depthwise;
 mod im2col;
+pub(in crate::kernel) mod polyphase;
 pub(in crate::kernel) mod position;
 pub(in crate::kernel) mod product;
 pub(in crate::kernel) mod real;
@@ -20,6 +21,7 @@ use crate::tensor::{ElementType, Tensor};
 use crate::threads::Threads;
 use activation::Activation;
 use parking_lot::Mutex;
+use polyphase::Polyphase;
 use real::{Real, narrowed, widened, with_real};
 use window::{Dims, Window};
 
@@ -89,12 +91,16 @@ fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 /// What convolving one image takes.
 struct Plan<'a, T> {
     map: window::SlidingMap,
+    /// How a plane is laid out where a group has one input channel and few outputs.
+    polyphase: Option<Polyphase>,
     /// Input and output channels of a group.
     channels: (usize, usize),
     /// Elements of one filter.
     filter: usize,
     /// Whether an input channel serves as it is: one-element kernel, stride 1, no padding.
     pointwise: bool,
+    /// Whether each channel is convolved on its own.
+    depthwise: bool,
     /// Output positions worked on at a time, and output channels.
     tile: usize,
     block: usize,
@@ -165,8 +171,13 @@ impl Conv {
         let map = sliding.map(ctx)?;
         let group_channels = (channels / self.group, out_channels / self.group);
         let filter = ctx.shape_of::<T>(&[group_channels.0, map.kernel])?.len();
+        // With many filters a group the matrix product is the faster way.
+        let pointwise = sliding.is_pointwise();
+        let depthwise = group_channels.0 == 1 && group_channels.1 <= 4 && !pointwise;
         let plan = Plan {
-            pointwise: sliding.is_pointwise(),
+            pointwise,
+            depthwise,
+            polyphase: if depthwise { Polyphase::new::<T>(ctx, &sliding, &map)? } else { None },
             channels: group_channels,
             filter,
             // So much unfolded input stays in the second cache while the filters pass over it.
@@ -222,8 +233,7 @@ impl<T: Real> Plan<'_, T> {
         if self.filter == 0 || input.is_empty() {
             return Ok(());
         }
-        // With many filters a group the matrix product is the faster way.
-        if self.channels.0 == 1 && self.channels.1 <= 4 && !self.pointwise {
+        if self.depthwise {
             self.depthwise(threads, input, out);
             return Ok(());
         }

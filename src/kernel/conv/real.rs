@@ -29,6 +29,8 @@ pub(in crate::kernel) trait Real:
     fn sqrt(self) -> Self;
     fn powf(self, y: Self) -> Self;
     fn is_nan(self) -> bool;
+    /// `self · b + c` in one rounding: an instruction only where the compiler may use it.
+    fn mul_add(self, b: Self, c: Self) -> Self;
 
     /// `x` kept within `low..=high`; NaN stays NaN.
     fn between(self, low: Self, high: Self) -> Self {
@@ -61,6 +63,8 @@ macro_rules! real {
             fn sqrt(self) -> Self { self.sqrt() }
             fn powf(self, y: Self) -> Self { self.powf(y) }
             fn is_nan(self) -> bool { self.is_nan() }
+            #[inline(always)]
+            fn mul_add(self, b: Self, c: Self) -> Self { self.mul_add(b, c) }
         }
     )+};
 }

@@ -374,6 +374,13 @@ impl Sliding {
 }
 
 impl SlidingMap {
+    /// Where the input row begins that an output row meets under a kernel row; `None` in the
+    /// padding.
+    pub fn input_row(&self, kernel_row: usize, out_row: usize) -> Option<usize> {
+        let start = *self.rows.get(kernel_row * self.out_rows + out_row)?;
+        (start != OUTSIDE).then_some(start)
+    }
+
     /// Calls `each` for the runs under kernel element `kernel` among the output positions
     /// `range`.
     pub fn runs(&self, kernel: usize, range: Range<usize>, mut each: impl FnMut(Run)) {

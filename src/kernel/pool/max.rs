@@ -4,8 +4,10 @@ use super::{planes, window};
 use crate::error::Result;
 use crate::kernel::conv::real::{narrowed, widened};
 use crate::kernel::conv::window::{Dims, Sliding, SlidingMap, Window};
+use crate::kernel::simd::WindowReduction;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
 use crate::tensor::{Element, ElementType, Tensor, Value};
+use std::marker::PhantomData;
 
 struct MaxPool {
     window: Window,
@@ -38,12 +40,30 @@ macro_rules! ordered {
             const LOWEST: Self = $lowest;
             // Only NaN differs from itself; once it is the maximum nothing exceeds it.
             #[allow(clippy::eq_op)]
+            #[inline(always)]
             fn exceeds(self, other: Self) -> bool { self > other || self != self }
         }
     )+};
 }
 ordered!(f32: f32::NEG_INFINITY, f64: f64::NEG_INFINITY, i8: i8::MIN, u8: u8::MIN);
 
+/// The larger of two.
+struct Largest<T>(PhantomData<T>);
+
+impl<T: Ordered> WindowReduction for Largest<T> {
+    type Element = T;
+    type Weight = ();
+    #[inline(always)]
+    fn weight(&self, _: usize) -> Option<()> {
+        Some(())
+    }
+    #[inline(always)]
+    fn meet<const FMA: bool>(reduced: T, x: T, (): ()) -> T {
+        if x.exceeds(reduced) { x } else { reduced }
+    }
+}
+
+/// Without a layout: kernel element by kernel element.
 fn maxima<T: Ordered>(map: &SlidingMap, input: &[T], out: &mut [T]) {
     out.fill(T::LOWEST);
     for (row, out) in out.chunks_mut(map.width.max(1)).enumerate() {
@@ -100,8 +120,15 @@ impl MaxPool {
         let ns = places.saturating_mul(p.map.kernel);
         if !self.indices {
             ctx.threads.split_rows(&mut out, places, ns / 2, |range, chunk| {
+                let mut room = p.polyphase.as_ref().map(|p| (p, p.room(T::LOWEST)));
                 for (i, out) in range.zip(chunk.chunks_mut(places.max(1))) {
-                    maxima(&p.map, plane(i), out);
+                    match &mut room {
+                        Some((polyphase, room)) => {
+                            polyphase.lay(plane(i), room);
+                            polyphase.reduce(&Largest(PhantomData), room, T::LOWEST, out);
+                        }
+                        None => maxima(&p.map, plane(i), out),
+                    }
                 }
             });
             return Ok((ctx.tensor(p.shape, out)?, Value::Optional(None)));

@@ -4,8 +4,10 @@ use super::{planes, window};
 use crate::error::Result;
 use crate::kernel::conv::real::{Real, narrowed, widened, with_real};
 use crate::kernel::conv::window::{Dims, Sliding, SlidingMap, Window};
+use crate::kernel::simd::WindowReduction;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::Tensor;
+use std::marker::PhantomData;
 
 enum Kind {
     Average { count_padding: bool },
@@ -61,6 +63,22 @@ pub(super) fn root<T: Real>(x: T, p: f32) -> T {
     }
 }
 
+/// The sum of two.
+struct Sum<T>(PhantomData<T>);
+
+impl<T: Real> WindowReduction for Sum<T> {
+    type Element = T;
+    type Weight = ();
+    #[inline(always)]
+    fn weight(&self, _: usize) -> Option<()> {
+        Some(())
+    }
+    #[inline(always)]
+    fn meet<const FMA: bool>(reduced: T, x: T, (): ()) -> T {
+        reduced + x
+    }
+}
+
 fn sums<T: Real>(map: &SlidingMap, input: &[T], out: &mut [T], term: impl Fn(T) -> T) {
     out.fill(T::ZERO);
     for (row, out) in out.chunks_mut(map.width.max(1)).enumerate() {
@@ -94,11 +112,18 @@ impl MeanPool {
         };
         let ns = places.saturating_mul(p.map.kernel) / 2;
         ctx.threads.split_rows(&mut out, places, ns, |range, chunk| {
+            let mut room = p.polyphase.as_ref().map(|p| (p, p.room(T::ZERO)));
             for (i, out) in range.zip(chunk.chunks_mut(places.max(1))) {
                 let plane = input.get(i * size..(i + 1) * size).unwrap_or(&[]);
                 match self.kind {
                     Kind::Average { .. } => {
-                        sums(&p.map, plane, out, |x| x);
+                        match &mut room {
+                            Some((polyphase, room)) => {
+                                polyphase.lay(plane, room);
+                                polyphase.reduce(&Sum(PhantomData), room, T::ZERO, out);
+                            }
+                            None => sums(&p.map, plane, out, |x| x),
+                        }
                         out.iter_mut().zip(&divisors).for_each(|(o, &d)| *o = *o / d);
                     }
                     Kind::Norm { p: exponent } => {

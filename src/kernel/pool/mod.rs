@@ -7,6 +7,7 @@ mod mean;
 mod tests;
 mod unpool;
 
+use super::conv::polyphase::Polyphase;
 use super::conv::window::{Dims, Sliding, SlidingMap, Window};
 use super::registry::{Entry, onnx};
 use super::{Context, OpSpec};
@@ -37,6 +38,7 @@ pub(super) fn window(spec: &OpSpec<'_>) -> Result<(Window, Dims)> {
 struct Planes {
     sliding: Sliding,
     map: SlidingMap,
+    polyphase: Option<Polyphase>,
     shape: Shape,
 }
 
@@ -59,5 +61,6 @@ fn planes<T: Element>(
     out.extend_from_slice(&sliding.output);
     let shape = ctx.shape_of::<T>(&out)?;
     let map = sliding.map(ctx)?;
-    Ok(Planes { sliding, map, shape })
+    let polyphase = Polyphase::new::<T>(ctx, &sliding, &map)?;
+    Ok(Planes { sliding, map, polyphase, shape })
 }

@@ -17,11 +17,9 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
+/// `(n, p)` with eˣ = 2ⁿ·p and p in about √½ to √2.
 #[inline(always)]
-fn exp1<const FMA: bool>(x: f32) -> f32 {
-    // Beyond these the result is ∞ or 0 whatever x; comparisons keep NaN.
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -105.0 { -105.0 } else { x };
+fn exp_parts<const FMA: bool>(x: f32) -> (i32, f32) {
     let shifted = fma::<FMA>(x, LOG2_E, ROUND);
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let nf = shifted - ROUND;
@@ -30,10 +28,25 @@ fn exp1<const FMA: bool>(x: f32) -> f32 {
     let p = fma::<FMA>(p, r, 4.166_620_6e-2);
     let p = fma::<FMA>(p, r, 1.666_651_8e-1);
     let p = fma::<FMA>(p, r, 0.5);
-    let p = fma::<FMA>(p, r * r, r) + 1.0;
+    (n, fma::<FMA>(p, r * r, r) + 1.0)
+}
+
+#[inline(always)]
+fn exp1<const FMA: bool>(x: f32) -> f32 {
+    // Beyond these the result is ∞ or 0 whatever x; comparisons keep NaN.
+    let x = if x > 89.0 { 89.0 } else { x };
+    let x = if x < -105.0 { -105.0 } else { x };
+    let (n, p) = exp_parts::<FMA>(x);
     // 2ⁿ in two factors: n reaches beyond the exponent's range at both ends.
     let half = n >> 1;
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// eˣ for x in −87 to 0, the same bits as [`exp1`]'s; NaN stays NaN.
+#[inline(always)]
+fn exp_of_negative<const FMA: bool>(x: f32) -> f32 {
+    let (n, p) = exp_parts::<FMA>(x);
+    p * power_of_two(n)
 }
 
 #[inline(always)]
@@ -104,7 +117,8 @@ fn erf1<const FMA: bool>(x: f32) -> f32 {
     let q = fma::<FMA>(q, t, -1.052_944_4e-1);
     let q = fma::<FMA>(q, t, -6.356_092_7e-1);
     let q = fma::<FMA>(q, t, -1.128_555_2);
-    let large = 1.0 - exp1::<FMA>(q * t);
+    // Between e⁻¹⁷ and 1.
+    let large = 1.0 - exp_of_negative::<FMA>(q * t);
     let y = if a < 0.9277 { small } else { large };
     y.copysign(x)
 }

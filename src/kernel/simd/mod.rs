@@ -15,6 +15,7 @@ pub mod packed;
 mod reduction;
 mod rows;
 mod tile;
+mod window;
 mod zip;
 
 pub use affine::{affine_narrow, affine_wide};
@@ -24,6 +25,7 @@ pub use elementary::{
 };
 pub use reduction::{centered_square_sum, dot, exp_minus, max, sum};
 pub use rows::{scale_rows, softmax_rows};
+pub use window::{Tap, WindowReduction, WindowRows, reduce_windows, window_span};
 pub use zip::{map, zip};
 
 /// Whether fused multiply-add is an instruction of the baseline (elsewhere it would be a call).

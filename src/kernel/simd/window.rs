@@ -1,0 +1,166 @@
+//! Windows over a plane whose elements lie so that neighbouring outputs meet neighbouring elements
+//! (see `conv::polyphase`): products with a filter, sums, maxima.
+
+use super::versioned;
+
+/// Outputs computed side by side, from the most to the fewest.
+const LANES: usize = 32;
+const HALF: usize = 16;
+const LEAST: usize = 8;
+
+/// One kernel element that an output row meets.
+#[derive(Debug, Clone, Copy)]
+pub struct Tap {
+    /// The element under the row's first output.
+    pub at: usize,
+    /// Which kernel element.
+    pub kernel: usize,
+}
+
+/// The taps of each output row.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowRows<'a> {
+    pub taps: &'a [Tap],
+    /// Where each row's taps begin; one more than there are rows.
+    pub starts: &'a [usize],
+    /// Outputs of a row.
+    pub width: usize,
+}
+
+/// How the elements of a window become one.
+pub trait WindowReduction {
+    type Element: Copy;
+    /// What a kernel element brings.
+    type Weight: Copy;
+    /// That of a kernel element, where there is one.
+    fn weight(&self, kernel: usize) -> Option<Self::Weight>;
+    /// What is reduced so far and one more element, by one fused multiply-add where `FMA`.
+    fn meet<const FMA: bool>(
+        reduced: Self::Element,
+        x: Self::Element,
+        weight: Self::Weight,
+    ) -> Self::Element;
+}
+
+/// Elements that the outputs of a row of `width` touch under one tap: computed by whole lanes,
+/// they go beyond the row's end.
+pub fn window_span(width: usize) -> usize {
+    let rest = width % LANES;
+    width - rest
+        + match rest {
+            0 => 0,
+            1..=LEAST => LEAST,
+            _ if rest <= HALF => HALF,
+            _ => LANES,
+        }
+}
+
+/// The next outputs of a row, `L` side by side.
+#[inline(always)]
+fn lanes<const FMA: bool, const L: usize, R: WindowReduction>(
+    reduction: &R,
+    taps: &[Tap],
+    elements: &[R::Element],
+    start: R::Element,
+    at: usize,
+    out: &mut [R::Element],
+) {
+    let mut reduced = [start; L];
+    for tap in taps {
+        let from = tap.at + at;
+        let x = elements.get(from..from + L).and_then(|x| x.first_chunk::<L>());
+        if let (Some(x), Some(weight)) = (x, reduction.weight(tap.kernel)) {
+            for (r, &x) in reduced.iter_mut().zip(x) {
+                *r = R::meet::<FMA>(*r, x, weight);
+            }
+        }
+    }
+    match out.first_chunk_mut::<L>() {
+        Some(out) => *out = reduced,
+        None => out.copy_from_slice(&reduced[..out.len()]),
+    }
+}
+
+#[inline(always)]
+fn reduce_body<const FMA: bool, R: WindowReduction>(
+    reduction: &R,
+    rows: WindowRows<'_>,
+    elements: &[R::Element],
+    start: R::Element,
+    out: &mut [R::Element],
+) {
+    let bounds = rows.starts.iter().zip(rows.starts.iter().skip(1));
+    for (out, (&first, &end)) in out.chunks_mut(rows.width.max(1)).zip(bounds) {
+        let taps = rows.taps.get(first..end).unwrap_or(&[]);
+        let mut whole = out.chunks_exact_mut(LANES);
+        let mut at = 0;
+        for out in &mut whole {
+            lanes::<FMA, LANES, R>(reduction, taps, elements, start, at, out);
+            at += LANES;
+        }
+        let rest = whole.into_remainder();
+        match rest.len() {
+            0 => {}
+            1..=LEAST => lanes::<FMA, LEAST, R>(reduction, taps, elements, start, at, rest),
+            _ if rest.len() <= HALF => {
+                lanes::<FMA, HALF, R>(reduction, taps, elements, start, at, rest);
+            }
+            _ => lanes::<FMA, LANES, R>(reduction, taps, elements, start, at, rest),
+        }
+    }
+}
+
+versioned! {
+    /// Reduces each window to one element of `out`, beginning with `start`.
+    pub fn reduce_windows<R: WindowReduction>(
+        reduction: &R,
+        rows: WindowRows<'_>,
+        elements: &[R::Element],
+        start: R::Element,
+        out: &mut [R::Element]
+    ) = reduce_body;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::versions;
+    use super::*;
+
+    struct Weighted(Vec<f32>);
+
+    impl WindowReduction for Weighted {
+        type Element = f32;
+        type Weight = f32;
+        fn weight(&self, kernel: usize) -> Option<f32> {
+            self.0.get(kernel).copied()
+        }
+        fn meet<const FMA: bool>(reduced: f32, x: f32, weight: f32) -> f32 {
+            super::super::fma::<FMA>(x, weight, reduced)
+        }
+    }
+
+    #[test]
+    fn rows_of_every_width_are_reduced() {
+        let filter = Weighted(vec![0.5, -2.0, 3.0]);
+        for width in 1..100 {
+            let span = window_span(width);
+            assert!(span >= width && span < width + LANES);
+            // Two rows; the second has no last tap.
+            let pitch = span + 2;
+            let elements: Vec<f32> = (0..2 * pitch).map(|i| (i % 13) as f32).collect();
+            let tap = |row: usize, kernel: usize| Tap { at: row * pitch + kernel, kernel };
+            let taps = [tap(0, 0), tap(0, 1), tap(0, 2), tap(1, 0), tap(1, 1)];
+            let rows = WindowRows { taps: &taps, starts: &[0, 3, 5], width };
+            versions::each(|| {
+                let mut out = vec![0.0; 2 * width];
+                reduce_windows(&filter, rows, &elements, 1.0, &mut out);
+                for (i, &got) in out.iter().enumerate() {
+                    let (row, at) = (i / width, i % width);
+                    let x = |k: usize| elements[row * pitch + at + k];
+                    let last = if row == 0 { 3.0 * x(2) } else { 0.0 };
+                    assert_eq!(got, 1.0 + 0.5 * x(0) - 2.0 * x(1) + last, "{i} of {width}");
+                }
+            });
+        }
+    }
+}
