@@ -9,9 +9,11 @@ const LANES: usize = 32;
 /// precision.
 const BLOCK: usize = 4096;
 
-#[inline(always)]
-fn fold(acc: [f32; LANES], tail: f32) -> f32 {
-    let mut acc = acc;
+/// The sum of the accumulators by halves, and of what was left over. Out of line: seen together
+/// with the loops before it, its pairs make the compiler choose vectors of two elements there.
+#[inline(never)]
+fn fold(acc: &[f32; LANES], tail: f32) -> f32 {
+    let mut acc = *acc;
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
@@ -43,7 +45,7 @@ fn sum_block<const FMA: bool>(x: &[f32]) -> f32 {
             *a += v;
         }
     }
-    fold(acc, rest.iter().sum())
+    fold(&acc, rest.iter().sum())
 }
 
 #[inline(always)]
@@ -69,7 +71,7 @@ fn centered_block<const FMA: bool>(x: &[f32], mean: f32) -> f32 {
         let d = v - mean;
         tail = fma::<FMA>(d, d, tail);
     }
-    fold(acc, tail)
+    fold(&acc, tail)
 }
 
 #[inline(always)]
@@ -96,7 +98,7 @@ fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     for (x, y) in ra.iter().zip(rb) {
         tail = fma::<FMA>(*x, *y, tail);
     }
-    fold(acc, tail)
+    fold(&acc, tail)
 }
 
 #[inline(always)]

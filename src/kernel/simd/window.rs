@@ -63,7 +63,7 @@ fn lanes<const FMA: bool, const L: usize, R: WindowReduction>(
     elements: &[R::Element],
     start: R::Element,
     at: usize,
-    out: &mut [R::Element],
+    out: &mut [R::Element; L],
 ) {
     let mut reduced = [start; L];
     for tap in taps {
@@ -75,10 +75,22 @@ fn lanes<const FMA: bool, const L: usize, R: WindowReduction>(
             }
         }
     }
-    match out.first_chunk_mut::<L>() {
-        Some(out) => *out = reduced,
-        None => out.copy_from_slice(&reduced[..out.len()]),
-    }
+    *out = reduced;
+}
+
+/// The last outputs of a row, fewer than `L`.
+#[inline(always)]
+fn last_lanes<const FMA: bool, const L: usize, R: WindowReduction>(
+    reduction: &R,
+    taps: &[Tap],
+    elements: &[R::Element],
+    start: R::Element,
+    at: usize,
+    out: &mut [R::Element],
+) {
+    let mut whole = [start; L];
+    lanes::<FMA, L, R>(reduction, taps, elements, start, at, &mut whole);
+    out.iter_mut().zip(whole).for_each(|(out, x)| *out = x);
 }
 
 #[inline(always)]
@@ -92,20 +104,19 @@ fn reduce_body<const FMA: bool, R: WindowReduction>(
     let bounds = rows.starts.iter().zip(rows.starts.iter().skip(1));
     for (out, (&first, &end)) in out.chunks_mut(rows.width.max(1)).zip(bounds) {
         let taps = rows.taps.get(first..end).unwrap_or(&[]);
-        let mut whole = out.chunks_exact_mut(LANES);
+        let (whole, rest) = out.as_chunks_mut::<LANES>();
         let mut at = 0;
-        for out in &mut whole {
+        for out in whole {
             lanes::<FMA, LANES, R>(reduction, taps, elements, start, at, out);
             at += LANES;
         }
-        let rest = whole.into_remainder();
         match rest.len() {
             0 => {}
-            1..=LEAST => lanes::<FMA, LEAST, R>(reduction, taps, elements, start, at, rest),
+            1..=LEAST => last_lanes::<FMA, LEAST, R>(reduction, taps, elements, start, at, rest),
             _ if rest.len() <= HALF => {
-                lanes::<FMA, HALF, R>(reduction, taps, elements, start, at, rest);
+                last_lanes::<FMA, HALF, R>(reduction, taps, elements, start, at, rest);
             }
-            _ => lanes::<FMA, LANES, R>(reduction, taps, elements, start, at, rest),
+            _ => last_lanes::<FMA, LANES, R>(reduction, taps, elements, start, at, rest),
         }
     }
 }
