@@ -1,4 +1,4 @@
-# make demo | test | test-engines | soak | lint | docs | bench | bench-peers | wheel | fuzz-smoke
+# make demo | install | test | test-engines | test-install | soak | lint | docs | bench | bench-peers | wheel | fuzz-smoke
 #
 # Each target installs what it lacks: Python packages into .venv, and, as root on a machine with
 # apt, a C compiler, Python's venv, and the programs that tests start (valgrind, nginx, a browser). Rust itself (1.95 or newer) must be there.
@@ -8,6 +8,9 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 PYTHON := $(BIN)/python
 CARGO ?= cargo
+PREFIX ?= /usr/local
+LIBDIR ?= lib
+DESTDIR ?=
 FUZZ_SECONDS ?= 60
 SECONDS ?= 600
 SEED ?= 1
@@ -22,12 +25,14 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
-.PHONY: help demo test test-engines soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
+.PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
+	@echo "make install     the C and C++ interface below $(PREFIX) (PREFIX=..., LIBDIR=..., DESTDIR=...)"
 	@echo "make test        Rust, Python and C/C++ tests"
 	@echo "make test-engines  the tests that start a Ray cluster"
+	@echo "make test-install  the installed release library in projects outside, each standard and compiler"
 	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make docs        the documentation as a site, in build/site"
@@ -40,6 +45,11 @@ help:
 demo: $(VENV)/.demo
 	$(DEVELOP) --release
 	"$(PYTHON)" examples/demo.py
+
+# Libraries, headers, and what pkg-config and CMake find them by.
+install: toolchain
+	$(CARGO) build --locked --release -p modelserve-c
+	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" sh bindings/c/install.sh "$(RELEASE)"
 
 # Every build below has the features of the whole workspace, so that nothing is built twice: what
 # `cargo run` or `-p` would build again for itself is run from where the tests' build left it.
@@ -67,6 +77,15 @@ test-engines: $(VENV)/.dev
 	"$(PYTHON)" -m pip install --quiet -r python/requirements-engines.txt
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests/engines
+
+# All that tests/ffi/install.sh knows, on the library as it is shipped.
+test-install: toolchain programs
+	@if ! command -v clang++ >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq update \
+			&& DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends clang; \
+	fi
+	$(CARGO) build --locked --release -p modelserve-c
+	sh tests/ffi/install.sh "$(RELEASE)" all
 
 # Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 soak: toolchain
@@ -185,6 +204,8 @@ programs:
 	@missing=; \
 	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v cmake >/dev/null || missing="$$missing cmake"; \
+	command -v pkg-config >/dev/null || missing="$$missing pkg-config"; \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$$missing nginx-light"; \
 	command -v chromedriver >/dev/null || missing="$$missing chromium chromium-driver fonts-dejavu-core"; \
 	if [ -n "$$missing" ]; then \

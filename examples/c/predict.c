@@ -1,7 +1,7 @@
 /*
  * Load a model, predict one row and a batch, reload while serving.
  *
- *     cc -std=c99 -Iinclude examples/c/predict.c -lmodelserve_c -o predict
+ *     cc -std=c99 examples/c/predict.c $(pkg-config --cflags --libs modelserve) -o predict
  *     ./predict tests/data/iris_v1/model.onnx tests/data/iris_v2/model.onnx
  */
 #include <inttypes.h>

@@ -2,8 +2,9 @@
  * The serving layer: versions side by side, policies by text, receipts, submitted predictions,
  * recording and replay.
  *
- *     cc -std=c99 -D_POSIX_C_SOURCE=200809L -Iinclude examples/c/serving.c -lmodelserve_c -lpthread
- *     ./a.out tests/data/iris_v1/model.onnx tests/data/iris_v2/model.onnx
+ *     cc -std=c99 -D_POSIX_C_SOURCE=200809L examples/c/serving.c \
+ *         $(pkg-config --cflags --libs modelserve) -lpthread -o serving
+ *     ./serving tests/data/iris_v1/model.onnx tests/data/iris_v2/model.onnx
  */
 #include <inttypes.h>
 #include <modelserve.h>

@@ -27,6 +27,7 @@ NOT_RUN = {
     "docs/deployment.md": {"three servers on one port": 1, "a server of its own": 1},
     "docs/engines.md": {"needs Ray": 2},
     "docs/fastapi.md": {"installs packages": 1},
+    "docs/how-to/install-for-c.md": {"builds the project": 3, "needs the library": 3},
     "docs/performance.md": {"a measurement of minutes": 1},
     "docs/reference/c.md": {"needs the library": 1},
     "docs/resilience.md": {"a measurement of minutes": 1},

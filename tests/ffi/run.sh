@@ -9,6 +9,7 @@ lib=${1:-$root/target/debug}
 lib=$(cd "$lib" && pwd) || exit 2
 out=$(mktemp -d) || exit 2
 trap 'rm -rf "$out"' EXIT
+. "$root/tests/ffi/report.sh"
 CC=${CC:-cc}
 CXX=${CXX:-c++}
 warnings="-Wall -Wextra -Wpedantic -Werror"
@@ -25,22 +26,6 @@ xgboost=$seeds/trees.ubj
 fast="$v1 $strings $data/linear_regression/model.onnx $data/gradient_boosting/model.onnx"
 fast="$fast $data/random_forest/model.onnx $data/mlp/model.onnx $data/svc/model.onnx"
 fast="$fast $data/scaler_pca/model.onnx $lightgbm $xgboost $seeds/categories.txt"
-passed=0
-failed=0
-
-# t NAME COMMAND…: one test; its output is shown when it fails.
-t() {
-    name=$1
-    shift
-    if "$@" >"$out/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok    $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL  $name: $*"
-        sed 's/^/      /' "$out/log"
-    fi
-}
 
 {
     echo '#include <modelserve.h>'
@@ -60,6 +45,8 @@ t "modelserve.h alone, c++17" $CXX -x c++ -std=c++17 $warnings -I"$root/include"
     -fsyntax-only "$out/twice.c"
 t "modelserve.hpp alone, c++17" $CXX -std=c++17 $warnings -I"$root/include" \
     -fsyntax-only "$out/twice.cpp"
+
+t "exported symbols" sh "$root/tests/ffi/symbols.sh" "$lib/libmodelserve_c.so"
 
 # build NAME LANGUAGE SOURCE: NAME-shared and NAME-static.
 build() {
@@ -139,5 +126,26 @@ else
     echo "skip  valgrind: not installed"
 fi
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+# A program compiled with the last release's header works with this library, if the interface is
+# still that one.
+interface() {
+    sed -n 's/^#define MODELSERVE_ABI_VERSION //p' "$1/modelserve.h"
+}
+last=$(echo "$root"/tests/ffi/abi/*)
+if [ "$(interface "$last")" = "$(interface "$root/include")" ]; then
+    t "last release's header: compile" $CC -std=c99 $warnings $CFLAGS -I"$last" \
+        "$root/tests/ffi/consumer/consumer.c" -o "$out/last" -L"$lib" -lmodelserve_c \
+        "-Wl,-rpath,$lib" $system
+    t "last release's header: run" "$out/last" "$v1"
+else
+    echo "skip  last release's header: MODELSERVE_ABI_VERSION is another"
+fi
+
+# Prints its tests itself.
+if sh "$root/tests/ffi/install.sh" "$lib"; then
+    passed=$((passed + 1))
+else
+    failed=$((failed + 1))
+fi
+
+finish
