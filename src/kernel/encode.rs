@@ -405,8 +405,9 @@ impl DictVectorizer {
         let mut out = ctx.filled(self.width, T::default())?;
         for (key, value) in entries {
             let value = value.as_tensor()?.carried::<T>(dtype)?;
-            let value =
-                value.first().ok_or_else(|| err!(InvalidInput, "DictVectorizer: an empty value"))?;
+            let value = value
+                .first()
+                .ok_or_else(|| err!(InvalidInput, "DictVectorizer: an empty value"))?;
             // Keys that are not in the vocabulary are left out.
             if let Some(&at) = self.positions.get(key) {
                 out[at as usize] = value.clone();

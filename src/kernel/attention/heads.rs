@@ -6,7 +6,9 @@ use crate::error::{Result, bail, ensure};
 use crate::kernel::concat::concat;
 use crate::kernel::transpose::{View, permute};
 use crate::kernel::{Context, OpSpec};
-use crate::tensor::{Carrier, Element, ElementType, Shape, Tensor, for_each_carrier, for_each_type};
+use crate::tensor::{
+    Carrier, Element, ElementType, Shape, Tensor, for_each_carrier, for_each_type,
+};
 
 /// The value of an attribute that counts heads, `None` where it is absent.
 ///

@@ -152,9 +152,8 @@ mod tests {
         fn check<T: Element + Copy>(of: impl Fn(i8) -> T) {
             // Two lines side by side; equal ones in the order of their places.
             let x = [5, 1, 7, 4, 7, 1, 3, 9].map(&of);
-            let op = |largest| {
-                Op::onnx("TopK", 11).outputs(2).int("axis", 0).int("largest", largest)
-            };
+            let op =
+                |largest| Op::onnx("TopK", 11).outputs(2).int("axis", 0).int("largest", largest);
             let inputs = [t(&[4, 2], &x), t(&[1], &[3i64])];
             let got = op(1).run(&inputs).unwrap();
             assert_eq!(got[0], t(&[3, 2], &[7, 9, 7, 4, 5, 1].map(&of)));
