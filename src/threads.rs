@@ -71,6 +71,19 @@ impl Threads {
     where
         F: Fn(Range<usize>) + Send + Sync,
     {
+        self.split_dyn(items, ns_per_item, grain, &body);
+    }
+
+    /// One piece of code for all bodies: what hands pieces to the pool is far larger than most of
+    /// them, and would hold a copy of its body for each of the ways to call it.
+    #[inline(never)]
+    fn split_dyn(
+        &self,
+        items: usize,
+        ns_per_item: usize,
+        grain: usize,
+        body: &(dyn Fn(Range<usize>) + Sync),
+    ) {
         let grain = grain.max(1);
         let work = items.saturating_mul(ns_per_item);
         if self.size < 2 || items <= grain || work < WORTH_SPLITTING_NS {
@@ -82,7 +95,6 @@ impl Threads {
         let step = items.div_ceil(pieces).div_ceil(grain) * grain;
         // The caller works as well: it is awake, and a worker has to be woken.
         pool.pool.in_place_scope(|scope| {
-            let body = &body;
             let mut start = step.min(items);
             while start < items {
                 let end = (start + step).min(items);
@@ -100,6 +112,18 @@ impl Threads {
         T: Send,
         F: Fn(Range<usize>, &mut [T]) + Send + Sync,
     {
+        self.split_rows_dyn(out, row, ns_per_item, &body);
+    }
+
+    /// As `split_dyn`: once for each type of elements.
+    #[inline(never)]
+    fn split_rows_dyn<T: Send>(
+        &self,
+        out: &mut [T],
+        row: usize,
+        ns_per_item: usize,
+        body: &(dyn Fn(Range<usize>, &mut [T]) + Sync),
+    ) {
         let row = row.max(1);
         let items = out.len() / row;
         let work = items.saturating_mul(ns_per_item);
@@ -110,7 +134,6 @@ impl Threads {
         let pieces = self.size.min(work.div_ceil(WORTH_SPLITTING_NS / 2)).min(items).max(1);
         let step = items.div_ceil(pieces);
         pool.pool.in_place_scope(|scope| {
-            let body = &body;
             let (own, others) = out.split_at_mut((step * row).min(out.len()));
             for (i, chunk) in others.chunks_mut(step * row).enumerate() {
                 let start = (i + 1) * step;

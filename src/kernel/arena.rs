@@ -25,7 +25,7 @@ impl Arena {
         if len >= MIN_ELEMENTS {
             let mut best: Option<(usize, usize)> = None;
             for (i, (data, _)) in self.free.iter().enumerate() {
-                if data.dtype() != T::TYPE {
+                if !data.dtype().shares_buffers(T::TYPE) {
                     continue;
                 }
                 let capacity = capacity(data);
@@ -36,7 +36,7 @@ impl Arena {
                 }
             }
             if let Some((i, _)) = best
-                && let Ok(mut v) = T::unwrap(self.free.swap_remove(i).0)
+                && let Ok(mut v) = T::unwrap(self.free.swap_remove(i).0.reused(T::TYPE))
             {
                 v.clear();
                 return v;
@@ -111,5 +111,22 @@ mod tests {
             arena.end_run();
         }
         assert_eq!(arena.free.len(), 1);
+    }
+
+    #[test]
+    fn types_of_one_width_share_buffers() {
+        let mut arena = Arena::default();
+        let v = vec![1.5f32; 5000];
+        let at = v.as_ptr();
+        arena.give(Data::F32(v));
+        let other = arena.take::<u32>(4000);
+        assert_eq!(other.as_ptr().cast(), at);
+        assert_eq!((other.len(), other.capacity()), (0, 5000));
+        arena.give(Data::U32(vec![7; 5000]));
+        assert_eq!(arena.take::<i32>(5000).capacity(), 5000);
+        // Not every byte is a bool.
+        arena.give(Data::U8(vec![7; 5000]));
+        assert_eq!(arena.take::<bool>(4000).capacity(), 4000);
+        assert_eq!(arena.take::<i8>(4000).capacity(), 5000);
     }
 }

@@ -5,8 +5,9 @@ use super::reshape::Ints;
 use super::row::same_type;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Element, ElementType, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Carrier, ElementType, Shape, Tensor, Value, for_each_carrier};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 pub(super) const OPS: &[Entry] =
     &[onnx("Concat", 4, prepare_concat), onnx("Split", 2, prepare_split)];
@@ -42,18 +43,19 @@ pub(super) fn concat(ctx: &mut Context<'_>, parts: &[&Tensor], axis: i64) -> Res
         dims[axis] = dims[axis].saturating_add(part.shape().dim(axis));
     }
     let shape = Shape::new(&dims)?;
-    fn join<T: Element>(
+    fn join<T: Carrier>(
         _: &[T],
         ctx: &mut Context<'_>,
         parts: &[&Tensor],
         axis: usize,
         shape: Shape,
+        dtype: ElementType,
     ) -> Result<Tensor> {
         let mut out = ctx.buffer::<T>(shape.len())?;
         let (outer, _, inner) = shape.split_at(axis);
-        let mut blocks: SmallVec<[(&[T], usize); 8]> = SmallVec::new();
+        let mut blocks: SmallVec<[(Cow<'_, [T]>, usize); 8]> = SmallVec::new();
         for part in parts {
-            blocks.push((part.as_slice::<T>()?, part.shape().dim(axis) * inner));
+            blocks.push((part.carried::<T>(dtype)?, part.shape().dim(axis) * inner));
         }
         if shape.len() > 0 {
             for i in 0..outer {
@@ -62,9 +64,9 @@ pub(super) fn concat(ctx: &mut Context<'_>, parts: &[&Tensor], axis: i64) -> Res
                 }
             }
         }
-        ctx.tensor(shape, out)
+        Tensor::moved(shape, out, dtype)
     }
-    for_each_type!(first.data(), v => join(v, ctx, parts, axis, shape))
+    for_each_carrier!(first.data(), v => join(v, ctx, parts, axis, shape, first.dtype()))
 }
 
 struct Concat {
@@ -140,7 +142,7 @@ fn part(
     let mut dims: SmallVec<[usize; 6]> = SmallVec::from_slice(tensor.dims());
     dims[axis] = count;
     let shape = Shape::new(&dims)?;
-    for_each_type!(tensor.data(), v => {
+    for_each_carrier!(tensor.data(), v => {
         let mut out = ctx.buffer(shape.len())?;
         if shape.len() > 0 {
             for i in 0..outer {
@@ -148,7 +150,7 @@ fn part(
                 out.extend_from_slice(&v[at..at + count * inner]);
             }
         }
-        ctx.tensor(shape, out)
+        Tensor::moved(shape, out, tensor.dtype())
     })
 }
 

@@ -3,7 +3,7 @@
 use super::registry::{Entry, ml};
 use super::{Context, Encoder, Encoding, Inputs, Kernel, OpSpec, Outputs, TextPart, one};
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Data, Element, ElementType, MapKey, Tensor, Value, for_each_type};
+use crate::tensor::{Carrier, Data, ElementType, MapKey, Tensor, Value, for_each_carrier};
 use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 
@@ -270,7 +270,7 @@ fn prepare_label_encoder(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 impl Kernel for LabelEncoder {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
         let input = inputs.tensor(0)?;
-        one(for_each_type!(&self.values, v => self.replace(ctx, input, v))?)
+        one(for_each_carrier!(&self.values, v => self.replace(ctx, input, v))?)
     }
 
     fn text_part(&self) -> Option<TextPart<'_>> {
@@ -305,19 +305,20 @@ impl Encoder for LabelEncoder {
 }
 
 impl LabelEncoder {
-    fn replace<T: Element>(
+    fn replace<T: Carrier>(
         &self,
         ctx: &mut Context<'_>,
         x: &Tensor,
         values: &[T],
     ) -> Result<Tensor> {
-        let default = T::slice(&self.default).and_then(<[T]>::first).cloned().unwrap_or_default();
+        let default =
+            T::carried(&self.default).and_then(|v| v.first().cloned()).unwrap_or_default();
         let mut out = ctx.buffer::<T>(x.len())?;
         self.keys.find("LabelEncoder", x, |position| {
             let value = position.and_then(|p| values.get(p as usize));
             out.push(value.unwrap_or(&default).clone());
         })?;
-        ctx.tensor(x.shape().clone(), out)
+        Tensor::moved(x.shape().clone(), out, self.values.dtype())
     }
 }
 
@@ -394,24 +395,26 @@ fn prepare_dict_vectorizer(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
 }
 
 impl DictVectorizer {
-    fn row<T: Element>(
+    fn row<T: Carrier>(
         &self,
         ctx: &mut Context<'_>,
         entries: &[(MapKey, Value)],
         _: &[T],
+        dtype: ElementType,
     ) -> Result<Tensor> {
         let mut out = ctx.filled(self.width, T::default())?;
         for (key, value) in entries {
-            let value = value.as_tensor()?.as_slice::<T>()?.first();
-            let value =
-                value.ok_or_else(|| err!(InvalidInput, "DictVectorizer: an empty value"))?;
+            let value = value.as_tensor()?.carried::<T>(dtype)?;
+            let value = value
+                .first()
+                .ok_or_else(|| err!(InvalidInput, "DictVectorizer: an empty value"))?;
             // Keys that are not in the vocabulary are left out.
             if let Some(&at) = self.positions.get(key) {
                 out[at as usize] = value.clone();
             }
         }
         let shape = ctx.shape_of::<T>(&[1, self.width])?;
-        ctx.tensor(shape, out)
+        Tensor::moved(shape, out, dtype)
     }
 }
 
@@ -427,10 +430,10 @@ impl Kernel for DictVectorizer {
         match entries.first() {
             Some((_, value)) => {
                 let first = value.as_tensor()?;
-                one(for_each_type!(first.data(), v => self.row(ctx, entries, v))?)
+                one(for_each_carrier!(first.data(), v => self.row(ctx, entries, v, first.dtype()))?)
             }
             // An empty map does not say its type: zeros of the commonest.
-            None => one(self.row::<f32>(ctx, entries, &[])?),
+            None => one(self.row::<u32>(ctx, entries, &[], ElementType::F32)?),
         }
     }
 }

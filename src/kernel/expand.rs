@@ -6,7 +6,7 @@ use super::reshape::Ints;
 use super::transpose::{View, check_text};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
+use crate::tensor::{Carrier, ElementType, Shape, Tensor, for_each_carrier};
 use smallvec::{SmallVec, smallvec};
 
 pub(super) const OPS: &[Entry] = &[
@@ -120,9 +120,9 @@ impl Kernel for Where {
         check_text(ctx, x, shape.len())?;
         check_text(ctx, y, shape.len())?;
         let chosen = condition.as_slice::<bool>()?;
-        for_each_type!(x.data(), v => {
+        for_each_carrier!(x.data(), v => {
             let out = choose(ctx, (condition.shape(), chosen), (x.shape(), v), y, &shape)?;
-            one(ctx.tensor(shape, out)?)
+            one(Tensor::moved(shape, out, x.dtype())?)
         })
     }
 
@@ -161,14 +161,15 @@ impl<T: RowNumber> RowOp<T> for Where {
     }
 }
 
-fn choose<T: Element>(
+fn choose<T: Carrier>(
     ctx: &mut Context<'_>,
     (c_shape, c): (&Shape, &[bool]),
     (x_shape, x): (&Shape, &[T]),
     y: &Tensor,
     shape: &Shape,
 ) -> Result<Vec<T>> {
-    let (y_shape, y) = (y.shape(), y.as_slice::<T>()?);
+    let elements = y.carried::<T>(y.dtype())?;
+    let (y_shape, y): (&Shape, &[T]) = (y.shape(), &elements);
     let mut out = ctx.buffer(shape.len())?;
     if shape.len() == 0 {
         return Ok(out);

@@ -5,7 +5,7 @@ use super::registry::{Entry, ml};
 use super::row::{as_floats, same_type};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, bail, ensure, err};
-use crate::tensor::{Element, ElementType, Map, MapKey, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Carrier, Element, ElementType, Map, MapKey, Tensor, Value, for_each_carrier};
 use std::sync::Arc;
 
 pub(super) const OPS: &[Entry] = &[
@@ -40,18 +40,20 @@ fn prepare_extractor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     Ok(Box::new(ArrayFeatureExtractor { columns }))
 }
 
-fn extract<T: Element>(
+fn extract<T: Carrier>(
     ctx: &mut Context<'_>,
     data: &[T],
     stride: usize,
     columns: &[usize],
-    shape: Shape,
+    dims: &[usize],
+    dtype: ElementType,
 ) -> Result<Tensor> {
+    let shape = ctx.shape_of::<T>(dims)?;
     let mut out = ctx.buffer::<T>(shape.len())?;
     for row in data.chunks_exact(stride) {
         out.extend(columns.iter().map(|&c| row[c].clone()));
     }
-    ctx.tensor(shape, out)
+    Tensor::moved(shape, out, dtype)
 }
 
 impl Kernel for ArrayFeatureExtractor {
@@ -74,8 +76,10 @@ impl Kernel for ArrayFeatureExtractor {
         // A vector comes back as one row.
         let mut dims = if outer.is_empty() { vec![1] } else { outer.to_vec() };
         dims.push(columns.len());
-        let shape = for_each_type!(tensor.data(), v => shape_for(ctx, v, &dims))?;
-        one(for_each_type!(tensor.data(), v => extract(ctx, v, stride, columns, shape))?)
+        let dtype = tensor.dtype();
+        one(for_each_carrier!(tensor.data(), v => {
+            extract(ctx, v, stride, columns, &dims, dtype)
+        })?)
     }
 
     fn row_op(&self) -> Option<&dyn RowOp> {
@@ -85,10 +89,6 @@ impl Kernel for ArrayFeatureExtractor {
     fn wide_row_op(&self) -> Option<&dyn RowOp<f64>> {
         self.columns.as_ref().map(|_| self as &dyn RowOp<f64>)
     }
-}
-
-fn shape_for<T: Element>(ctx: &Context<'_>, _: &[T], dims: &[usize]) -> Result<Shape> {
-    ctx.shape_of::<T>(dims)
 }
 
 impl<T: RowNumber> RowOp<T> for ArrayFeatureExtractor {

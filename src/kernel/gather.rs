@@ -5,7 +5,7 @@ use super::row::same_type;
 use super::transpose::check_text;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, RowNumber, RowOp, RowShape, one};
 use crate::error::{Result, ensure};
-use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_carrier};
 use smallvec::{SmallVec, smallvec};
 
 pub(super) const OPS: &[Entry] = &[
@@ -68,14 +68,14 @@ impl Kernel for Gather {
                 }
             }
         }
-        for_each_type!(tensor.data(), v => {
+        for_each_carrier!(tensor.data(), v => {
             let mut out = ctx.buffer(shape.len())?;
             if shape.len() > 0 {
                 for o in 0..outer {
                     copy(&v[o * dim * inner..(o + 1) * dim * inner], &at, inner, &mut out);
                 }
             }
-            one(ctx.tensor(shape, out)?)
+            one(Tensor::moved(shape, out, tensor.dtype())?)
         })
     }
 
@@ -231,10 +231,10 @@ impl Kernel for GatherElements {
         fn read<T: Element>(v: &[T], offsets: &[usize], out: &mut Vec<T>) {
             out.extend(offsets.iter().map(|&i| v[i].clone()));
         }
-        for_each_type!(tensor.data(), v => {
+        for_each_carrier!(tensor.data(), v => {
             let mut out = ctx.buffer(offsets.len())?;
             read(v, &offsets, &mut out);
-            one(ctx.tensor(indices.shape().clone(), out)?)
+            one(Tensor::moved(indices.shape().clone(), out, tensor.dtype())?)
         })
     }
 }
@@ -258,14 +258,14 @@ impl Kernel for GatherNd {
         let indices = inputs.tensor(1)?;
         let Tuples { offsets, block, shape } = tuples(ctx, tensor.shape(), indices, self.batch)?;
         check_text(ctx, tensor, shape.len())?;
-        for_each_type!(tensor.data(), v => {
+        for_each_carrier!(tensor.data(), v => {
             let mut out = ctx.buffer(shape.len())?;
             if shape.len() > 0 {
                 for &at in &offsets {
                     out.extend_from_slice(&v[at..at + block]);
                 }
             }
-            one(ctx.tensor(shape, out)?)
+            one(Tensor::moved(shape, out, tensor.dtype())?)
         })
     }
 }

@@ -50,6 +50,8 @@ mod spec;
 mod svm;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transpose;
 mod tree;

@@ -4,6 +4,7 @@
 //! one on never copies elements. [`Value`] adds ONNX's sequences, maps and optionals.
 
 mod candle;
+mod carrier;
 mod complex;
 mod data;
 mod dtype;
@@ -16,6 +17,7 @@ mod small_int;
 pub mod spare;
 mod value;
 
+pub(crate) use carrier::{Carrier, for_each_carrier};
 pub use complex::Complex;
 pub(crate) use data::for_each_common_type;
 pub use data::{Data, Tensor, for_each_type};

@@ -1,6 +1,6 @@
 //! Rows of a tensor: cutting along the first axis, and joining.
 
-use super::{Element, Shape, Tensor, data::for_each_type};
+use super::{Carrier, ElementType, Shape, Tensor, for_each_carrier};
 use crate::error::{Result, ensure, err};
 use std::ops::Range;
 
@@ -34,8 +34,9 @@ impl Tensor {
             *first = range.len();
         }
         let cut = range.start * width..range.end * width;
-        for_each_type!(self.data(), v => {
-            Tensor::from_vec(&dims, v.get(cut).unwrap_or_default().to_vec())
+        for_each_carrier!(self.data(), v => {
+            let rows = v.get(cut).unwrap_or_default().to_vec();
+            Tensor::moved(Shape::new(&dims)?, rows, self.dtype())
         })
     }
 
@@ -67,14 +68,19 @@ impl Tensor {
         let mut dims = vec![rows];
         dims.extend_from_slice(tail);
         let shape = Shape::new(&dims)?;
-        fn join<T: Element>(parts: &[Tensor], shape: Shape, _: &[T]) -> Result<Tensor> {
+        fn join<T: Carrier>(
+            parts: &[Tensor],
+            shape: Shape,
+            _: &[T],
+            dtype: ElementType,
+        ) -> Result<Tensor> {
             let mut all: Vec<T> = Vec::with_capacity(shape.len());
             for part in parts {
-                all.extend_from_slice(part.as_slice::<T>()?);
+                all.extend_from_slice(&part.carried::<T>(dtype)?);
             }
-            Tensor::new(shape, T::wrap(all))
+            Tensor::moved(shape, all, dtype)
         }
-        for_each_type!(first.data(), v => join(parts, shape, v))
+        for_each_carrier!(first.data(), v => join(parts, shape, v, first.dtype()))
     }
 }
 

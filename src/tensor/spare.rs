@@ -32,14 +32,14 @@ impl Spare {
             let mut free = self.0.lock();
             // The newest first: it may still be in a cache.
             let at = free.iter().rposition(|data| {
-                T::slice(data).is_some() && {
+                data.dtype().shares_buffers(T::TYPE) && {
                     let room = bytes(data) / T::TYPE.size();
                     (len..=len.saturating_mul(2)).contains(&room)
                 }
             })?;
             free.remove(at)
         };
-        let mut found = T::unwrap(found).ok()?;
+        let mut found = T::unwrap(found.reused(T::TYPE)).ok()?;
         found.clear();
         Some(found)
     }
@@ -103,7 +103,7 @@ mod tests {
         let buffer = vec![1i16; len];
         let place = buffer.as_ptr();
         spare.give(Data::I16(buffer));
-        assert!(spare.take::<u16>(len).is_none());
+        assert!(spare.take::<u8>(len).is_none());
         assert!(spare.take::<i16>(len / 2 - 1).is_none());
         assert!(spare.take::<i16>(len + 1).is_none());
         let again = spare.take::<i16>(len - 1).unwrap();

@@ -1,7 +1,7 @@
 //! Sparse tensors in coordinate form, with their zeros written out.
 
 use crate::error::{Result, ensure, err};
-use crate::tensor::{Data, Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, Shape, Tensor, for_each_carrier};
 
 /// The dense tensor of `shape` that holds `values` at `indices`: either linear positions
 /// `[count]` or coordinates `[count, rank]`, ascending and without repeats. The caller has
@@ -39,7 +39,7 @@ pub(super) fn densify(shape: Shape, values: &Tensor, indices: &Tensor) -> Result
         InvalidModel,
         "indices that are not ascending, repeat or pass shape {shape}"
     );
-    fn scatter<T: Element>(len: usize, values: &[T], positions: &[usize]) -> Result<Data> {
+    fn scatter<T: Element>(len: usize, values: &[T], positions: &[usize]) -> Result<Vec<T>> {
         let mut dense = Vec::new();
         dense
             .try_reserve_exact(len)
@@ -50,10 +50,12 @@ pub(super) fn densify(shape: Shape, values: &Tensor, indices: &Tensor) -> Result
                 *slot = value.clone();
             }
         }
-        Ok(T::wrap(dense))
+        Ok(dense)
     }
-    let data = for_each_type!(values.data(), v => scatter(shape.len(), v, &positions))?;
-    Tensor::new(shape, data)
+    for_each_carrier!(values.data(), v => {
+        let dense = scatter(shape.len(), v, &positions)?;
+        Tensor::moved(shape, dense, values.dtype())
+    })
 }
 
 /// The row-major position of coordinates, `None` where one is out of range.

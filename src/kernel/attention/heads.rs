@@ -6,7 +6,9 @@ use crate::error::{Result, bail, ensure};
 use crate::kernel::concat::concat;
 use crate::kernel::transpose::{View, permute};
 use crate::kernel::{Context, OpSpec};
-use crate::tensor::{Element, Shape, Tensor, for_each_type};
+use crate::tensor::{
+    Carrier, Element, ElementType, Shape, Tensor, for_each_carrier, for_each_type,
+};
 
 /// The value of an attribute that counts heads, `None` where it is absent.
 ///
@@ -139,10 +141,15 @@ pub(super) fn written(cache: Tensor, new: &Tensor, at: &[usize]) -> Result<Tenso
 
 /// Zeros of `like`'s element type.
 pub(super) fn zeros(ctx: &mut Context<'_>, like: &Tensor, dims: &[usize]) -> Result<Tensor> {
-    fn make<T: Element>(_: &[T], ctx: &mut Context<'_>, dims: &[usize]) -> Result<Tensor> {
+    fn make<T: Carrier>(
+        _: &[T],
+        ctx: &mut Context<'_>,
+        dims: &[usize],
+        dtype: ElementType,
+    ) -> Result<Tensor> {
         let shape = ctx.shape_of::<T>(dims)?;
         let data = ctx.filled(shape.len(), T::default())?;
-        ctx.tensor(shape, data)
+        Tensor::moved(shape, data, dtype)
     }
-    for_each_type!(like.data(), v => make(v, ctx, dims))
+    for_each_carrier!(like.data(), v => make(v, ctx, dims, like.dtype()))
 }

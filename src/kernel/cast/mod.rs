@@ -15,6 +15,7 @@ use crate::tensor::{
     Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Tensor, UInt2, UInt4,
 };
 use half::{bf16, f16};
+use std::ops::Range;
 
 pub(super) const OPS: &[Entry] =
     &[onnx("Cast", 6, prepare_cast), onnx("CastLike", 15, prepare_cast_like)];
@@ -28,43 +29,122 @@ pub(in crate::kernel) fn element_type(spec: &OpSpec<'_>, code: i64) -> Result<El
         .ok_or_else(|| spec.invalid(format_args!("{code} is no element type")))
 }
 
-fn numbers<T: Target>(ctx: &mut Context<'_>, tensor: &Tensor) -> Result<Tensor> {
-    fn convert<S: Source, T: Target>(v: &[S], mut out: Vec<T>) -> Vec<T> {
-        out.extend(v.iter().map(|x| x.widen().narrow::<T>()));
-        out
+/// Elements that are held in a wider type at a time.
+const PIECE: usize = 1024;
+
+fn each<S: Source, T: Target>(v: &[S], out: &mut Vec<T>) {
+    out.extend(v.iter().map(|x| x.widen().narrow::<T>()));
+}
+
+/// The elements of `data` in `range`, put to `out`.
+fn convert<T: Target>(data: &Data, range: Range<usize>, out: &mut Vec<T>) -> Result<()> {
+    fn part<S>(v: &[S], range: Range<usize>) -> &[S] {
+        v.get(range).unwrap_or_default()
     }
-    let out = ctx.buffer::<T>(tensor.len())?;
-    let out = match tensor.data() {
-        Data::F32(v) => convert(v, out),
-        Data::F64(v) => convert(v, out),
-        Data::F16(v) => convert(v, out),
-        Data::BF16(v) => convert(v, out),
-        Data::I8(v) => convert(v, out),
-        Data::I16(v) => convert(v, out),
-        Data::I32(v) => convert(v, out),
-        Data::I64(v) => convert(v, out),
-        Data::U8(v) => convert(v, out),
-        Data::U16(v) => convert(v, out),
-        Data::U32(v) => convert(v, out),
-        Data::U64(v) => convert(v, out),
-        Data::Bool(v) => convert(v, out),
-        Data::String(v) => v.iter().map(|s| parse(s)).collect::<Result<_>>()?,
-        Data::I4(v) => convert(v, out),
-        Data::U4(v) => convert(v, out),
-        Data::I2(v) => convert(v, out),
-        Data::U2(v) => convert(v, out),
-        Data::F8E4M3FN(v) => convert(v, out),
-        Data::F8E4M3FNUZ(v) => convert(v, out),
-        Data::F8E5M2(v) => convert(v, out),
-        Data::F8E5M2FNUZ(v) => convert(v, out),
-        Data::F8E8M0(v) => convert(v, out),
-        Data::F6E2M3(v) => convert(v, out),
-        Data::F6E3M2(v) => convert(v, out),
-        Data::F4E2M1(v) => convert(v, out),
+    match data {
+        Data::F32(v) => each(part(v, range), out),
+        Data::F64(v) => each(part(v, range), out),
+        Data::F16(v) => each(part(v, range), out),
+        Data::BF16(v) => each(part(v, range), out),
+        Data::I8(v) => each(part(v, range), out),
+        Data::I16(v) => each(part(v, range), out),
+        Data::I32(v) => each(part(v, range), out),
+        Data::I64(v) => each(part(v, range), out),
+        Data::U8(v) => each(part(v, range), out),
+        Data::U16(v) => each(part(v, range), out),
+        Data::U32(v) => each(part(v, range), out),
+        Data::U64(v) => each(part(v, range), out),
+        Data::Bool(v) => each(part(v, range), out),
+        Data::String(v) => parse(part(v, range), out)?,
         Data::C64(_) | Data::C128(_) => {
             bail!(InvalidInput, "Cast: from complex numbers, which is not defined")
         }
-    };
+        small => pieces(small, range, &mut |piece| match piece {
+            Piece::F32(v) => each(v, out),
+            Piece::I64(v) => each(v, out),
+        }),
+    }
+    Ok(())
+}
+
+/// Some elements of a small type, in one that holds them all.
+enum Piece<'a> {
+    F32(&'a [f32]),
+    I64(&'a [i64]),
+}
+
+/// Calls `take` with the elements of `data` in `range`, where they are of a type of fewer bits
+/// than is computed with. A loop for each of these types and for each that it can become would be
+/// half of all conversions, and the least used.
+fn pieces(data: &Data, range: Range<usize>, take: &mut dyn FnMut(Piece<'_>)) {
+    fn floats<S: Source<Wide = f32>>(
+        v: &[S],
+        range: Range<usize>,
+        take: &mut dyn FnMut(Piece<'_>),
+    ) {
+        let mut wide = Vec::with_capacity(PIECE.min(range.len()));
+        for piece in v.get(range).unwrap_or_default().chunks(PIECE) {
+            wide.clear();
+            wide.extend(piece.iter().map(S::widen));
+            take(Piece::F32(&wide));
+        }
+    }
+    fn ints<S: Source<Wide = i64>>(v: &[S], range: Range<usize>, take: &mut dyn FnMut(Piece<'_>)) {
+        let mut wide = Vec::with_capacity(PIECE.min(range.len()));
+        for piece in v.get(range).unwrap_or_default().chunks(PIECE) {
+            wide.clear();
+            wide.extend(piece.iter().map(S::widen));
+            take(Piece::I64(&wide));
+        }
+    }
+    match data {
+        Data::I4(v) => ints(v, range, take),
+        Data::U4(v) => ints(v, range, take),
+        Data::I2(v) => ints(v, range, take),
+        Data::U2(v) => ints(v, range, take),
+        Data::F8E4M3FN(v) => floats(v, range, take),
+        Data::F8E4M3FNUZ(v) => floats(v, range, take),
+        Data::F8E5M2(v) => floats(v, range, take),
+        Data::F8E5M2FNUZ(v) => floats(v, range, take),
+        Data::F8E8M0(v) => floats(v, range, take),
+        Data::F6E2M3(v) => floats(v, range, take),
+        Data::F6E3M2(v) => floats(v, range, take),
+        Data::F4E2M1(v) => floats(v, range, take),
+        _ => {}
+    }
+}
+
+fn numbers<T: Target>(ctx: &mut Context<'_>, tensor: &Tensor) -> Result<Tensor> {
+    let mut out = ctx.buffer::<T>(tensor.len())?;
+    convert(tensor.data(), 0..tensor.len(), &mut out)?;
+    ctx.tensor(tensor.shape().clone(), out)
+}
+
+/// [`numbers`] to a small type, by `narrow` from `W`, which has all of a number that the small
+/// type can show.
+fn through<W: Target + Copy, T: Target>(
+    ctx: &mut Context<'_>,
+    tensor: &Tensor,
+    narrow: impl Fn(W) -> T,
+) -> Result<Tensor> {
+    let len = tensor.len();
+    let mut out = ctx.buffer::<T>(len)?;
+    if let Data::String(texts) = tensor.data() {
+        parse(texts, &mut out)?;
+        return ctx.tensor(tensor.shape().clone(), out);
+    }
+    let mut wide: Vec<W> = Vec::with_capacity(PIECE.min(len));
+    let mut start = 0;
+    loop {
+        let end = len.min(start + PIECE);
+        wide.clear();
+        convert(tensor.data(), start..end, &mut wide)?;
+        out.extend(wide.iter().map(|&v| narrow(v)));
+        if end == len {
+            break;
+        }
+        start = end;
+    }
     ctx.tensor(tensor.shape().clone(), out)
 }
 
@@ -92,18 +172,18 @@ pub(crate) fn cast(ctx: &mut Context<'_>, tensor: Tensor, to: ElementType) -> Re
             ctx.shape_of::<String>(&[2, tensor.len()])?;
             ctx.tensor(tensor.shape().clone(), to_text(tensor.data()))
         }
-        ElementType::I4 => numbers::<Int4>(ctx, &tensor),
-        ElementType::U4 => numbers::<UInt4>(ctx, &tensor),
-        ElementType::I2 => numbers::<Int2>(ctx, &tensor),
-        ElementType::U2 => numbers::<UInt2>(ctx, &tensor),
-        ElementType::F8E4M3FN => numbers::<Float8E4M3FN>(ctx, &tensor),
-        ElementType::F8E4M3FNUZ => numbers::<Float8E4M3FNUZ>(ctx, &tensor),
-        ElementType::F8E5M2 => numbers::<Float8E5M2>(ctx, &tensor),
-        ElementType::F8E5M2FNUZ => numbers::<Float8E5M2FNUZ>(ctx, &tensor),
-        ElementType::F8E8M0 => numbers::<Float8E8M0>(ctx, &tensor),
-        ElementType::F6E2M3 => numbers::<Float6E2M3>(ctx, &tensor),
-        ElementType::F6E3M2 => numbers::<Float6E3M2>(ctx, &tensor),
-        ElementType::F4E2M1 => numbers::<Float4E2M1>(ctx, &tensor),
+        ElementType::I4 => through(ctx, &tensor, Int4::wrapping),
+        ElementType::U4 => through(ctx, &tensor, UInt4::wrapping),
+        ElementType::I2 => through(ctx, &tensor, Int2::wrapping),
+        ElementType::U2 => through(ctx, &tensor, UInt2::wrapping),
+        ElementType::F8E4M3FN => through(ctx, &tensor, |v| Float8E4M3FN::from_f64(v, true)),
+        ElementType::F8E4M3FNUZ => through(ctx, &tensor, |v| Float8E4M3FNUZ::from_f64(v, true)),
+        ElementType::F8E5M2 => through(ctx, &tensor, |v| Float8E5M2::from_f64(v, true)),
+        ElementType::F8E5M2FNUZ => through(ctx, &tensor, |v| Float8E5M2FNUZ::from_f64(v, true)),
+        ElementType::F8E8M0 => through(ctx, &tensor, <Float8E8M0 as Target>::from_f64),
+        ElementType::F6E2M3 => through(ctx, &tensor, |v| Float6E2M3::from_f64(v, true)),
+        ElementType::F6E3M2 => through(ctx, &tensor, |v| Float6E3M2::from_f64(v, true)),
+        ElementType::F4E2M1 => through(ctx, &tensor, |v| Float4E2M1::from_f64(v, true)),
         ElementType::C64 | ElementType::C128 => {
             bail!(InvalidInput, "Cast: from {} to {to}, which is not defined", tensor.dtype())
         }
@@ -196,9 +276,13 @@ impl Kernel for CastLike {
 
 #[cfg(test)]
 mod tests {
+    use super::number::{Source, Target, Wide};
     use crate::error::ErrorKind;
+    use crate::kernel::Context;
     use crate::kernel::testing::{Op, strings, t};
-    use crate::tensor::Tensor;
+    use crate::tensor::{
+        ElementType, Float4E2M1, Float8E4M3FN, Float8E5M2FNUZ, Float8E8M0, Int4, Tensor, UInt2,
+    };
     use half::{bf16, f16};
 
     fn cast(x: Tensor, to: i64) -> Tensor {
@@ -306,6 +390,78 @@ mod tests {
         assert_eq!(y.as_slice::<f32>().unwrap().as_ptr(), at);
         let e = Op::onnx("Cast", 19).int("to", 99).run(&[x]).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::InvalidModel);
+    }
+
+    #[test]
+    fn zero_and_one_go_from_any_type_to_any() {
+        // More of them than are held in a wider type at a time.
+        let bits: Vec<bool> = (0..3000).map(|i| i % 7 < 3).collect();
+        let is_number = |t: &ElementType| {
+            !matches!(t, ElementType::String | ElementType::C64 | ElementType::C128)
+        };
+        for from in ElementType::ALL.into_iter().filter(is_number) {
+            let x = cast(t(&[3, 1000], &bits), from.onnx_number().into());
+            assert_eq!(x.dtype(), from);
+            for to in ElementType::ALL.into_iter().filter(is_number) {
+                let y = cast(x.clone(), to.onnx_number().into());
+                assert_eq!((y.dtype(), y.dims()), (to, &[3, 1000][..]), "from {from}");
+                for (y, &one) in y.to_f32_vec().unwrap().into_iter().zip(&bits) {
+                    let expected = match (from, to) {
+                        _ if one => y == 1.0,
+                        // It has no zero, but a least number, which is "not zero".
+                        (ElementType::F8E8M0, ElementType::Bool) => y == 1.0,
+                        (ElementType::F8E8M0, _) | (_, ElementType::F8E8M0) => y < 1e-37,
+                        _ => y == 0.0,
+                    };
+                    assert!(expected, "{y} from {from} to {to}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_through_a_wider_type_is_what_one_step_gives() {
+        fn check<S: Source, T: Target>(values: &[S]) {
+            let expected: Vec<T> = values.iter().map(|x| x.widen().narrow()).collect();
+            let x = t(&[values.len()], values);
+            let y = Context::alone(|ctx| super::cast(ctx, x, T::TYPE)).unwrap();
+            // As text, in which a NaN equals a NaN and zeros have their signs.
+            let (got, expected) =
+                (format!("{:?}", y.as_slice::<T>().unwrap()), format!("{expected:?}"));
+            assert_eq!(got, expected, "from {} to {}", S::TYPE, T::TYPE);
+        }
+        macro_rules! check {
+            ($($values:expr),+ $(,)?) => {$({
+                let values = &$values[..];
+                check::<_, f32>(values);
+                check::<_, f16>(values);
+                check::<_, i8>(values);
+                check::<_, u64>(values);
+                check::<_, bool>(values);
+                check::<_, Int4>(values);
+                check::<_, UInt2>(values);
+                check::<_, Float8E4M3FN>(values);
+                check::<_, Float8E5M2FNUZ>(values);
+                check::<_, Float8E8M0>(values);
+                check::<_, Float4E2M1>(values);
+            })+};
+        }
+        let tie = 1.0625;
+        let doubles = [0.0, -0.0, 0.3, -9.7, tie, tie + 1e-12, 1e300, -1e300, 5e-324, f64::NAN];
+        check![
+            doubles,
+            doubles.map(|v| v as f32),
+            doubles.map(f16::from_f64),
+            [0, 1, -1, 7, 300, i64::MIN, i64::MAX, (1 << 53) + 1],
+            [0, 1, 1 << 63, u64::MAX],
+            [true, false],
+            [-8, -1, 0, 7].map(Int4::wrapping),
+            [0, 1, 3].map(UInt2::wrapping),
+            std::array::from_fn::<_, 256, _>(|bits| Float8E4M3FN::from_bits(bits as u8)),
+            std::array::from_fn::<_, 256, _>(|bits| Float8E5M2FNUZ::from_bits(bits as u8)),
+            std::array::from_fn::<_, 256, _>(|bits| Float8E8M0::from_bits(bits as u8)),
+            std::array::from_fn::<_, 16, _>(|bits| Float4E2M1::from_bits(bits as u8)),
+        ];
     }
 
     #[test]

@@ -70,27 +70,48 @@ pub(super) fn to_text(data: &Data) -> Vec<String> {
     }
 }
 
+/// A number as its text was read.
+enum Number {
+    F32(f32),
+    F64(f64),
+    I64(i64),
+    U64(u64),
+}
+
 /// A number read from text: an integer in plain notation goes through integers (all 64 bits
 /// count), everything else through floats.
-pub(super) fn parse<T: Target>(text: &str) -> Result<T> {
+fn read(text: &str, to: ElementType) -> Result<Number> {
     let trimmed = text.trim();
-    let bad = || err!(InvalidInput, "Cast: '{text}' is no number (to {})", T::TYPE);
-    if T::TYPE == ElementType::F32 {
-        return trimmed.parse().map(T::from_f32).map_err(|_| bad());
+    let bad = || err!(InvalidInput, "Cast: '{text}' is no number (to {to})");
+    if to == ElementType::F32 {
+        return trimmed.parse().map(Number::F32).map_err(|_| bad());
     }
-    if !T::TYPE.is_float() {
-        if let Ok(v) = trimmed.parse::<i64>() {
-            return Ok(T::from_i64(v));
+    if !to.is_float() {
+        if let Ok(v) = trimmed.parse() {
+            return Ok(Number::I64(v));
         }
-        if let Ok(v) = trimmed.parse::<u64>() {
-            return Ok(T::from_u64(v));
+        if let Ok(v) = trimmed.parse() {
+            return Ok(Number::U64(v));
         }
-        if T::TYPE == ElementType::Bool && trimmed.eq_ignore_ascii_case("true") {
-            return Ok(T::from_i64(1));
+        if to == ElementType::Bool && trimmed.eq_ignore_ascii_case("true") {
+            return Ok(Number::I64(1));
         }
-        if T::TYPE == ElementType::Bool && trimmed.eq_ignore_ascii_case("false") {
-            return Ok(T::from_i64(0));
+        if to == ElementType::Bool && trimmed.eq_ignore_ascii_case("false") {
+            return Ok(Number::I64(0));
         }
     }
-    trimmed.parse().map(T::from_f64).map_err(|_| bad())
+    trimmed.parse().map(Number::F64).map_err(|_| bad())
+}
+
+/// The numbers that `texts` say, put to `out`.
+pub(super) fn parse<T: Target>(texts: &[String], out: &mut Vec<T>) -> Result<()> {
+    for text in texts {
+        out.push(match read(text, T::TYPE)? {
+            Number::F32(v) => T::from_f32(v),
+            Number::F64(v) => T::from_f64(v),
+            Number::I64(v) => T::from_i64(v),
+            Number::U64(v) => T::from_u64(v),
+        });
+    }
+    Ok(())
 }

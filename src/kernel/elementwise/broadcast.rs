@@ -90,30 +90,27 @@ impl Broadcast {
     }
 
     /// What operand `i` has for a run: as many elements as the run, or one.
+    // Not copied into the loops of every function, which it would be as large as.
+    #[inline(never)]
     fn run_of<'t, T>(&self, i: usize, data: &'t [T], run: usize) -> &'t [T] {
         let start = self.start(i, run);
         let len = if self.moves[i] { self.inner } else { 1 };
         data.get(start..start + len).unwrap_or(&[])
     }
 
-    /// `out = f(out, operand i)` for an `out` of the common shape.
+    /// `out = f(out, operand i)` for an `out` of the common shape, where `piece` is [`onto`] with
+    /// that function.
     fn apply<T: Lanes>(
         &self,
         threads: &Threads,
         out: &mut [T],
         i: usize,
         data: &[T],
-        f: impl Fn(T, T) -> T + Copy + Send + Sync,
+        piece: &Piece<'_, T>,
     ) {
-        let one_run = |out: &mut [T], other: &[T]| match other {
-            &[y] if out.len() != 1 => T::map(out, |x| f(x, y)),
-            _ => T::zip(out, other, f),
-        };
         if !self.outer.is_empty() {
             return threads.split_rows(out, self.inner, 4 + self.inner / 2, |runs, out| {
-                for (run, out) in runs.zip(out.chunks_mut(self.inner.max(1))) {
-                    one_run(out, self.run_of(i, data, run));
-                }
+                piece(out, Beside::Runs { layout: self, operand: i, data, first: runs.start });
             });
         }
         const PIECE: usize = 1024;
@@ -122,7 +119,7 @@ impl Broadcast {
                 [_] => data,
                 _ => data.get(pieces.start * PIECE..).unwrap_or(&[]),
             };
-            one_run(out, other);
+            piece(out, Beside::Run(other));
         });
     }
 
@@ -160,6 +157,37 @@ pub fn of_one_type(a: &Tensor, b: &Tensor) -> Result<()> {
     Ok(())
 }
 
+/// What an operand has beside a piece of the result.
+enum Beside<'t, T> {
+    /// The piece is one run.
+    Run(&'t [T]),
+    /// The piece is the layout's runs from number `first` on.
+    Runs { layout: &'t Broadcast, operand: usize, data: &'t [T], first: usize },
+}
+
+/// A function of two elements over a piece of the result: all that is compiled for each function.
+type Piece<'f, T> = dyn Fn(&mut [T], Beside<'_, T>) + Sync + 'f;
+
+/// `out = f(out, beside)`
+fn onto<T: Lanes>(out: &mut [T], beside: Beside<'_, T>, f: impl Fn(T, T) -> T + Copy) {
+    let run = match beside {
+        Beside::Run(_) => out.len(),
+        Beside::Runs { layout, .. } => layout.inner,
+    };
+    for (i, out) in out.chunks_mut(run.max(1)).enumerate() {
+        let other = match beside {
+            Beside::Run(other) => other,
+            Beside::Runs { layout, operand, data, first } => {
+                layout.run_of(operand, data, first + i)
+            }
+        };
+        match other {
+            &[y] if out.len() != 1 => T::map(out, |x| f(x, y)),
+            _ => T::zip(out, other, f),
+        }
+    }
+}
+
 /// `f(a, b)` element by element. Works in the buffer of an operand that has the result's shape
 /// and that nobody else holds.
 pub fn binary<T: Lanes>(
@@ -168,17 +196,30 @@ pub fn binary<T: Lanes>(
     b: Tensor,
     f: impl Fn(T, T) -> T + Copy + Send + Sync,
 ) -> Result<Tensor> {
+    let onto_a = |out: &mut [T], beside: Beside<'_, T>| onto(out, beside, f);
+    let onto_b = |out: &mut [T], beside: Beside<'_, T>| onto(out, beside, |y, x| f(x, y));
+    combined(ctx, a, b, &onto_a, &onto_b)
+}
+
+/// [`binary`], with its function as it works onto either operand.
+fn combined<T: Lanes>(
+    ctx: &mut Context<'_>,
+    a: Tensor,
+    b: Tensor,
+    onto_a: &Piece<'_, T>,
+    onto_b: &Piece<'_, T>,
+) -> Result<Tensor> {
     of_one_type(&a, &b)?;
     let plan = Broadcast::new(a.shape(), b.shape())?;
     let shape = ctx.shape_of::<T>(plan.shape.dims())?;
     let out = if *a.shape() == shape {
         let mut out = owned::<T>(ctx, a)?;
-        plan.apply(ctx.threads, &mut out, 1, b.as_slice()?, f);
+        plan.apply(ctx.threads, &mut out, 1, b.as_slice()?, onto_a);
         ctx.recycle_value(b.into());
         out
     } else if *b.shape() == shape {
         let mut out = owned::<T>(ctx, b)?;
-        plan.apply(ctx.threads, &mut out, 0, a.as_slice()?, |y, x| f(x, y));
+        plan.apply(ctx.threads, &mut out, 0, a.as_slice()?, onto_b);
         ctx.recycle_value(a.into());
         out
     } else {
@@ -190,7 +231,7 @@ pub fn binary<T: Lanes>(
                 xs => out.extend_from_slice(xs),
             }
         }
-        plan.apply(ctx.threads, &mut out, 1, b, f);
+        plan.apply(ctx.threads, &mut out, 1, b, onto_a);
         out
     };
     ctx.tensor(shape, out)

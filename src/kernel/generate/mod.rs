@@ -9,7 +9,7 @@ use super::reshape::Ints;
 use super::transpose::check_text;
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, bail, ensure};
-use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_carrier};
 use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] = &[
@@ -85,10 +85,10 @@ impl Kernel for ConstantOfShape {
         }
         let shape = Shape::new(&dims)?;
         check_text(ctx, &self.value, shape.len())?;
-        for_each_type!(self.value.data(), v => {
+        for_each_carrier!(self.value.data(), v => {
             let fill = v.first().cloned().unwrap_or_default();
             let out = ctx.filled(shape.len(), fill)?;
-            one(ctx.tensor(shape, out)?)
+            one(Tensor::moved(shape, out, self.value.dtype())?)
         })
     }
 }

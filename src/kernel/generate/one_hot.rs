@@ -4,7 +4,7 @@ use crate::error::{Result, bail, ensure};
 use crate::kernel::transpose::check_text;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, Shape, Tensor, for_each_carrier};
 use smallvec::SmallVec;
 
 struct OneHot {
@@ -38,9 +38,9 @@ impl Kernel for OneHot {
         let shape = Shape::new(&dims)?;
         check_text(ctx, values, shape.len())?;
         let at = whole_numbers(indices)?;
-        for_each_type!(values.data(), v => {
+        for_each_carrier!(values.data(), v => {
             let out = fill(ctx, v, &at, &shape, axis)?;
-            one(ctx.tensor(shape, out)?)
+            one(Tensor::moved(shape, out, values.dtype())?)
         })
     }
 }

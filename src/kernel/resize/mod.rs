@@ -13,7 +13,7 @@ use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Data, Tensor, for_each_common_type};
+use crate::tensor::{Data, Tensor, for_each_carrier, for_each_common_type};
 use coordinates::{Axis, Coordinates, Nearest};
 
 pub(super) const OPS: &[Entry] = &[onnx("Resize", 10, prepare), onnx("Upsample", 1, prepare)];
@@ -247,7 +247,7 @@ impl Resize {
         ctx.shape_of::<f64>(&most)?;
         if dims.contains(&0) || x.len() == 0 {
             ensure!(dims.contains(&0), InvalidInput, "{}: an empty input grows", self.op);
-            return crate::for_each_type!(x.data(), v => nearest::empty(ctx, &dims, v));
+            return for_each_carrier!(x.data(), v => nearest::empty(ctx, &dims, v, x.dtype()));
         }
         let crop = self.coordinates == Coordinates::CropAndResize;
         let outside: Vec<Vec<bool>> =
@@ -255,11 +255,14 @@ impl Resize {
         if let Mode::Nearest(rounding) = self.mode {
             let indices: Vec<Vec<usize>> =
                 axes.iter().map(|a| a.nearest(self.coordinates, rounding)).collect();
-            return for_each_common_type!(x.data(), v => {
-                let out = nearest::resize(ctx, v, axes, &indices)?;
-                let value = nearest::Fill::fill(self.extrapolation);
-                nearest::finish(ctx, &dims, out, &outside, value)
-            }, other => bail!(InvalidInput, "{} of {}", self.op, other.dtype()));
+            let filling = for_each_common_type!(
+                x.data(),
+                v => nearest::filling(v, self.extrapolation),
+                other => bail!(InvalidInput, "{} of {}", self.op, other.dtype())
+            );
+            return for_each_carrier!(x.data(), v => {
+                nearest::tensor(ctx, v, axes, &indices, &outside, &filling)
+            });
         }
         // Integers are cut, not rounded, and kept within their range.
         match x.data() {
@@ -286,7 +289,9 @@ impl Resize {
     ) -> Result<Tensor> {
         let dims: Vec<usize> = axes.iter().map(|a| a.output).collect();
         let out = interpolate::resize(ctx, values, axes, self.coordinates, self.interpolation)?;
-        nearest::finish(ctx, &dims, out, outside, T::from_f32(self.extrapolation))
+        let filling = T::from_f32(self.extrapolation);
+        let (shape, out) = nearest::finish(ctx, &dims, out, outside, filling)?;
+        ctx.tensor(shape, out)
     }
 }
 

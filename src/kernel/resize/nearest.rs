@@ -3,7 +3,7 @@
 use super::coordinates::Axis;
 use crate::error::Result;
 use crate::kernel::Context;
-use crate::tensor::{Element, Tensor};
+use crate::tensor::{Carrier, Element, ElementType, Shape, Tensor};
 use half::{bf16, f16};
 
 /// The extrapolation value as an element.
@@ -25,14 +25,24 @@ fill!(
     bool: |v: f32| v != 0.0, String: |v: f32| v.to_string(),
 );
 
-/// An empty tensor of the type of `_like`.
-pub(super) fn empty<T: Element>(ctx: &Context<'_>, dims: &[usize], _like: &[T]) -> Result<Tensor> {
-    ctx.tensor(ctx.shape_of::<T>(dims)?, Vec::<T>::new())
+/// The extrapolation value as an element of the type of `_like`.
+pub(super) fn filling<T: Element + Fill>(_like: &[T], value: f32) -> Tensor {
+    Tensor::scalar(T::fill(value))
+}
+
+/// An empty tensor of type `dtype`, for which `_like` stands.
+pub(super) fn empty<T: Carrier>(
+    ctx: &Context<'_>,
+    dims: &[usize],
+    _like: &[T],
+    dtype: ElementType,
+) -> Result<Tensor> {
+    Tensor::moved(ctx.shape_of::<T>(dims)?, Vec::<T>::new(), dtype)
 }
 
 /// Takes from each axis the elements of `indices`. Rows of the innermost axis that come from the
 /// same input row are copied from the first of them.
-pub(super) fn resize<T: Element>(
+fn resize<T: Element>(
     ctx: &mut Context<'_>,
     data: &[T],
     axes: &[Axis],
@@ -96,14 +106,32 @@ pub(super) fn resize<T: Element>(
     Ok(out)
 }
 
-/// The result as a tensor, with `value` where a coordinate lies outside on any axis.
+/// The tensor of the elements at `indices`, with the one of `filling`, which is of the tensor's
+/// type, where a coordinate lies outside on any axis.
+pub(super) fn tensor<T: Carrier>(
+    ctx: &mut Context<'_>,
+    data: &[T],
+    axes: &[Axis],
+    indices: &[Vec<usize>],
+    outside: &[Vec<bool>],
+    filling: &Tensor,
+) -> Result<Tensor> {
+    let dtype = filling.dtype();
+    let dims: Vec<usize> = axes.iter().map(|a| a.output).collect();
+    let out = resize(ctx, data, axes, indices)?;
+    let value = filling.carried::<T>(dtype)?.first().cloned().unwrap_or_default();
+    let (shape, out) = finish(ctx, &dims, out, outside, value)?;
+    Tensor::moved(shape, out, dtype)
+}
+
+/// The result and its shape, with `value` where a coordinate lies outside on any axis.
 pub(super) fn finish<T: Element>(
     ctx: &mut Context<'_>,
     dims: &[usize],
     mut out: Vec<T>,
     outside: &[Vec<bool>],
     value: T,
-) -> Result<Tensor> {
+) -> Result<(Shape, Vec<T>)> {
     let shape = ctx.shape_of::<T>(dims)?;
     for (axis, outside) in outside.iter().enumerate().filter(|(_, o)| !o.is_empty()) {
         let (_, size, inner) = shape.split_at(axis);
@@ -113,5 +141,5 @@ pub(super) fn finish<T: Element>(
             }
         }
     }
-    ctx.tensor(shape, out)
+    Ok((shape, out))
 }

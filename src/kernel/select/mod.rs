@@ -7,7 +7,7 @@ mod unique;
 use super::registry::{Entry, microsoft, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, ensure};
-use crate::tensor::{Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, Shape, Tensor, for_each_carrier, for_each_type};
 use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] = &[
@@ -24,7 +24,7 @@ fn pick(ctx: &mut Context<'_>, tensor: &Tensor, axis: usize, at: &[usize]) -> Re
     let mut dims: SmallVec<[usize; 6]> = SmallVec::from_slice(tensor.dims());
     dims[axis] = at.len();
     let shape = Shape::new(&dims)?;
-    for_each_type!(tensor.data(), v => {
+    for_each_carrier!(tensor.data(), v => {
         let mut out = ctx.buffer(shape.len())?;
         if shape.len() > 0 {
             for o in 0..outer {
@@ -34,7 +34,7 @@ fn pick(ctx: &mut Context<'_>, tensor: &Tensor, axis: usize, at: &[usize]) -> Re
                 }
             }
         }
-        ctx.tensor(shape, out)
+        Tensor::moved(shape, out, tensor.dtype())
     })
 }
 

@@ -1,12 +1,11 @@
 //! TopK: the largest or smallest elements along an axis, with their places.
 
-use super::order::Order;
+use super::order;
 use crate::error::{Result, bail, ensure};
 use crate::kernel::reshape::Ints;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
-use crate::tensor::{ElementType, Shape, Tensor, Value, for_each_common_type};
+use crate::tensor::{Data, Element, Shape, Tensor, Value, for_each_carrier};
 use smallvec::{SmallVec, smallvec};
-use std::cmp::Ordering;
 
 struct TopK {
     axis: i64,
@@ -53,68 +52,80 @@ impl Kernel for TopK {
         let Some(k) = k else {
             bail!(InvalidInput, "TopK: k is no number from 0 to {dim} (the size of axis {axis})");
         };
+        let dtype = tensor.dtype();
         ensure!(
-            !matches!(tensor.dtype(), ElementType::String | ElementType::Bool),
+            dtype.is_float() || dtype.is_integer(),
             InvalidInput,
-            "TopK: expected numbers, got {}",
-            tensor.dtype()
+            "TopK: expected numbers, got {dtype}"
         );
         let mut dims: SmallVec<[usize; 6]> = SmallVec::from_slice(tensor.dims());
         dims[axis] = k;
         let shape = Shape::new(&dims)?;
-        for_each_common_type!(tensor.data(), v => {
-            let (values, places) = top_k(ctx, v, tensor, axis, k, self.largest)?;
-            let values: Tensor = ctx.tensor(shape.clone(), values)?;
-            Ok(smallvec![Value::Tensor(values), Value::Tensor(ctx.tensor(shape, places)?)])
-        }, other => bail!(InvalidInput, "TopK of {}", other.dtype()))
+        let layout = tensor.shape().split_at(axis);
+        let places = top_k(ctx, tensor.data(), layout, k, self.largest)?;
+        let values = for_each_carrier!(tensor.data(), v => {
+            let values = at_places(ctx, v, layout, k, &places)?;
+            Tensor::moved(shape.clone(), values, dtype)
+        })?;
+        Ok(smallvec![Value::Tensor(values), Value::Tensor(ctx.tensor(shape, places)?)])
     }
 }
 
-fn top_k<T: Order>(
+/// The places of the first `k` elements of each line, in their order.
+fn top_k(
     ctx: &mut Context<'_>,
-    v: &[T],
-    tensor: &Tensor,
-    axis: usize,
+    data: &Data,
+    (outer, dim, inner): (usize, usize, usize),
     k: usize,
     largest: bool,
-) -> Result<(Vec<T>, Vec<i64>)> {
-    let (outer, dim, inner) = tensor.shape().split_at(axis);
+) -> Result<Vec<i64>> {
     let len = outer * k * inner;
-    let mut values = ctx.filled(len, T::default())?;
     let mut places = ctx.filled(len, 0i64)?;
     if len == 0 {
-        return Ok((values, places));
+        return Ok(places);
     }
-    let mut order: Vec<usize> = Vec::with_capacity(dim);
+    let mut keys: Vec<u64> = Vec::with_capacity(dim);
+    // Equal elements stand in the order of their places.
+    let mut line: Vec<(u64, usize)> = Vec::with_capacity(dim);
     for o in 0..outer {
         for i in 0..inner {
-            let at = |j: usize| &v[(o * dim + j) * inner + i];
-            // Equal elements stand in the order of their places.
-            let before = |a: &usize, b: &usize| -> Ordering {
-                let order = at(*a).order(at(*b));
-                (if largest { order.reverse() } else { order }).then(a.cmp(b))
-            };
-            order.clear();
-            order.extend(0..dim);
+            order::keys("TopK", data, (o * dim * inner + i, inner, dim), &mut keys)?;
+            line.clear();
+            line.extend(keys.iter().map(|&key| if largest { !key } else { key }).zip(0..));
             if k < dim {
-                order.select_nth_unstable_by(k, before);
-                order.truncate(k);
+                line.select_nth_unstable(k);
+                line.truncate(k);
             }
-            order.sort_unstable_by(before);
-            for (r, &j) in order.iter().enumerate() {
-                let to = (o * k + r) * inner + i;
-                values[to] = at(j).clone();
-                places[to] = j as i64;
+            line.sort_unstable();
+            for (r, &(_, j)) in line.iter().enumerate() {
+                places[(o * k + r) * inner + i] = j as i64;
             }
         }
     }
-    Ok((values, places))
+    Ok(places)
+}
+
+/// The elements at the places of each line.
+fn at_places<T: Element>(
+    ctx: &mut Context<'_>,
+    v: &[T],
+    (_, dim, inner): (usize, usize, usize),
+    k: usize,
+    places: &[i64],
+) -> Result<Vec<T>> {
+    let mut out = ctx.buffer(places.len())?;
+    for (o, places) in places.chunks((k * inner).max(1)).enumerate() {
+        for (n, &j) in places.iter().enumerate() {
+            out.push(v[(o * dim + j as usize) * inner + n % inner].clone());
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::kernel::testing::{Op, t};
-    use crate::tensor::Tensor;
+    use crate::tensor::{Element, Tensor};
 
     #[test]
     fn values_and_places_of_all_versions() {
@@ -134,6 +145,39 @@ mod tests {
             assert!(op.run(&[x.clone(), t(&[1], &[bad])]).is_err());
         }
         assert_eq!(op.run(&[x, t(&[1], &[0i64])]).unwrap()[0].dims(), [0, 4]);
+    }
+
+    #[test]
+    fn every_type_of_numbers_in_order_along_any_axis() {
+        fn check<T: Element + Copy>(of: impl Fn(i8) -> T) {
+            // Two lines side by side; equal ones in the order of their places.
+            let x = [5, 1, 7, 4, 7, 1, 3, 9].map(&of);
+            let op =
+                |largest| Op::onnx("TopK", 11).outputs(2).int("axis", 0).int("largest", largest);
+            let inputs = [t(&[4, 2], &x), t(&[1], &[3i64])];
+            let got = op(1).run(&inputs).unwrap();
+            assert_eq!(got[0], t(&[3, 2], &[7, 9, 7, 4, 5, 1].map(&of)));
+            assert_eq!(got[1], t(&[3, 2], &[1i64, 3, 2, 1, 0, 0]));
+            let got = op(0).run(&inputs).unwrap();
+            assert_eq!(got[0], t(&[3, 2], &[3, 1, 5, 1, 7, 4].map(&of)));
+            assert_eq!(got[1], t(&[3, 2], &[3i64, 0, 0, 2, 1, 1]));
+        }
+        check(|v| v);
+        check(|v| v as u8);
+        check(i16::from);
+        check(|v| v as u16);
+        check(i32::from);
+        check(|v| v as u32);
+        check(i64::from);
+        check(|v| v as u64);
+        check(f32::from);
+        check(f64::from);
+        check(half::f16::from);
+        check(|v| half::bf16::from_f32(v.into()));
+        let small = t(&[2], &[crate::tensor::Int4::default(); 2]);
+        let k = t(&[1], &[1i64]);
+        assert!(Op::onnx("TopK", 11).outputs(2).run(&[small, k.clone()]).is_err());
+        assert!(Op::onnx("TopK", 11).outputs(2).run(&[t(&[1], &[true]), k]).is_err());
     }
 
     #[test]

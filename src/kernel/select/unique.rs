@@ -1,10 +1,9 @@
 //! Unique: distinct elements or slices, where they stand, and how often.
 
-use super::order::Order;
-use super::{along, pick};
-use crate::error::{Result, bail};
+use super::{along, order, pick};
+use crate::error::Result;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
-use crate::tensor::{Shape, Tensor, Value, for_each_common_type};
+use crate::tensor::{Data, Shape, Tensor, Value};
 use smallvec::smallvec;
 use std::cmp::Ordering;
 
@@ -38,7 +37,7 @@ struct Group {
 }
 
 /// The groups of equal slices in their order, and each slice's group.
-fn groups<T: Order>(v: &[T], shape: &Shape, axis: usize, sorted: bool) -> (Vec<Group>, Vec<i64>) {
+fn groups<T: Ord>(v: &[T], shape: &Shape, axis: usize, sorted: bool) -> (Vec<Group>, Vec<i64>) {
     let (outer, dim, inner) = shape.split_at(axis);
     let compare = |&a: &usize, &b: &usize| -> Ordering {
         if v.is_empty() {
@@ -47,7 +46,7 @@ fn groups<T: Order>(v: &[T], shape: &Shape, axis: usize, sorted: bool) -> (Vec<G
         for o in 0..outer {
             for i in 0..inner {
                 let at = |j: usize| &v[(o * dim + j) * inner + i];
-                let order = at(a).order(at(b));
+                let order = at(a).cmp(at(b));
                 if order.is_ne() {
                     return order;
                 }
@@ -86,11 +85,15 @@ impl Kernel for Unique {
         let (tensor, axis) = along(inputs.tensor(0)?, self.axis)?;
         // Slices without elements cost nothing to hold, but each takes part in the answer.
         ctx.shape_of::<i64>(&[tensor.shape().dim(axis)])?;
-        let (groups, inverse) = for_each_common_type!(
-            tensor.data(),
-            v => groups(v, tensor.shape(), axis, self.sorted),
-            other => bail!(InvalidInput, "Unique of {}", other.dtype())
-        );
+        let (groups, inverse) = match tensor.data() {
+            Data::String(v) => groups(v, tensor.shape(), axis, self.sorted),
+            numbers => {
+                ctx.shape_of::<u64>(tensor.dims())?;
+                let mut keys = Vec::new();
+                order::keys("Unique", numbers, (0, 1, tensor.len()), &mut keys)?;
+                groups(&keys, tensor.shape(), axis, self.sorted)
+            }
+        };
         let first: Vec<usize> = groups.iter().map(|g| g.first).collect();
         let y = pick(ctx, &tensor, axis, &first)?;
         let ints = |v: Vec<i64>| Tensor::from_vec(&[v.len()], v).map(Value::Tensor);

@@ -6,7 +6,7 @@ use crate::kernel::reshape::{Ints, mark_axes};
 use crate::kernel::transpose::check_text;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Carrier, Element, ElementType, Shape, Tensor, for_each_carrier};
 use smallvec::{SmallVec, smallvec};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,7 +168,8 @@ fn pad(
     if let Some(value) = value {
         check_text(ctx, value, shape.len())?;
     }
-    for_each_type!(tensor.data(), v => {
+    let dtype = tensor.dtype();
+    for_each_carrier!(tensor.data(), v => {
         let mut out = ctx.buffer(shape.len())?;
         if shape.len() > 0 {
             for &len in shape.dims() {
@@ -182,18 +183,18 @@ fn pad(
                 .map(|((&dim, &p), &len)| Axis::new(dim, mode, p, len))
                 .collect::<Result<_>>()?;
             let fill = match value {
-                Some(value) => element(v, value)?,
+                Some(value) => element(v, value, dtype)?,
                 None => Default::default(),
             };
             copy(v, tensor.shape(), &axes, &fill, &mut out);
         }
-        ctx.tensor(shape, out)
+        Tensor::moved(shape, out, dtype)
     })
 }
 
-/// The one element of `value`, which is of the type of `_like`.
-fn element<T: Element>(_like: &[T], value: &Tensor) -> Result<T> {
-    Ok(value.as_slice::<T>()?.first().cloned().unwrap_or_default())
+/// The one element of `value`, which is of type `dtype`, for which `_like` stands.
+fn element<T: Carrier>(_like: &[T], value: &Tensor, dtype: ElementType) -> Result<T> {
+    Ok(value.carried::<T>(dtype)?.first().cloned().unwrap_or_default())
 }
 
 /// Appends the padded tensor to `out`, which has at least one element to come.

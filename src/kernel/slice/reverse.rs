@@ -2,7 +2,7 @@
 
 use crate::error::{Result, ensure};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
-use crate::tensor::for_each_type;
+use crate::tensor::{Tensor, for_each_carrier};
 
 struct ReverseSequence {
     /// Whether time comes before batch.
@@ -36,7 +36,7 @@ impl Kernel for ReverseSequence {
             InvalidInput,
             "ReverseSequence: expected {batch} lengths of 0 to {time}"
         );
-        for_each_type!(tensor.data(), v => {
+        for_each_carrier!(tensor.data(), v => {
             let mut out = ctx.buffer(shape.len())?;
             if shape.len() > 0 {
                 for i in 0..first {
@@ -48,7 +48,7 @@ impl Kernel for ReverseSequence {
                     }
                 }
             }
-            one(ctx.tensor(shape, out)?)
+            one(Tensor::moved(shape, out, tensor.dtype())?)
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, ensure};
 use crate::kernel::Context;
-use crate::tensor::{Data, Element, Shape, Tensor, for_each_type};
+use crate::tensor::{Data, Element, Shape, Tensor, for_each_carrier};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -61,9 +61,9 @@ impl View {
             return source.clone().reshaped(shape);
         }
         check_text(ctx, source, shape.len())?;
-        for_each_type!(source.data(), v => {
+        for_each_carrier!(source.data(), v => {
             let out = self.copy(ctx, v, shape.len())?;
-            ctx.tensor(shape, out)
+            Tensor::moved(shape, out, source.dtype())
         })
     }
 

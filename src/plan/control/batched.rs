@@ -4,7 +4,7 @@ use super::{Body, stack::Stack, stack::pick};
 use crate::error::{Result, ensure, err};
 use crate::graph::Node;
 use crate::kernel::{Context, Inputs, Kernel, Outputs};
-use crate::tensor::{Data, Element, Shape, Tensor, Value, for_each_type};
+use crate::tensor::{Element, Shape, Tensor, Value, for_each_carrier};
 
 /// Runs a body over the steps of each sequence of a batch.
 pub(super) struct Scan {
@@ -158,9 +158,11 @@ fn step(ctx: &mut Context<'_>, tensor: &Tensor, b: usize, at: usize) -> Result<T
 
 /// A tensor of zeros that is otherwise like another.
 fn zeros(ctx: &mut Context<'_>, like: &Tensor) -> Result<Tensor> {
-    fn of<T: Element>(ctx: &mut Context<'_>, like: &[T]) -> Result<Data> {
-        Ok(T::wrap(ctx.filled(like.len(), T::default())?))
+    fn of<T: Element>(ctx: &mut Context<'_>, like: &[T]) -> Result<Vec<T>> {
+        ctx.filled(like.len(), T::default())
     }
-    let data = for_each_type!(like.data(), v => of(ctx, v)?);
-    Tensor::new(like.shape().clone(), data)
+    for_each_carrier!(like.data(), v => {
+        let zeros = of(ctx, v)?;
+        Tensor::moved(like.shape().clone(), zeros, like.dtype())
+    })
 }

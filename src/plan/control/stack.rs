@@ -5,7 +5,7 @@ use crate::graph::{Dim, ValueType};
 use crate::kernel::Context;
 use crate::kernel::cast::cast;
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Data, Element, ElementType, Shape, Tensor, for_each_type};
+use crate::tensor::{Carrier, Element, ElementType, Shape, Tensor, for_each_carrier};
 
 /// The slice of `tensor` at position `at` of `axis`, without that axis.
 pub(super) fn pick(
@@ -19,19 +19,21 @@ pub(super) fn pick(
         from: &[T],
         (outer, dim, inner): (usize, usize, usize),
         at: usize,
-    ) -> Result<Data> {
+    ) -> Result<Vec<T>> {
         let mut out = ctx.buffer::<T>(outer * inner)?;
         for o in 0..outer {
             let start = (o * dim + at) * inner;
             out.extend_from_slice(&from[start..start + inner]);
         }
-        Ok(T::wrap(out))
+        Ok(out)
     }
     let parts = tensor.shape().split_at(axis);
     let mut dims = tensor.dims().to_vec();
     dims.remove(axis);
-    let data = for_each_type!(tensor.data(), v => gather(ctx, v, parts, at)?);
-    Tensor::new(Shape::new(&dims)?, data)
+    for_each_carrier!(tensor.data(), v => {
+        let out = gather(ctx, v, parts, at)?;
+        Tensor::moved(Shape::new(&dims)?, out, tensor.dtype())
+    })
 }
 
 /// Tensors of one shape and type, collected turn by turn.
@@ -75,20 +77,22 @@ impl Stack {
         reversed: bool,
         declared: Option<&ValueType>,
     ) -> Result<Tensor> {
-        fn join_like<T: Element>(
+        fn join_like<T: Carrier>(
             ctx: &mut Context<'_>,
             _like: &[T],
             items: &[Tensor],
-            outer: usize,
-            inner: usize,
-        ) -> Result<Data> {
+            (outer, inner): (usize, usize),
+            dtype: ElementType,
+        ) -> Result<Vec<T>> {
+            let items =
+                items.iter().map(|item| item.carried::<T>(dtype)).collect::<Result<Vec<_>>>()?;
             let mut out = ctx.buffer::<T>(items.len() * outer * inner)?;
             for o in 0..outer {
-                for item in items {
-                    out.extend_from_slice(&item.as_slice::<T>()?[o * inner..(o + 1) * inner]);
+                for item in &items {
+                    out.extend_from_slice(&item[o * inner..(o + 1) * inner]);
                 }
             }
-            Ok(T::wrap(out))
+            Ok(out)
         }
         if reversed {
             self.items.reverse();
@@ -101,8 +105,11 @@ impl Stack {
         let shape = Shape::new(&dims)?;
         let outer: usize = first.dims()[..axis].iter().product();
         let inner: usize = first.dims()[axis..].iter().product();
-        let data = for_each_type!(first.data(), v => join_like(ctx, v, &self.items, outer, inner)?);
-        Tensor::new(shape, data)
+        let dtype = first.dtype();
+        for_each_carrier!(first.data(), v => {
+            let out = join_like(ctx, v, &self.items, (outer, inner), dtype)?;
+            Tensor::moved(shape, out, dtype)
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::kernel::conv::position::Position;
 use crate::kernel::conv::real::{Real, narrowed, widened, with_real};
 use crate::kernel::transpose::check_text;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
-use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_type};
+use crate::tensor::{Element, ElementType, Shape, Tensor, for_each_carrier};
 use smallvec::{SmallVec, smallvec};
 use taps::{Axis, Mode, OUTSIDE, Padding};
 
@@ -230,9 +230,9 @@ impl GridSample {
     ) -> Result<Tensor> {
         if self.mode == Mode::Nearest {
             check_text(ctx, x, g.shape.len())?;
-            return for_each_type!(x.data(), v => {
+            return for_each_carrier!(x.data(), v => {
                 let out = self.nearest(ctx, v, grid, g)?;
-                ctx.tensor(g.shape.clone(), out)
+                Tensor::moved(g.shape.clone(), out, x.dtype())
             });
         }
         match x.dtype() {
