@@ -22,6 +22,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
+.PHONY: deny sbom
 .PHONY: help demo test test-engines soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
 
 help:
@@ -35,6 +36,8 @@ help:
 	@echo "make bench-peers every peer on models of a seed (QUICK=1, SEED=..., LINES=...)"
 	@echo "make wheel       a release wheel in dist/"
 	@echo "make loom        model checking of the concurrent protocols"
+	@echo "make deny        licences, sources, duplicates and advisories of every crate (cargo-deny)"
+	@echo "make sbom        what is shipped, as CycloneDX JSON, in build/modelserve.cdx.json"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
 
 demo: $(VENV)/.demo
@@ -162,6 +165,27 @@ fuzz-smoke: toolchain
 		passed=$$((passed + 1)); \
 	done; \
 	echo "fuzz-smoke: $$passed targets passed"
+
+# cargo-deny fetches the advisories from a git repository: where that cannot be reached the other
+# checks are made all the same, and what was left out is said. DENY_OFFLINE=1 leaves it out.
+CARGO_DENY_VERSION := 0.20.2
+ADVISORIES := https://github.com/rustsec/advisory-db
+
+deny: toolchain
+	@$(CARGO) deny --version 2>/dev/null | grep -q ' 0\.20\.' || { \
+		echo "deny: installing cargo-deny $(CARGO_DENY_VERSION)"; \
+		$(CARGO) install --locked --quiet cargo-deny@$(CARGO_DENY_VERSION); \
+	}
+	$(CARGO) deny --workspace --locked check licenses bans sources
+	@if [ -z "$(DENY_OFFLINE)" ] && GIT_TERMINAL_PROMPT=0 \
+		git ls-remote --exit-code $(ADVISORIES) HEAD >/dev/null 2>&1; then \
+		$(CARGO) deny --workspace --locked check advisories; \
+	else \
+		echo "deny: SKIPPED the advisories, $(ADVISORIES) is not reached from here"; \
+	fi
+
+sbom: $(BIN)/pip
+	"$(PYTHON)" python/sbom.py --output build/modelserve.cdx.json
 
 # What must be on the machine before anything is built.
 toolchain:
