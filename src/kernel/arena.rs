@@ -1,5 +1,7 @@
 //! Buffers given back by finished steps, for the next ones.
 
+use crate::error::Result;
+use crate::room;
 use crate::tensor::{Data, Element, ElementType};
 
 /// Elements below which a buffer is not worth keeping: the allocator is as fast.
@@ -16,7 +18,10 @@ pub struct Arena {
 impl Arena {
     /// An empty vector with room for `len` elements: a recycled one where the best fit wastes no
     /// more than half, else a new one.
-    pub(super) fn take<T: Element>(&mut self, len: usize) -> Vec<T> {
+    ///
+    /// # Errors
+    /// `LimitExceeded` where there is no memory for it.
+    pub(super) fn take<T: Element>(&mut self, len: usize) -> Result<Vec<T>> {
         if len >= MIN_ELEMENTS {
             let mut best: Option<(usize, usize)> = None;
             for (i, data) in self.free.iter().enumerate() {
@@ -34,10 +39,10 @@ impl Arena {
                 && let Ok(mut v) = T::unwrap(self.free.swap_remove(i))
             {
                 v.clear();
-                return v;
+                return Ok(v);
             }
         }
-        Vec::with_capacity(len)
+        room::with_room(len)
     }
 
     /// Takes a buffer back.
@@ -70,12 +75,12 @@ mod tests {
         let v = vec![0f32; 5000];
         let at = v.as_ptr();
         arena.give(Data::F32(v));
-        let other = arena.take::<f64>(5000);
+        let other = arena.take::<f64>(5000).unwrap();
         assert_ne!(other.as_ptr().cast(), at);
-        let again = arena.take::<f32>(4000);
+        let again = arena.take::<f32>(4000).unwrap();
         assert_eq!(again.as_ptr(), at);
         assert!(again.is_empty());
         arena.give(Data::F32(again));
-        assert_eq!(arena.take::<f32>(1500).capacity(), 1500);
+        assert_eq!(arena.take::<f32>(1500).unwrap().capacity(), 1500);
     }
 }
