@@ -22,7 +22,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
-.PHONY: deny sbom
+.PHONY: deny sbom faults soak-process
 .PHONY: help demo test test-engines soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
 
 help:
@@ -30,6 +30,8 @@ help:
 	@echo "make test        Rust, Python and C/C++ tests"
 	@echo "make test-engines  the tests that start a Ray cluster"
 	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
+	@echo "make soak-process  forks, exits and signals, $(TIMES) times each (TIMES=...)"
+	@echo "make faults      refused memory and failing calls in turn, killed publishers, bad rows"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make docs        the documentation as a site, in build/site"
 	@echo "make bench       criterion, then from Python: onnxruntime side by side, and each policy"
@@ -70,6 +72,29 @@ test-engines: $(VENV)/.dev
 	"$(PYTHON)" -m pip install --quiet -r python/requirements-engines.txt
 	$(DEVELOP)
 	"$(PYTHON)" -m pytest -q python/tests/engines
+
+# Forks, ends of the interpreter and signals, $(TIMES) times each, with an alarm of five seconds.
+TIMES ?= 1000
+
+soak-process: $(VENV)/.dev
+	$(DEVELOP)
+	"$(PYTHON)" python/tests/process_soak.py --times $(TIMES)
+
+# What the plain tests do once or a few times: memory and calls to the system that are refused one
+# after the other (strace fails the calls), publishers that are killed, bad rows in batches, a
+# stampede on one key, a million names. The last lines say what was done.
+FAULTS = --test allocations --test repository --test batching --test cache --test isolation
+FAULTS_LINES = ^(refused memory|I/O faults|EMFILE|slow disk|full disk|half-written|poisoned batch|stampede|cardinality):?|^SKIPPED
+
+faults: toolchain
+	@command -v strace >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y strace; \
+	} || echo "note: no strace, so no calls fail" >&2
+	@mkdir -p build
+	MODELSERVE_TEST_TIMES=$(TIMES) $(CARGO) test --locked -p modelserve $(FAULTS) -- --nocapture \
+		>build/faults.log 2>&1 || { tail -n 80 build/faults.log; exit 1; }
+	@grep -oE '($(FAULTS_LINES)).*' build/faults.log
 
 # Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 soak: toolchain
