@@ -25,6 +25,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
+.PHONY: deny sbom faults soak-process
 .PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
 
 help:
@@ -34,12 +35,16 @@ help:
 	@echo "make test-engines  the tests that start a Ray cluster"
 	@echo "make test-install  the installed release library in projects outside, each standard and compiler"
 	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
+	@echo "make soak-process  forks, exits and signals, $(TIMES) times each (TIMES=...)"
+	@echo "make faults      refused memory and failing calls in turn, killed publishers, bad rows"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make docs        the documentation as a site, in build/site"
 	@echo "make bench       criterion, then from Python: onnxruntime side by side, and each policy"
 	@echo "make bench-peers every peer on models of a seed (QUICK=1, SEED=..., LINES=...)"
 	@echo "make wheel       a release wheel in dist/"
 	@echo "make loom        model checking of the concurrent protocols"
+	@echo "make deny        licences, sources, duplicates and advisories of every crate (cargo-deny)"
+	@echo "make sbom        what is shipped, as CycloneDX JSON, in build/modelserve.cdx.json"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
 
 demo: $(VENV)/.demo
@@ -86,6 +91,29 @@ test-install: toolchain programs
 	fi
 	$(CARGO) build --locked --release -p modelserve-c
 	sh tests/ffi/install.sh "$(RELEASE)" all
+
+# Forks, ends of the interpreter and signals, $(TIMES) times each, with an alarm of five seconds.
+TIMES ?= 1000
+
+soak-process: $(VENV)/.dev
+	$(DEVELOP)
+	"$(PYTHON)" python/tests/process_soak.py --times $(TIMES)
+
+# What the plain tests do once or a few times: memory and calls to the system that are refused one
+# after the other (strace fails the calls), publishers that are killed, bad rows in batches, a
+# stampede on one key, a million names. The last lines say what was done.
+FAULTS = --test allocations --test repository --test batching --test cache --test isolation
+FAULTS_LINES = ^(refused memory|I/O faults|EMFILE|slow disk|full disk|half-written|poisoned batch|stampede|cardinality):?|^SKIPPED
+
+faults: toolchain
+	@command -v strace >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y strace; \
+	} || echo "note: no strace, so no calls fail" >&2
+	@mkdir -p build
+	MODELSERVE_TEST_TIMES=$(TIMES) $(CARGO) test --locked -p modelserve $(FAULTS) -- --nocapture \
+		>build/faults.log 2>&1 || { tail -n 80 build/faults.log; exit 1; }
+	@grep -oE '($(FAULTS_LINES)).*' build/faults.log
 
 # Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 soak: toolchain
@@ -181,6 +209,27 @@ fuzz-smoke: toolchain
 		passed=$$((passed + 1)); \
 	done; \
 	echo "fuzz-smoke: $$passed targets passed"
+
+# cargo-deny fetches the advisories from a git repository: where that cannot be reached the other
+# checks are made all the same, and what was left out is said. DENY_OFFLINE=1 leaves it out.
+CARGO_DENY_VERSION := 0.20.2
+ADVISORIES := https://github.com/rustsec/advisory-db
+
+deny: toolchain
+	@$(CARGO) deny --version 2>/dev/null | grep -q ' 0\.20\.' || { \
+		echo "deny: installing cargo-deny $(CARGO_DENY_VERSION)"; \
+		$(CARGO) install --locked --quiet cargo-deny@$(CARGO_DENY_VERSION); \
+	}
+	$(CARGO) deny --workspace --locked check licenses bans sources
+	@if [ -z "$(DENY_OFFLINE)" ] && GIT_TERMINAL_PROMPT=0 \
+		git ls-remote --exit-code $(ADVISORIES) HEAD >/dev/null 2>&1; then \
+		$(CARGO) deny --workspace --locked check advisories; \
+	else \
+		echo "deny: SKIPPED the advisories, $(ADVISORIES) is not reached from here"; \
+	fi
+
+sbom: $(BIN)/pip
+	"$(PYTHON)" python/sbom.py --output build/modelserve.cdx.json
 
 # What must be on the machine before anything is built.
 toolchain:

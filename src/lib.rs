@@ -44,6 +44,7 @@ mod process;
 pub mod protocol;
 pub mod record;
 pub mod repo;
+mod room;
 #[cfg_attr(
     not(all(feature = "onnx", feature = "safetensors")),
     allow(dead_code, reason = "only these formats have companion files, each in its own way")

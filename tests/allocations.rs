@@ -1,7 +1,13 @@
-//! Once warm, a prediction of one row allocates nothing, nor one into the caller's memory.
+//! Once warm, a prediction of one row allocates nothing, nor one into the caller's memory; and
+//! memory that the allocator refuses to a load is an error.
 
 #![cfg(feature = "onnx")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+#[cfg(all(unix, feature = "safetensors"))]
+#[path = "allocations/refused.rs"]
+mod refused;
 
 use modelserve::tensor::Tensor;
 use modelserve::{Buffers, Features, LoadOptions, Model, ModelManager, Policies, load};
@@ -9,7 +15,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 
-/// Counts the allocations of each thread.
+/// Counts the allocations of each thread, and refuses some where a test asks for that.
 struct Counting;
 
 thread_local! {
@@ -17,10 +23,15 @@ thread_local! {
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call is passed on as it came; counting allocates nothing.
+// SAFETY: every call is passed on as it came, or answered with null, which says that there is no
+// memory; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
+        #[cfg(all(unix, feature = "safetensors"))]
+        if refused::refuses(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }

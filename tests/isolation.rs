@@ -266,6 +266,11 @@ fn series(manager: &ModelManager) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Resident memory in bytes, where the system tells.
+fn in_use() -> u64 {
+    if cfg!(target_os = "linux") { common::memory::resident() } else { 0 }
+}
+
 #[test]
 fn a_million_unknown_names_leave_the_metrics_as_they_were() {
     const NAMES: u64 = 1_000_000;
@@ -285,6 +290,7 @@ fn a_million_unknown_names_leave_the_metrics_as_they_were() {
     unknown(manager.predict_row("minted", &[1.0]).unwrap_err());
     unnamed(Target::Label("minted".into()));
     let before = series(manager);
+    let memory = in_use();
     for i in 0..NAMES {
         let name = format!("minted-{i}");
         unknown(manager.predict_row(&name, &[1.0]).unwrap_err());
@@ -302,6 +308,15 @@ fn a_million_unknown_names_leave_the_metrics_as_they_were() {
     }
     let after = series(manager);
     assert_eq!(after.lines().count(), before.lines().count(), "{after}");
+    let grown = in_use().saturating_sub(memory);
+    println!(
+        "cardinality: {NAMES} unknown names: {} lines of metrics before and after, {} KiB of memory \
+         more",
+        after.lines().count(),
+        grown >> 10
+    );
+    // Kept somewhere, a million names take more than 50 MB; tests beside this one take some, too.
+    assert!(grown < 32 << 20, "{grown} bytes more in use");
     let counted = |line: String| assert!(after.lines().any(|l| l == line), "no {line}: {after}");
     let all = NAMES + 2 * NAMES.div_ceil(1000) + 1;
     let other = r#"model="other",version="other",outcome="not_found""#;

@@ -1,5 +1,7 @@
-//! What operators do meanwhile: reloads, bad versions, rollbacks, labels, other policies.
+//! What operators do meanwhile: reloads, bad versions, a disk in trouble, rollbacks, labels, other
+//! policies.
 
+use crate::disk::Disk;
 use crate::fleet::{self, Behaviour, Fleet, IRIS, NAMES, SLOW, WINE, numbered};
 use crate::random::Random;
 use crate::tally::Shared;
@@ -12,6 +14,10 @@ use std::time::{Duration, Instant};
 pub struct Done {
     pub reloads: u64,
     pub broken_refused: u64,
+    /// Files that a disk in trouble had instead.
+    pub disk_refused: u64,
+    /// Files that were spoiled once they were loaded.
+    pub spoiled: u64,
     pub wrong_rejected: u64,
     pub rollbacks: u64,
     pub labels: u64,
@@ -44,9 +50,17 @@ impl<'a> Operator<'a> {
     /// `iris`: a reload every few milliseconds, broken and wrong files in between, rollbacks.
     pub fn iris(mut self) -> Done {
         let good = std::fs::read(fleet::file(IRIS, 2)).expect("the test models");
+        let disk = Disk::new().expect("a temporary folder");
         let mut last = 1;
         while !self.shared.stopped() {
-            match self.random.below(20) {
+            match self.random.below(24) {
+                20..22 => self.disk(&disk),
+                22.. => self.try_to("a reload of what is spoiled then", |me| {
+                    disk.reload_and_spoil(me.fleet, last + 1, &mut me.random)?;
+                    last += 1;
+                    me.done.spoiled += 1;
+                    Ok(())
+                }),
                 0..12 => self.try_to("a reload", |me| {
                     me.reload(IRIS, last + 1, None)?;
                     last += 1;
@@ -102,6 +116,15 @@ impl<'a> Operator<'a> {
         match outcome {
             Err(_) if self.serving() == before => self.done.broken_refused += 1,
             outcome => self.shared.problem(format!("a file cut at {cut}: {outcome:?}")),
+        }
+    }
+
+    /// What a disk in trouble has in the place of a file.
+    fn disk(&mut self, disk: &Disk) {
+        let before = self.serving();
+        match disk.offer(self.fleet, &mut self.random) {
+            (_, Err(_)) if self.serving() == before => self.done.disk_refused += 1,
+            (what, outcome) => self.shared.problem(format!("{what}: {outcome:?}")),
         }
     }
 
@@ -170,6 +193,8 @@ impl Done {
     pub fn add(&mut self, other: &Done) {
         self.reloads += other.reloads;
         self.broken_refused += other.broken_refused;
+        self.disk_refused += other.disk_refused;
+        self.spoiled += other.spoiled;
         self.wrong_rejected += other.wrong_rejected;
         self.rollbacks += other.rollbacks;
         self.labels += other.labels;

@@ -4,12 +4,16 @@ use crate::canary::Canaries;
 use crate::fleet::{CLIMB, NAMES, QUEUES, SLOW};
 use crate::operate::Done;
 use crate::tally::{Shared, Tally};
-use crate::watch::{Queues, Told};
+use crate::watch::{Course, Queues, Told};
 use modelserve::policy::route::ShadowReport;
 use std::time::Duration;
 
 /// How much more memory may be in use at the end than after the warm-up: a quarter, and this.
 const SLACK: u64 = 32 << 20;
+
+/// How many more files may be open in the last quarter than in the first: each load opens some for
+/// moments, and the looks meet them or do not.
+const DESCRIPTORS: u64 = 12;
 
 /// Resident memory in bytes.
 pub struct Memory {
@@ -28,6 +32,7 @@ pub struct Report {
     pub told: Told,
     pub events_dropped: u64,
     pub memory: Memory,
+    pub course: Course,
     pub shadow: Option<ShadowReport>,
 }
 
@@ -58,6 +63,8 @@ impl Report {
             self.memory.end <= bound,
             format!("{:.1} MiB resident, at most {:.1} may be", mib(self.memory.end), mib(bound)),
         );
+        let (first, last) = self.course.descriptors();
+        need(last <= first + DESCRIPTORS, format!("{last} files open at the end, {first} before"));
         need(self.canaries.promoted > 0, "no good canary was promoted".to_string());
         need(self.canaries.rolled_back > 0, "no worse canary was rolled back".to_string());
         need(self.canaries.covered > 0, "no canary failed a request".to_string());
@@ -69,6 +76,8 @@ impl Report {
         need(self.tally.shared_runs > 0, "nothing was batched".to_string());
         need(self.tally.refused > 0, "no bad request was made".to_string());
         need(self.done.broken_refused > 0, "no broken file was tried".to_string());
+        need(self.done.disk_refused > 0, "the disk was in no trouble".to_string());
+        need(self.done.spoiled > 0, "no file was spoiled after its load".to_string());
         need(self.done.wrong_rejected > 0, "no wrong version was tried".to_string());
         need(self.done.rollbacks > 0, "nothing was rolled back by hand".to_string());
         let dropped = self.events_dropped;
@@ -146,6 +155,12 @@ impl Report {
             mib(self.memory.warm),
             mib(self.memory.end)
         );
+        let (first, last) = self.course.descriptors();
+        println!(
+            "resident memory gains {:+.2} MiB an hour; files open at most: {first} in the first \
+             quarter, {last} in the last",
+            self.course.bytes_an_hour() / f64::from(1 << 20)
+        );
         if let Some(shadow) = &self.shadow {
             println!(
                 "the last shadow: {} sampled, {} compared, {} disagreed, {} dropped",
@@ -161,7 +176,16 @@ impl Report {
         let failures = self.failures(shared);
         failures.iter().for_each(|failure| println!("FAILED {failure}"));
         if failures.is_empty() {
-            println!("soak: passed");
+            let (first, last) = self.course.descriptors();
+            println!(
+                "soak: passed: {seconds:.0} s, seed {}, {} requests, 0 wrong answers, {} reloads, {} \
+                 refused files, {:+.2} MiB an hour, {first} to {last} open files",
+                self.seed,
+                total.answered + self.tally.refused,
+                self.done.reloads + self.done.spoiled,
+                self.done.broken_refused + self.done.disk_refused + self.done.wrong_rejected,
+                self.course.bytes_an_hour() / f64::from(1 << 20)
+            );
         }
         failures.is_empty()
     }

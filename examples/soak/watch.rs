@@ -12,6 +12,48 @@ pub fn resident() -> u64 {
     kib.unwrap_or_default() * 1024
 }
 
+/// File descriptors of this process; 0 where the system does not tell.
+pub fn descriptors() -> u64 {
+    // The listing itself has one.
+    std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count().saturating_sub(1) as u64)
+}
+
+/// What the process used, look by look, once it was warm.
+#[derive(Default)]
+pub struct Course {
+    /// Seconds since the beginning, resident bytes, descriptors.
+    looks: Vec<(f64, u64, u64)>,
+}
+
+impl Course {
+    pub fn look(&mut self, seconds: f64) {
+        self.looks.push((seconds, resident(), descriptors()));
+    }
+
+    /// Bytes that resident memory gains in an hour: the slope of the line through all looks
+    /// (least squares).
+    pub fn bytes_an_hour(&self) -> f64 {
+        let n = self.looks.len().max(1) as f64;
+        let mean =
+            |of: &dyn Fn(&(f64, u64, u64)) -> f64| self.looks.iter().map(of).sum::<f64>() / n;
+        let (time, memory) = (mean(&|look| look.0), mean(&|look| look.1 as f64));
+        let (mut together, mut alone) = (0.0, 0.0);
+        for (seconds, bytes, _) in &self.looks {
+            together += (seconds - time) * (*bytes as f64 - memory);
+            alone += (seconds - time) * (seconds - time);
+        }
+        if alone > 0.0 { together / alone * 3600.0 } else { 0.0 }
+    }
+
+    /// Most descriptors in the first and in the last quarter of the looks.
+    pub fn descriptors(&self) -> (u64, u64) {
+        let quarter = self.looks.len().div_ceil(4);
+        let most = |looks: &[(f64, u64, u64)]| looks.iter().map(|l| l.2).max().unwrap_or(0);
+        let (first, last) = (&self.looks[..quarter], &self.looks[self.looks.len() - quarter..]);
+        (most(first), most(last))
+    }
+}
+
 /// The largest number of waiting requests that a scrape saw, by name.
 #[derive(Default)]
 pub struct Queues {

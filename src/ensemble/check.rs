@@ -3,6 +3,7 @@
 use super::{Ensemble, MAX_FEATURES, Node, Test};
 use crate::error::{Result, bail, ensure};
 use crate::limits::LoadLimits;
+use crate::room;
 
 impl Ensemble {
     /// Refuses what a walk could not survive: children, leaves, weights, sets or targets that are
@@ -126,7 +127,7 @@ impl Ensemble {
 
     /// No cycles, and no tree deeper than the limit.
     fn check_depth(&self, limits: &LoadLimits) -> Result<()> {
-        let height = match self.heights() {
+        let height = match self.heights()? {
             Some(height) => height,
             None => self.searched_heights()?,
         };
@@ -144,25 +145,25 @@ impl Ensemble {
 
     /// The height of every node where each comes before its children, as trainers write them:
     /// then there is no cycle, and one pass from the end does.
-    fn heights(&self) -> Option<Vec<u32>> {
-        let mut height = vec![0u32; self.nodes.len()];
+    fn heights(&self) -> Result<Option<Vec<u32>>> {
+        let mut height = room::filled(self.nodes.len(), 0u32)?;
         for (i, node) in self.nodes.iter().enumerate().rev() {
             if let Node::Split(split) = node {
                 let (yes, no) = (split.yes as usize, split.no as usize);
                 if yes <= i || no <= i {
-                    return None;
+                    return Ok(None);
                 }
                 height[i] = height[yes].max(height[no]) + 1;
             }
         }
-        Some(height)
+        Ok(Some(height))
     }
 
     /// The heights of all nodes that a root leads to: a depth-first search with an explicit stack.
     fn searched_heights(&self) -> Result<Vec<u32>> {
         const NEW: u32 = u32::MAX;
         const OPEN: u32 = u32::MAX - 1;
-        let mut height = vec![NEW; self.nodes.len()];
+        let mut height = room::filled(self.nodes.len(), NEW)?;
         // (node, whether its children have been visited)
         let mut stack: Vec<(u32, bool)> = Vec::new();
         for &root in &self.roots {

@@ -17,6 +17,9 @@ mod walk;
 pub use booster::{Booster, Learner, LinearLearner, Outcome};
 pub use link::Link;
 
+use crate::error::Result;
+use crate::room;
+
 /// The domain of the library's own operators, which answer as a trainer does.
 pub const DOMAIN: &str = "ai.modelserve";
 /// Features are numbered below this.
@@ -220,6 +223,16 @@ impl Ensemble {
             gain: Vec::new(),
             ids: Vec::new(),
         }
+    }
+
+    /// Makes room for that many further nodes, leaves and weights.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where there is no memory for them.
+    pub fn reserve(&mut self, nodes: usize, leaves: usize, weights: usize) -> Result<()> {
+        room::reserve(&mut self.nodes, nodes)?;
+        room::reserve(&mut self.leaves, leaves)?;
+        room::reserve(&mut self.weights, weights)
     }
 
     /// Adds a leaf with these weights and answers its node.

@@ -1,5 +1,7 @@
 //! Buffers given back by finished steps, for the next ones.
 
+use crate::error::Result;
+use crate::room;
 use crate::tensor::{Data, Element, ElementType, spare};
 
 /// Elements below which a buffer is not worth keeping: the allocator is as fast.
@@ -21,7 +23,10 @@ pub struct Arena {
 impl Arena {
     /// An empty vector with room for `len` elements: a recycled one where the best fit wastes no
     /// more than half, else a new one.
-    pub(super) fn take<T: Element>(&mut self, len: usize) -> Vec<T> {
+    ///
+    /// # Errors
+    /// `LimitExceeded` where there is no memory for it.
+    pub(super) fn take<T: Element>(&mut self, len: usize) -> Result<Vec<T>> {
         if len >= MIN_ELEMENTS {
             let mut best: Option<(usize, usize)> = None;
             for (i, (data, _)) in self.free.iter().enumerate() {
@@ -39,10 +44,10 @@ impl Arena {
                 && let Ok(mut v) = T::unwrap(self.free.swap_remove(i).0.reused(T::TYPE))
             {
                 v.clear();
-                return v;
+                return Ok(v);
             }
         }
-        spare::take(len).unwrap_or_else(|| Vec::with_capacity(len))
+        spare::take(len).map_or_else(|| room::with_room(len), Ok)
     }
 
     /// Takes a buffer back.
@@ -85,13 +90,13 @@ mod tests {
         let v = vec![0f32; 5000];
         let at = v.as_ptr();
         arena.give(Data::F32(v));
-        let other = arena.take::<f64>(5000);
+        let other = arena.take::<f64>(5000).unwrap();
         assert_ne!(other.as_ptr().cast(), at);
-        let again = arena.take::<f32>(4000);
+        let again = arena.take::<f32>(4000).unwrap();
         assert_eq!(again.as_ptr(), at);
         assert!(again.is_empty());
         arena.give(Data::F32(again));
-        assert_eq!(arena.take::<f32>(1500).capacity(), 1500);
+        assert_eq!(arena.take::<f32>(1500).unwrap().capacity(), 1500);
     }
 
     #[test]
@@ -106,7 +111,7 @@ mod tests {
         let mut arena = Arena::default();
         arena.give(Data::I32(vec![0; 5000]));
         for _ in 0..10 {
-            let buffer = arena.take::<i32>(5000);
+            let buffer = arena.take::<i32>(5000).unwrap();
             arena.give(Data::I32(buffer));
             arena.end_run();
         }
@@ -119,14 +124,14 @@ mod tests {
         let v = vec![1.5f32; 5000];
         let at = v.as_ptr();
         arena.give(Data::F32(v));
-        let other = arena.take::<u32>(4000);
+        let other = arena.take::<u32>(4000).unwrap();
         assert_eq!(other.as_ptr().cast(), at);
         assert_eq!((other.len(), other.capacity()), (0, 5000));
         arena.give(Data::U32(vec![7; 5000]));
-        assert_eq!(arena.take::<i32>(5000).capacity(), 5000);
+        assert_eq!(arena.take::<i32>(5000).unwrap().capacity(), 5000);
         // Not every byte is a bool.
         arena.give(Data::U8(vec![7; 5000]));
-        assert_eq!(arena.take::<bool>(4000).capacity(), 4000);
-        assert_eq!(arena.take::<i8>(4000).capacity(), 5000);
+        assert_eq!(arena.take::<bool>(4000).unwrap().capacity(), 4000);
+        assert_eq!(arena.take::<i8>(4000).unwrap().capacity(), 5000);
     }
 }

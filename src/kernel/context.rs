@@ -171,16 +171,16 @@ impl Context<'_> {
     /// An empty vector with room for `len` elements.
     ///
     /// # Errors
-    /// `LimitExceeded` when that passes the run's byte limit.
+    /// `LimitExceeded` when that passes the run's byte limit, or there is no memory for it.
     pub fn buffer<T: Element>(&mut self, len: usize) -> Result<Vec<T>> {
         self.check_bytes(len, T::TYPE.size())?;
-        Ok(self.arena.take(len))
+        self.arena.take(len)
     }
 
     /// A vector of `len` times `value`.
     ///
     /// # Errors
-    /// `LimitExceeded` when that passes the run's byte limit.
+    /// As [`Context::buffer`].
     pub fn filled<T: Element>(&mut self, len: usize, value: T) -> Result<Vec<T>> {
         let mut v = self.buffer(len)?;
         v.resize(len, value);

@@ -4,6 +4,7 @@ use super::classes::{Labels, PostTransform, RowKernel, RowModel, first_max};
 use super::registry::{Entry, ml};
 use super::{Kernel, OpSpec, simd};
 use crate::error::{Result, ensure};
+use crate::room;
 
 pub(super) const OPS: &[Entry] =
     &[ml("LinearClassifier", 1, prepare_classifier), ml("LinearRegressor", 1, prepare_regressor)];
@@ -41,13 +42,13 @@ impl Affine {
             given.len()
         );
         let features = given.len() / targets;
-        let bias = if bias.is_empty() { vec![0.0; targets] } else { bias.to_vec() };
+        let bias = if bias.is_empty() { room::filled(targets, 0.0) } else { room::copied(bias) }?;
         let skips_zeros = features >= MANY && given.iter().all(|w| w.is_finite());
         let mut affine = Affine { weights: Vec::new(), bias, features, targets, skips_zeros };
         if targets < WIDE {
-            affine.weights = given.to_vec();
+            affine.weights = room::copied(given)?;
         } else {
-            affine.weights = vec![0.0; targets.div_ceil(PANEL) * PANEL * features];
+            affine.weights = room::filled(targets.div_ceil(PANEL) * PANEL * features, 0.0)?;
             for (i, &w) in given.iter().enumerate() {
                 let at = affine.place(i);
                 affine.weights[at] = w;

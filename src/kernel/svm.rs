@@ -6,6 +6,7 @@ use super::classes::{
 use super::registry::{Entry, ml};
 use super::{Kernel, OpSpec};
 use crate::error::{Result, bail, ensure};
+use crate::room;
 use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] =
@@ -84,7 +85,12 @@ impl Vectors {
             values.len()
         );
         let features = values.len() / count;
-        Ok(Vectors { function: Function::read(spec)?, values: values.to_vec(), count, features })
+        Ok(Vectors {
+            function: Function::read(spec)?,
+            values: room::copied(values)?,
+            count,
+            features,
+        })
     }
 
     fn kernels<'a>(&'a self, x: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
@@ -106,7 +112,7 @@ fn first_rho(spec: &OpSpec<'_>) -> Result<f32> {
 
 fn prepare_regressor(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(1..=1)?;
-    let coefficients = spec.attributes.floats("coefficients")?.to_vec();
+    let coefficients = room::copied(spec.attributes.floats("coefficients")?)?;
     let supports = spec.attributes.int("n_supports", 0)?;
     let count = usize::try_from(supports)
         .map_err(|_| spec.invalid(format_args!("'n_supports' is {supports}")))?;
@@ -186,7 +192,7 @@ fn prepare_classifier(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     let labels = Labels::read(a, "classlabels_ints", "classlabels_strings")?;
     let classes = labels.len();
     ensure!(classes < 65_536, LimitExceeded, "{}: {classes} classes", spec.op);
-    let coefficients = a.floats("coefficients")?.to_vec();
+    let coefficients = room::copied(a.floats("coefficients")?)?;
     let rho = a.floats("rho")?.to_vec();
     let mut class_of = Vec::new();
     let per_class = a.ints("vectors_per_class")?;

@@ -12,8 +12,9 @@ use crate::format::booster::{self, Library};
 use crate::graph::{Dim, Graph, ValueType};
 use crate::plan::{CompileOptions, Plan, RowColumn, RunOptions, compile};
 use crate::problem::{Problems, ReadOn};
+use crate::room;
 use crate::source::{self, Source};
-use crate::tensor::{Data, ElementType, Shape, Tensor, Value};
+use crate::tensor::{Data, Element, ElementType, Shape, Tensor, Value, for_each_type};
 use crate::threads::Threads;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -262,7 +263,12 @@ fn probe(
 }
 
 fn zeros(dtype: ElementType, shape: Shape) -> Result<Tensor> {
-    let data = Data::zeros(dtype, shape.len());
+    fn fill<T: Element>(elements: &mut Vec<T>, len: usize) -> Result<()> {
+        *elements = room::filled(len, T::default())?;
+        Ok(())
+    }
+    let mut data = Data::zeros(dtype, 0);
+    for_each_type!(&mut data, elements => fill(elements, shape.len()))?;
     Tensor::new(shape, data)
 }
 

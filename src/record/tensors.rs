@@ -121,11 +121,11 @@ impl TensorForm {
             ElementType::String => Data::String(Vec::new()),
             ElementType::C64 => {
                 let parts: Vec<f32> = numbers!(f32);
-                Data::C64(Complex::pairs(&parts))
+                Data::C64(Complex::pairs(&parts)?)
             }
             ElementType::C128 => {
                 let parts: Vec<f64> = numbers!(f64);
-                Data::C128(Complex::pairs(&parts))
+                Data::C128(Complex::pairs(&parts)?)
             }
             small => Data::from_small_bits(small, bytes.iter().copied())
                 .ok_or_else(|| err!(InvalidInput, "no elements of {small} in a recording"))?,

@@ -66,8 +66,12 @@ pub(crate) fn model_file(files: &BTreeSet<String>, config_given: bool) -> Result
 /// # Errors
 /// As [`model_file`], naming the folder; errors of the file system.
 pub(crate) fn resolve(path: &Path, config_given: bool) -> Result<PathBuf> {
-    if !path.is_dir() {
-        return Ok(path.to_path_buf());
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => {}
+        // What is no model file is refused where it is opened, and so is what is not there.
+        Ok(_) => return Ok(path.to_path_buf()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(path.to_path_buf()),
+        Err(e) => return Err(Error::io(path.display(), &e)),
     }
     let entries = Directory::open(path)?.entries(MAX_ENTRIES)?;
     let files = entries

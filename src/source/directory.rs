@@ -3,6 +3,7 @@
 
 use super::{location, snapshot};
 use crate::error::{Error, Result, err};
+use crate::room;
 use bytes::Bytes;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -139,7 +140,7 @@ impl Directory {
         let mut file = self.file(location, &shown)?;
         let before = system::stamp_of(&file).map_err(io)?;
         let mut hash = Sha256::new();
-        let mut piece = vec![0; 1 << 17];
+        let mut piece = room::filled(1 << 17, 0u8)?;
         loop {
             match file.read(&mut piece) {
                 Ok(0) => break,

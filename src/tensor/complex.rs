@@ -1,5 +1,7 @@
 //! Complex numbers: an element type of ONNX that is moved, not computed with.
 
+use crate::error::Result;
+use crate::room;
 use std::fmt;
 
 /// A complex number, real part first as files have it (ONNX: `COMPLEX64` of `f32`, `COMPLEX128`
@@ -15,8 +17,11 @@ pub struct Complex<T> {
 
 impl<T: Copy> Complex<T> {
     /// The numbers of parts in turn, real part first; a part without its other half is left out.
-    pub(crate) fn pairs(parts: &[T]) -> Vec<Complex<T>> {
-        parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }).collect()
+    ///
+    /// # Errors
+    /// `LimitExceeded` where there is no memory for them.
+    pub(crate) fn pairs(parts: &[T]) -> Result<Vec<Complex<T>>> {
+        room::collected(parts.as_chunks().0.iter().map(|&[re, im]| Complex { re, im }))
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Shape, UInt2, UInt4,
 };
 use crate::error::{Result, ensure, err};
+use crate::room;
 use half::{bf16, f16};
 use std::sync::Arc;
 
@@ -309,24 +310,26 @@ impl Tensor {
     /// The elements converted to `i64`, for shapes, axes and indices.
     ///
     /// # Errors
-    /// `InvalidInput` when the tensor is not of an integer type (or a value exceeds `i64`).
+    /// `InvalidInput` when the tensor is not of an integer type (or a value exceeds `i64`);
+    /// `LimitExceeded` where there is no memory for them.
     pub fn to_i64_vec(&self) -> Result<Vec<i64>> {
         Ok(match &*self.data {
-            Data::I64(v) => v.clone(),
-            Data::I32(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::I16(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::I8(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::U32(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::U16(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::I4(v) => v.iter().map(|x| x.get().into()).collect(),
-            Data::U4(v) => v.iter().map(|x| x.get().into()).collect(),
-            Data::I2(v) => v.iter().map(|x| x.get().into()).collect(),
-            Data::U2(v) => v.iter().map(|x| x.get().into()).collect(),
-            Data::U64(v) => v
-                .iter()
-                .map(|&x| i64::try_from(x).map_err(|_| err!(InvalidInput, "{x} exceeds int64")))
-                .collect::<Result<_>>()?,
+            Data::I64(v) => room::copied(v)?,
+            Data::I32(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::I16(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::I8(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::U32(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::U16(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::U8(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::I4(v) => room::collected(v.iter().map(|x| x.get().into()))?,
+            Data::U4(v) => room::collected(v.iter().map(|x| x.get().into()))?,
+            Data::I2(v) => room::collected(v.iter().map(|x| x.get().into()))?,
+            Data::U2(v) => room::collected(v.iter().map(|x| x.get().into()))?,
+            Data::U64(v) => {
+                room::collected_if(v.iter().map(|&x| {
+                    i64::try_from(x).map_err(|_| err!(InvalidInput, "{x} exceeds int64"))
+                }))?
+            }
             other => {
                 return Err(err!(
                     InvalidInput,
@@ -341,34 +344,34 @@ impl Tensor {
     /// numbers.
     ///
     /// # Errors
-    /// `InvalidInput` for strings and complex numbers.
+    /// `InvalidInput` for strings and complex numbers; `LimitExceeded` where there is no memory.
     pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
         Ok(match &*self.data {
-            Data::F32(v) => v.clone(),
-            Data::F64(v) => v.iter().map(|&x| x as f32).collect(),
-            Data::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::BF16(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::I8(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::I16(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::I32(v) => v.iter().map(|&x| x as f32).collect(),
-            Data::I64(v) => v.iter().map(|&x| x as f32).collect(),
-            Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::U16(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::U32(v) => v.iter().map(|&x| x as f32).collect(),
-            Data::U64(v) => v.iter().map(|&x| x as f32).collect(),
-            Data::Bool(v) => v.iter().map(|&x| u8::from(x).into()).collect(),
-            Data::I4(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::U4(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::I2(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::U2(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F8E4M3FN(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F8E4M3FNUZ(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F8E5M2(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F8E5M2FNUZ(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F8E8M0(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F6E2M3(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F6E3M2(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Data::F4E2M1(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Data::F32(v) => room::copied(v)?,
+            Data::F64(v) => room::collected(v.iter().map(|&x| x as f32))?,
+            Data::F16(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::BF16(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::I8(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::I16(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::I32(v) => room::collected(v.iter().map(|&x| x as f32))?,
+            Data::I64(v) => room::collected(v.iter().map(|&x| x as f32))?,
+            Data::U8(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::U16(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::U32(v) => room::collected(v.iter().map(|&x| x as f32))?,
+            Data::U64(v) => room::collected(v.iter().map(|&x| x as f32))?,
+            Data::Bool(v) => room::collected(v.iter().map(|&x| u8::from(x).into()))?,
+            Data::I4(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::U4(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::I2(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::U2(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F8E4M3FN(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F8E4M3FNUZ(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F8E5M2(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F8E5M2FNUZ(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F8E8M0(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F6E2M3(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F6E3M2(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
+            Data::F4E2M1(v) => room::collected(v.iter().map(|x| x.to_f32()))?,
             Data::String(_) => return Err(err!(InvalidInput, "expected numbers, got strings")),
             Data::C64(_) | Data::C128(_) => {
                 return Err(err!(InvalidInput, "expected real numbers, got {}", self.dtype()));
@@ -379,16 +382,16 @@ impl Tensor {
     /// The elements converted to `f64`; integers and bools count as numbers.
     ///
     /// # Errors
-    /// `InvalidInput` for strings and complex numbers.
+    /// `InvalidInput` for strings and complex numbers; `LimitExceeded` where there is no memory.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
         Ok(match &*self.data {
-            Data::F64(v) => v.clone(),
-            Data::F32(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::I64(v) => v.iter().map(|&x| x as f64).collect(),
-            Data::U64(v) => v.iter().map(|&x| x as f64).collect(),
-            Data::I32(v) => v.iter().map(|&x| x.into()).collect(),
-            Data::U32(v) => v.iter().map(|&x| x.into()).collect(),
-            _ => self.to_f32_vec()?.into_iter().map(f64::from).collect(),
+            Data::F64(v) => room::copied(v)?,
+            Data::F32(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::I64(v) => room::collected(v.iter().map(|&x| x as f64))?,
+            Data::U64(v) => room::collected(v.iter().map(|&x| x as f64))?,
+            Data::I32(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            Data::U32(v) => room::collected(v.iter().map(|&x| x.into()))?,
+            _ => room::collected(self.to_f32_vec()?.into_iter().map(f64::from))?,
         })
     }
 }

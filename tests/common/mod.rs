@@ -179,6 +179,14 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
+/// How often a test repeats what a campaign repeats more often (`MODELSERVE_TEST_TIMES`).
+pub fn times(plainly: u64) -> u64 {
+    match std::env::var("MODELSERVE_TEST_TIMES") {
+        Ok(times) => times.parse().expect("MODELSERVE_TEST_TIMES is a number"),
+        Err(_) => plainly,
+    }
+}
+
 /// Waits for a future on this thread.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);

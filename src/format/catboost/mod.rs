@@ -20,6 +20,7 @@ mod unbalanced;
 use crate::ensemble::{Arithmetic, Booster, Ensemble, Learner, Precision, Split};
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::LoadLimits;
+use crate::room;
 use document::{Document, Numbers};
 use features::Features;
 use std::collections::BTreeMap;
@@ -124,12 +125,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Refuses more nodes than the limits allow.
-    fn room(&self, nodes: usize) -> Result<()> {
+    /// Makes room for so many further nodes, and refuses more than the limits allow.
+    fn room(&mut self, more: usize) -> Result<()> {
         let most = self.limits.tree_nodes.min(1 << 30);
-        let nodes = self.ensemble.nodes.len().saturating_add(nodes);
+        let nodes = self.ensemble.nodes.len().saturating_add(more);
         ensure!(nodes <= most, LimitExceeded, "more than {most} nodes (LoadLimits::tree_nodes)");
-        Ok(())
+        room::reserve(&mut self.ensemble.nodes, more)?;
+        room::reserve(&mut self.ensemble.cover, more)
     }
 
     /// Adds a leaf and answers its node.
@@ -137,6 +139,7 @@ impl Builder<'_> {
         let weights = self.ensemble.weights.len().saturating_add(values.len());
         ensure!(u32::try_from(weights).is_ok(), LimitExceeded, "more than 2^32 leaf values");
         let start = self.ensemble.weights.len();
+        self.ensemble.reserve(1, 1, values.len())?;
         self.ensemble.weights.extend((0u32..).zip(values.iter().copied()));
         let leaf = self.ensemble.leaves.len() as u32;
         let (start, end) = (start as u32, weights as u32);

@@ -5,6 +5,7 @@ use super::Builder;
 use super::document::ObliviousTree;
 use crate::ensemble::Node;
 use crate::error::{Result, ensure};
+use crate::room;
 
 /// CatBoost's own limit.
 const MAX_DEPTH: usize = 16;
@@ -39,6 +40,7 @@ impl Builder<'_> {
         );
         self.weighted &= !weights.is_empty();
         self.room(2 * leaves - 1)?;
+        room::reserve(&mut self.ensemble.ids, 2 * leaves - 1)?;
         let base = self.ensemble.nodes.len() as u32;
         self.ensemble.roots.push(base);
         // Level by level: the children of the i-th node are the nodes 2i + 1 and 2i + 2.

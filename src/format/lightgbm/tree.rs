@@ -7,6 +7,7 @@ use crate::ensemble::{
 };
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::LoadLimits;
+use crate::room;
 use std::str::FromStr;
 
 /// Bits of `decision_type`.
@@ -44,6 +45,7 @@ fn numbers<T: FromStr>(
             let word: String = word.chars().take(40).collect();
             err!(InvalidModel, "{key}: '{word}' is no number of its kind")
         })?;
+        room::reserve(out, 1)?;
         out.push(number);
     }
     let found = out.len();
@@ -109,6 +111,8 @@ impl<'e> Reader<'e> {
         ensure!(leaves > 0, InvalidModel, "num_leaves=0");
         let inner = leaves - 1;
         numbers("leaf_value", fields.leaf_value, leaves, &mut self.values)?;
+        self.ensemble.reserve(inner + leaves, leaves, leaves)?;
+        room::reserve(&mut self.ensemble.ids, inner + leaves)?;
         self.ensemble.roots.push(nodes as u32);
         self.splits(fields, inner)?;
         let first = self.ensemble.weights.len();
@@ -138,6 +142,7 @@ impl<'e> Reader<'e> {
             numbers("decision_type", fields.decision_type, inner, &mut self.decisions)?;
         } else {
             self.decisions.clear();
+            room::reserve(&mut self.decisions, inner)?;
             self.decisions.resize(inner, 0);
         }
         let sets = self.sets(fields)?;
@@ -242,6 +247,7 @@ impl<'e> Reader<'e> {
         );
         let mut terms = columns.into_iter().zip(coefficients);
         let first = self.ensemble.leaves.len().saturating_sub(leaves);
+        room::reserve(&mut self.ensemble.linear, leaves)?;
         let places = self.ensemble.leaves.iter_mut().skip(first);
         for ((leaf, constant), size) in places.zip(constants).zip(sizes) {
             leaf.linear = Some(self.ensemble.linear.len() as u32);
@@ -257,6 +263,7 @@ impl<'e> Reader<'e> {
         self.covers &= single || given(fields.internal_count) && given(fields.leaf_count);
         self.gains &= single || given(fields.split_gain);
         if self.covers {
+            room::reserve(&mut self.ensemble.cover, inner + leaves)?;
             for (key, text, count) in [
                 ("internal_count", fields.internal_count, inner),
                 ("leaf_count", fields.leaf_count, leaves),
@@ -276,6 +283,7 @@ impl<'e> Reader<'e> {
             }
         }
         if self.gains {
+            room::reserve(&mut self.ensemble.gain, inner + leaves)?;
             if inner > 0 {
                 numbers("split_gain", fields.split_gain, inner, &mut self.values)?;
                 self.ensemble.gain.extend_from_slice(&self.values);

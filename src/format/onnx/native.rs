@@ -32,6 +32,7 @@ use crate::ensemble::{
 use crate::error::{Result, bail, ensure, err};
 use crate::format::booster::Library;
 use crate::limits::LoadLimits;
+use crate::room;
 use crate::tensor::{ElementType, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -97,7 +98,7 @@ impl Arrays<'_> {
             let number = |v: T| {
                 u32::try_from(v).map_err(|_| err!(InvalidModel, "'{name}' has the element {v}"))
             };
-            v.into_iter().map(number).collect()
+            room::collected_if(v.into_iter().map(number))
         }
         let Some(tensor) = self.attributes.take_tensor(name)? else { return Ok(Vec::new()) };
         ensure!(
@@ -123,7 +124,7 @@ impl Arrays<'_> {
                 let byte = |n: u32| {
                     u8::try_from(n).map_err(|_| err!(InvalidModel, "'{name}' has the element {n}"))
                 };
-                self.numbers(name)?.into_iter().map(byte).collect()
+                room::collected_if(self.numbers(name)?.into_iter().map(byte))
             }
         }
     }
@@ -202,7 +203,7 @@ fn sets(arrays: &mut Arrays<'_>) -> Result<Vec<CategorySet>> {
             _ => None,
         };
         let range = range.ok_or_else(|| err!(InvalidModel, "'set_starts' has {bounds:?}"))?;
-        Ok(CategorySet::exact(range.to_vec()))
+        Ok(CategorySet::exact(room::copied(range)?))
     };
     starts.windows(2).map(set).collect()
 }
@@ -221,7 +222,7 @@ fn leaves(arrays: &mut Arrays<'_>, form: &mut Ensemble) -> Result<usize> {
         values.len(),
         form.targets
     );
-    form.weights.reserve_exact(values.len());
+    form.reserve(0, values.len() / each, values.len())?;
     if of.is_empty() {
         for row in values.chunks(each) {
             form.weights.extend((0..).zip(row.iter().copied()));
@@ -258,7 +259,7 @@ fn nodes(arrays: &mut Arrays<'_>, form: &mut Ensemble, leaves: usize) -> Result<
             modes.len()
         );
     }
-    form.nodes.reserve_exact(modes.len());
+    form.reserve(modes.len(), 0, 0)?;
     let columns = modes.iter().zip(&features).zip(&thresholds).zip(&yes).zip(&no).zip(&missing);
     for (i, (((((&mode, &feature), &t), &yes), &no), &missing)) in columns.enumerate() {
         if mode == 255 {

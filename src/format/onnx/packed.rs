@@ -2,7 +2,7 @@
 
 /// The elements of a stream of `bits`-bit fields, lowest bits first, as ONNX packs them. Bytes that
 /// are missing at the end count as zero.
-pub(super) fn unpack(bytes: &[u8], bits: usize, count: usize) -> impl Iterator<Item = u8> {
+pub(super) fn unpack(bytes: &[u8], bits: usize, count: usize) -> impl ExactSizeIterator<Item = u8> {
     (0..count).map(move |i| {
         let (at, shift) = (i * bits / 8, i * bits % 8);
         let byte = |at: usize| u16::from(bytes.get(at).copied().unwrap_or(0));

@@ -1,6 +1,7 @@
 //! Sparse tensors in coordinate form, with their zeros written out.
 
 use crate::error::{Result, ensure, err};
+use crate::room;
 use crate::tensor::{Element, Shape, Tensor, for_each_carrier};
 
 /// The dense tensor of `shape` that holds `values` at `indices`: either linear positions
@@ -40,11 +41,7 @@ pub(super) fn densify(shape: Shape, values: &Tensor, indices: &Tensor) -> Result
         "indices that are not ascending, repeat or pass shape {shape}"
     );
     fn scatter<T: Element>(len: usize, values: &[T], positions: &[usize]) -> Result<Vec<T>> {
-        let mut dense = Vec::new();
-        dense
-            .try_reserve_exact(len)
-            .map_err(|_| err!(LimitExceeded, "no memory for {len} elements"))?;
-        dense.resize(len, T::default());
+        let mut dense = room::filled(len, T::default())?;
         for (value, &at) in values.iter().zip(positions) {
             if let Some(slot) = dense.get_mut(at) {
                 *slot = value.clone();

@@ -7,6 +7,7 @@ use super::proto::{SparseTensorProto, TensorProto};
 use super::{sparse, types};
 use crate::error::{Error, Result, bail, ensure, err};
 use crate::limits::{LoadLimits, MAX_TENSOR_BYTES};
+use crate::room;
 use crate::source::Source;
 use crate::tensor::{Complex, Data, ElementType, Shape, Tensor};
 use half::{bf16, f16};
@@ -228,9 +229,10 @@ fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Da
         from: &[S],
         to: ElementType,
     ) -> Result<Vec<T>> {
-        from.iter()
-            .map(|&v| T::try_from(v).map_err(|_| err!(InvalidModel, "{v} does not fit {to}")))
-            .collect()
+        room::collected_if(
+            from.iter()
+                .map(|&v| T::try_from(v).map_err(|_| err!(InvalidModel, "{v} does not fit {to}"))),
+        )
     }
     let ints = &proto.int32_data;
     Ok(match dtype {
@@ -244,12 +246,12 @@ fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Da
         ElementType::I8 => Data::I8(narrow(ints, dtype)?),
         ElementType::U16 => Data::U16(narrow(ints, dtype)?),
         ElementType::U8 => Data::U8(narrow(ints, dtype)?),
-        ElementType::Bool => Data::Bool(ints.iter().map(|&v| v != 0).collect()),
+        ElementType::Bool => Data::Bool(room::collected(ints.iter().map(|&v| v != 0))?),
         ElementType::F16 => {
-            Data::F16(narrow(ints, dtype)?.into_iter().map(f16::from_bits).collect())
+            Data::F16(room::collected(narrow(ints, dtype)?.into_iter().map(f16::from_bits))?)
         }
         ElementType::BF16 => {
-            Data::BF16(narrow(ints, dtype)?.into_iter().map(bf16::from_bits).collect())
+            Data::BF16(room::collected(narrow(ints, dtype)?.into_iter().map(bf16::from_bits))?)
         }
         ElementType::String => {
             let text = |s: &bytes::Bytes| {
@@ -257,10 +259,10 @@ fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Da
                     .map(str::to_string)
                     .map_err(|_| err!(InvalidModel, "a string that is not valid UTF-8"))
             };
-            Data::String(proto.string_data.iter().map(text).collect::<Result<_>>()?)
+            Data::String(room::collected_if(proto.string_data.iter().map(text))?)
         }
-        ElementType::C64 => Data::C64(Complex::pairs(&proto.float_data)),
-        ElementType::C128 => Data::C128(Complex::pairs(&proto.double_data)),
+        ElementType::C64 => Data::C64(Complex::pairs(&proto.float_data)?),
+        ElementType::C128 => Data::C128(Complex::pairs(&proto.double_data)?),
         small => {
             let bytes: Vec<u8> = narrow(ints, dtype)?;
             // Six bits have an entry each; two and four bits share one.
@@ -270,20 +272,17 @@ fn from_typed(dtype: ElementType, count: usize, proto: TensorProto) -> Result<Da
     })
 }
 
-fn small_data(dtype: ElementType, bits: impl Iterator<Item = u8>) -> Result<Data> {
-    Data::from_small_bits(dtype, bits)
+fn small_data(dtype: ElementType, bits: impl ExactSizeIterator<Item = u8>) -> Result<Data> {
+    // First as bytes, whose memory may be refused: elements of a byte each take it over.
+    let bits = room::collected(bits)?;
+    Data::from_small_bits(dtype, bits.into_iter())
         .ok_or_else(|| err!(Internal, "{dtype} has more than eight bits"))
 }
 
 /// `count` elements from bytes as files carry them, as many as those take.
 pub(super) fn from_little_endian(dtype: ElementType, count: usize, bytes: &[u8]) -> Result<Data> {
     fn read<const N: usize, T>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
-        let mut out = Vec::new();
-        let (chunks, _) = bytes.as_chunks::<N>();
-        out.try_reserve_exact(chunks.len())
-            .map_err(|_| err!(LimitExceeded, "no memory for {} bytes", bytes.len()))?;
-        out.extend(chunks.iter().map(|&c| element(c)));
-        Ok(out)
+        room::collected(bytes.as_chunks::<N>().0.iter().map(|&c| element(c)))
     }
     Ok(match dtype {
         ElementType::F32 => Data::F32(read(bytes, f32::from_le_bytes)?),
@@ -300,8 +299,8 @@ pub(super) fn from_little_endian(dtype: ElementType, count: usize, bytes: &[u8])
         ElementType::U64 => Data::U64(read(bytes, u64::from_le_bytes)?),
         ElementType::Bool => Data::Bool(read(bytes, |[b]: [u8; 1]| b != 0)?),
         ElementType::String => bail!(InvalidModel, "strings as raw bytes"),
-        ElementType::C64 => Data::C64(Complex::pairs(&read(bytes, f32::from_le_bytes)?)),
-        ElementType::C128 => Data::C128(Complex::pairs(&read(bytes, f64::from_le_bytes)?)),
+        ElementType::C64 => Data::C64(Complex::pairs(&read(bytes, f32::from_le_bytes)?)?),
+        ElementType::C128 => Data::C128(Complex::pairs(&read(bytes, f64::from_le_bytes)?)?),
         small => small_data(small, unpack(bytes, small.file_bits(), count))?,
     })
 }

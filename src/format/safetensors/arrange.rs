@@ -1,6 +1,7 @@
 //! Tensors of the file put into another order, once, when the model is loaded.
 
 use crate::error::{Result, err};
+use crate::room;
 use crate::tensor::{Element, ElementType, Tensor};
 use std::ops::Range;
 
@@ -10,14 +11,16 @@ pub(super) fn transposed(tensor: &Tensor) -> Result<Tensor> {
     let &[rows, columns] = tensor.dims() else {
         return Err(err!(Internal, "a matrix of rank {}", tensor.dims().len()));
     };
-    fn turn<T: Copy>(v: &[T], columns: usize) -> Vec<T> {
+    fn turn<T: Copy>(v: &[T], columns: usize) -> Result<Vec<T>> {
         let column = |c: usize| v.iter().skip(c).step_by(columns.max(1)).copied();
-        (0..columns).flat_map(column).collect()
+        let mut turned = room::with_room(v.len())?;
+        turned.extend((0..columns).flat_map(column));
+        Ok(turned)
     }
     let dims = [columns, rows];
     match tensor.dtype() {
-        ElementType::F64 => Tensor::from_vec(&dims, turn(tensor.as_slice::<f64>()?, columns)),
-        _ => Tensor::from_vec(&dims, turn(tensor.as_slice::<f32>()?, columns)),
+        ElementType::F64 => Tensor::from_vec(&dims, turn(tensor.as_slice::<f64>()?, columns)?),
+        _ => Tensor::from_vec(&dims, turn(tensor.as_slice::<f32>()?, columns)?),
     }
 }
 
@@ -30,9 +33,10 @@ pub(super) fn assembled(dims: &[usize], parts: &[(&Tensor, Range<usize>)]) -> Re
             let row: usize = tensor.dims().iter().skip(1).product();
             let (from, to) = (range.start.checked_mul(row), range.end.checked_mul(row));
             let stretch = from.zip(to).and_then(|(from, to)| tensor_slice(tensor, from..to));
-            out.extend_from_slice(
-                stretch.ok_or_else(|| err!(Internal, "rows {range:?} of {}", tensor.shape()))?,
-            );
+            let stretch =
+                stretch.ok_or_else(|| err!(Internal, "rows {range:?} of {}", tensor.shape()))?;
+            room::reserve(&mut out, stretch.len())?;
+            out.extend_from_slice(stretch);
         }
         Ok(out)
     }

@@ -6,6 +6,7 @@ use crate::attribute::{Attribute, Attributes};
 use crate::error::{Result, bail, ensure, err};
 use crate::graph::{Dim, Graph, Node, ValueId, ValueType};
 use crate::limits::LoadLimits;
+use crate::room;
 use crate::tensor::{ElementType, Tensor};
 use std::collections::{HashMap, HashSet};
 
@@ -248,8 +249,8 @@ impl<'a> Builder<'a> {
     pub(super) fn made(&mut self, name: &str, dims: &[usize], values: &[f64]) -> Result<ValueId> {
         let name = format!("{}.{name}", self.place);
         let tensor = match self.dtype {
-            ElementType::F64 => Tensor::from_vec(dims, values.to_vec())?,
-            _ => Tensor::from_vec(dims, values.iter().map(|&v| v as f32).collect())?,
+            ElementType::F64 => Tensor::from_vec(dims, room::copied(values)?)?,
+            _ => Tensor::from_vec(dims, room::collected(values.iter().map(|&v| v as f32))?)?,
         };
         Ok(self.graph.add_constant(name, tensor))
     }
@@ -276,7 +277,7 @@ impl<'a> Builder<'a> {
     /// A vector of `len` equal numbers that is not in the file.
     pub(super) fn filled(&mut self, name: &str, len: usize, value: f64) -> Result<ValueId> {
         self.pay(len)?;
-        self.made(name, &[len], &vec![value; len])
+        self.made(name, &[len], &room::filled(len, value)?)
     }
 
     /// A vector of `int64`: axes, shapes, bounds.

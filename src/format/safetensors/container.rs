@@ -5,6 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result, bail, ensure, err};
 use crate::limits::LoadLimits;
+use crate::room;
 use crate::tensor::{Data, ElementType, Shape, Tensor};
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -46,10 +47,7 @@ impl Weights {
     pub(super) fn add(&mut self, bytes: &Bytes, limits: &LoadLimits) -> Result<Vec<String>> {
         let (header, start) = header(bytes, limits)?;
         let (entries, _) = entries(header, limits)?;
-        let mut infos = Vec::new();
-        infos
-            .try_reserve_exact(entries.len())
-            .map_err(|_| err!(LimitExceeded, "no memory for {} tensors", entries.len()))?;
+        let mut infos = room::with_room(entries.len())?;
         for (name, entry) in entries {
             let info = entry.check(&name)?;
             infos.push((name, info));
@@ -57,7 +55,7 @@ impl Weights {
         // The container's rule, whatever the order in the header: sorted by offset, the tensors
         // fill the rest of the file without overlap or hole.
         infos.sort_by_key(|(_, info)| info.data_offsets);
-        let metadata = Metadata::new(None, infos.clone())
+        let metadata = Metadata::new(None, room::copied(&infos)?)
             .map_err(|e| err!(InvalidModel, "safetensors header: {e}"))?;
         let expected = start.checked_add(metadata.data_len());
         ensure!(
@@ -74,7 +72,7 @@ impl Weights {
             "safetensors: more than {} tensors",
             limits.safetensors_tensors
         );
-        let mut names = Vec::with_capacity(infos.len());
+        let mut names = room::with_room(infos.len())?;
         for (name, info) in infos {
             let dtype = element_type(info.dtype).ok_or_else(|| {
                 err!(Unsupported, "tensor '{name}' has element type {}", info.dtype)
@@ -394,9 +392,5 @@ fn element_type(dtype: Dtype) -> Option<ElementType> {
 fn read<T, const N: usize>(raw: &[u8], element: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
     let (chunks, rest) = raw.as_chunks::<N>();
     ensure!(rest.is_empty(), InvalidModel, "{} bytes are no whole elements", raw.len());
-    let mut out = Vec::new();
-    out.try_reserve_exact(chunks.len())
-        .map_err(|_| err!(LimitExceeded, "no memory for {} elements", chunks.len()))?;
-    out.extend(chunks.iter().map(|c| element(*c)));
-    Ok(out)
+    room::collected(chunks.iter().map(|c| element(*c)))
 }

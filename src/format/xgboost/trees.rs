@@ -5,6 +5,7 @@ use super::number;
 use crate::ensemble::{CategorySet, Ensemble, Leaf, Missing, Node, Precision, Split, Test};
 use crate::error::{Result, ensure, err};
 use crate::limits::LoadLimits;
+use crate::room;
 
 /// Categories from here on are in no set (`common::InvalidCat`): `f32` counts no further.
 const CATEGORIES: i64 = 1 << 24;
@@ -125,6 +126,11 @@ fn add(
         "{total} tree nodes (LoadLimits::tree_nodes is {})",
         limits.tree_nodes
     );
+    let ends = tree.left_children.iter().filter(|&&left| left == -1).count();
+    ensemble.reserve(count, ends, ends)?;
+    room::reserve(&mut ensemble.ids, count)?;
+    room::reserve(&mut gains.cover, tree.sum_hessian.len())?;
+    room::reserve(&mut gains.gain, tree.loss_changes.len())?;
     let leaves = Leaves::of(ensemble, tree, group, factor)?;
     let sets = categories(ensemble, tree)?;
     // A child's number in the ensemble; XGBoost's roots are nobody's children.
@@ -198,6 +204,7 @@ impl Leaves {
             LimitExceeded,
             "more than 2^31 values of leaves"
         );
+        room::reserve(&mut ensemble.weights, weights.len())?;
         let targets = (0..u32::try_from(size).unwrap_or(1)).cycle();
         let weighted = weights.iter().map(|&w| f64::from(factor * w));
         ensemble.weights.extend(targets.zip(weighted));
@@ -258,7 +265,7 @@ fn categories(ensemble: &mut Ensemble, tree: &Tree) -> Result<Vec<Option<u32>>> 
     if count == 0 {
         return Ok(Vec::new());
     }
-    let mut sets = vec![None; tree.left_children.len()];
+    let mut sets = room::filled(tree.left_children.len(), None)?;
     let segments = tree.categories_segments.iter().zip(&tree.categories_sizes);
     let mut total = 0usize;
     for (&node, (&start, &size)) in tree.categories_nodes.iter().zip(segments) {

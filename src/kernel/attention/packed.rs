@@ -54,7 +54,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         };
         if matches!(w.dtype(), ElementType::F32 | ElementType::F16 | ElementType::BF16) {
             let strides = Strides { row: columns, column: 1 };
-            let packed = PackedMatrix::new(rows, columns, strides, &f32::read(w)?);
+            let packed = PackedMatrix::of_weights(rows, columns, strides, &f32::read(w)?)?;
             weights = Some((packed, w.dtype()));
         }
     }

@@ -11,7 +11,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
     let a = spec.attributes;
     let transpose = [a.flag("transA", false)?, a.flag("transB", false)?];
-    let packed = pack_constant(spec, transpose[1]);
+    let packed = pack_constant(spec, transpose[1])?;
     let product = MatMul { packed, transpose, alpha: a.float("alpha", 1.0)? };
     let batches = [a.flag("transBatchA", false)?, a.flag("transBatchB", false)?];
     Ok(match batches {

@@ -38,7 +38,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             return Err(spec.invalid(format_args!("B must be a matrix, got {}", b.shape())));
         };
         if let Data::F32(data) = b.data() {
-            packed = Some(pack(rows, columns, transpose[1], data));
+            packed = Some(pack(rows, columns, transpose[1], data)?);
         }
     }
     let bias = match (spec.has_input(2), spec.constant(2), &packed) {

@@ -32,21 +32,21 @@ struct MatMul {
 
 fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=2)?;
-    Ok(Box::new(MatMul { packed: pack_constant(spec, false), transpose: [false; 2], alpha: 1.0 }))
+    Ok(Box::new(MatMul { packed: pack_constant(spec, false)?, transpose: [false; 2], alpha: 1.0 }))
 }
 
 /// Input 1 packed, where it is a constant matrix of f32.
-fn pack_constant(spec: &OpSpec<'_>, transposed: bool) -> Option<PackedMatrix> {
-    let b = spec.constant(1)?;
-    let (Data::F32(data), &[rows, columns]) = (b.data(), b.dims()) else { return None };
-    Some(pack(rows, columns, transposed, data))
+fn pack_constant(spec: &OpSpec<'_>, transposed: bool) -> Result<Option<PackedMatrix>> {
+    let Some(b) = spec.constant(1) else { return Ok(None) };
+    let (Data::F32(data), &[rows, columns]) = (b.data(), b.dims()) else { return Ok(None) };
+    pack(rows, columns, transposed, data).map(Some)
 }
 
-fn pack(rows: usize, columns: usize, transposed: bool, data: &[f32]) -> PackedMatrix {
+fn pack(rows: usize, columns: usize, transposed: bool, data: &[f32]) -> Result<PackedMatrix> {
     if transposed {
-        PackedMatrix::new(columns, rows, Strides { row: 1, column: columns }, data)
+        PackedMatrix::of_weights(columns, rows, Strides { row: 1, column: columns }, data)
     } else {
-        PackedMatrix::new(rows, columns, Strides { row: columns, column: 1 }, data)
+        PackedMatrix::of_weights(rows, columns, Strides { row: columns, column: 1 }, data)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Kind;
 use crate::error::{Result, ensure};
 use crate::kernel::conv::real::{Real, widened};
+use crate::room;
 use crate::tensor::{Element, Shape, Tensor};
 
 /// The weights of one direction.
@@ -26,12 +27,12 @@ pub(super) struct Weights<T> {
     pub hidden: usize,
 }
 
-fn transposed<T: Copy>(data: &[T], rows: usize, cols: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(data.len());
+fn transposed<T: Copy>(data: &[T], rows: usize, cols: usize) -> Result<Vec<T>> {
+    let mut out = room::with_room(data.len())?;
     for c in 0..cols {
         out.extend(data.iter().skip(c).step_by(cols.max(1)).take(rows));
     }
-    out
+    Ok(out)
 }
 
 /// The elements of `tensor`, which must be of shape `dims`.
@@ -69,9 +70,9 @@ impl<T: Real> Weights<T> {
         let r = part::<T>(r, &[directions, wide, hidden], "R")?;
         let b = b.map(|b| part::<T>(b, &[directions, 2 * wide], "B")).transpose()?;
         let p = p.map(|p| part::<T>(p, &[directions, 3 * hidden], "P")).transpose()?;
-        let slice = |v: &[T], i: usize, n: usize| -> Vec<T> {
-            v.get(i * n..(i + 1) * n).map(<[T]>::to_vec).unwrap_or_default()
-        };
+        fn slice<T>(v: &[T], i: usize, n: usize) -> &[T] {
+            v.get(i * n..(i + 1) * n).unwrap_or_default()
+        }
         let directions = (0..directions)
             .map(|d| {
                 let mut bias = vec![T::ZERO; wide];
@@ -91,15 +92,16 @@ impl<T: Real> Weights<T> {
                         hidden_bias = recurrent[apart..].to_vec();
                     }
                 }
-                Direction {
-                    input: transposed(&slice(&w, d, wide * inputs), wide, inputs),
-                    recurrent: transposed(&slice(&r, d, wide * hidden), wide, hidden),
+                let peepholes = p.as_deref().map(|p| slice(p, d, 3 * hidden).to_vec());
+                Ok(Direction {
+                    input: transposed(slice(&w, d, wide * inputs), wide, inputs)?,
+                    recurrent: transposed(slice(&r, d, wide * hidden), wide, hidden)?,
                     bias,
                     hidden_bias,
-                    peepholes: p.as_ref().map(|p| slice(p, d, 3 * hidden)).unwrap_or_default(),
-                }
+                    peepholes: peepholes.unwrap_or_default(),
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         Ok(Weights { directions, inputs, hidden })
     }
 

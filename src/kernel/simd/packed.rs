@@ -8,6 +8,8 @@
 
 use super::tile::{HALF, Level, PANEL, Tile};
 use super::{fma, versioned};
+use crate::error::Result;
+use crate::room;
 use crate::threads::Threads;
 use std::ops::Range;
 
@@ -48,6 +50,17 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
+    /// As [`PackedMatrix::new`], for weights, whose size is a file's.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where there is no memory for them.
+    pub fn of_weights(k: usize, n: usize, strides: Strides, b: &[f32]) -> Result<PackedMatrix> {
+        let mut packed = PackedMatrix { k, n, data: Vec::new() };
+        packed.data = room::with_room(packed.packed_len())?;
+        packed.pack(k, n, strides, b);
+        Ok(packed)
+    }
+
     /// Packs the k × n matrix in `b`. Elements beyond the slice count as 0.
     pub fn new(k: usize, n: usize, strides: Strides, b: &[f32]) -> PackedMatrix {
         let mut packed = PackedMatrix::default();
@@ -59,9 +72,7 @@ impl PackedMatrix {
     pub fn pack(&mut self, k: usize, n: usize, strides: Strides, b: &[f32]) {
         (self.k, self.n) = (k, n);
         self.data.clear();
-        let half = if self.has_half() { HALF } else { 0 };
-        // Kernels read whole panels: beyond the last row of half a panel lies another half.
-        let len = k * (self.panels() * PANEL + half) + half;
+        let len = self.packed_len();
         self.data.reserve_exact(len);
         self.data.resize(len, 0.0);
         if k == 0 {
@@ -104,6 +115,13 @@ impl PackedMatrix {
     /// Panels of 16 columns; the last may be cut short.
     fn panels(&self) -> usize {
         self.n.div_ceil(PANEL) - usize::from(self.has_half())
+    }
+
+    /// Elements that the panels take.
+    fn packed_len(&self) -> usize {
+        let half = if self.has_half() { HALF } else { 0 };
+        // Kernels read whole panels: beyond the last row of half a panel lies another half.
+        self.k * (self.panels() * PANEL + half) + half
     }
 
     /// Bytes held.

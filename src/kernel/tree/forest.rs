@@ -9,6 +9,7 @@ use super::set::MemberSet;
 use crate::ensemble::{Aggregate, CategorySet, Ensemble, Missing, Node, Precision, Split, Test};
 use crate::error::{Result, ensure};
 use crate::limits::LoadLimits;
+use crate::room;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -149,25 +150,26 @@ impl Register {
 
     /// For rows of `width` features and that many nodes: a file may speak of features that few
     /// nodes look at.
-    fn new(width: usize, nodes: usize) -> Register {
+    fn new(width: usize, nodes: usize) -> Result<Register> {
         let near = width.min(nodes.max(1024));
-        Register {
-            numbers: vec![[Register::NONE; Rule::COUNT]; near],
+        Ok(Register {
+            numbers: room::filled(near, [Register::NONE; Rule::COUNT])?,
             far: HashMap::new(),
             list: Vec::new(),
-        }
+        })
     }
 
-    fn number(&mut self, column: Column) -> u32 {
+    fn number(&mut self, column: Column) -> Result<u32> {
         let slot = match self.numbers.get_mut(column.feature as usize) {
             Some(rules) => &mut rules[column.rule as usize],
             None => self.far.entry(column).or_insert(Register::NONE),
         };
         if *slot == Register::NONE {
             *slot = self.list.len() as u32;
+            room::reserve(&mut self.list, 1)?;
             self.list.push(column);
         }
-        *slot
+        Ok(*slot)
     }
 }
 
@@ -180,11 +182,11 @@ impl<T: Real, V: Real> Forest<T, V> {
         let budget = listed.saturating_mul(8).saturating_add(1024).min(limits.tree_nodes);
         let mut sets: Vec<MemberSet<T>> = form.sets.iter().map(MemberSet::new).collect();
         let width = form.width();
-        let mut register = Register::new(width, listed);
-        let mut nodes: Vec<Large<T>> = Vec::with_capacity(listed);
+        let mut register = Register::new(width, listed)?;
+        let mut nodes: Vec<Large<T>> = room::with_room(listed)?;
         let mut strict = Strict::default();
-        let mut trees = Vec::with_capacity(form.roots.len());
-        let mut numbers: Vec<u32> = Vec::with_capacity(form.leaves.len());
+        let mut trees = room::with_room(form.roots.len())?;
+        let mut numbers: Vec<u32> = room::with_room(form.leaves.len())?;
         let mut order: Vec<u32> = Vec::new();
         for &root in &form.roots {
             let (start, leaf) = (nodes.len(), numbers.len());
@@ -197,6 +199,10 @@ impl<T: Real, V: Real> Forest<T, V> {
                     level_end = order.len();
                 }
                 let offset = (order.len() - at) as u32;
+                // Beyond what was listed where trees share nodes.
+                room::reserve(&mut nodes, 1)?;
+                room::reserve(&mut numbers, 1)?;
+                room::reserve(&mut order, 2)?;
                 match &form.nodes[order[at] as usize] {
                     Node::Leaf(number) => {
                         let local = numbers.len() - leaf;
@@ -219,9 +225,9 @@ impl<T: Real, V: Real> Forest<T, V> {
                         }
                         let column = Column { feature: split.feature, rule: plain.rule };
                         if widens && plain.strict {
-                            strict.set(nodes.len());
+                            strict.set(nodes.len())?;
                         }
-                        let word = register.number(column) & COLUMN | plain.flags;
+                        let word = register.number(column)? & COLUMN | plain.flags;
                         nodes.push(Large { threshold: plain.threshold, word, offset });
                         order.extend(if plain.swapped {
                             [split.yes, split.no]
@@ -247,12 +253,12 @@ impl<T: Real, V: Real> Forest<T, V> {
         // A set's index is kept in a threshold, which must hold it exactly.
         ensure!(sets.len() <= 1 << 24, LimitExceeded, "more than 2^24 category sets");
         let general = nodes.iter().any(|n| n.word & !COLUMN != 0);
-        let columns = columns(register.list, &mut nodes, general);
+        let columns = columns(register.list, &mut nodes, general)?;
         let forest = Forest {
             columns,
             trees,
-            nodes: pack(nodes, general),
-            leaves: leaves(form, &numbers).into(),
+            nodes: pack(nodes, general)?,
+            leaves: leaves(form, &numbers)?.into(),
             sets,
             targets: form.targets,
             width,
@@ -357,16 +363,19 @@ impl Forest<f32, f32> {
 impl<V: Real> Forest<f64, V> {
     /// The same trees for rows of `f32`; sums and leaves stay what they are. Moving a threshold to
     /// the next smaller double first changes nothing of which floats it lets pass.
-    pub(super) fn narrowed(&self) -> Forest<f32, V> {
+    ///
+    /// # Errors
+    /// `LimitExceeded` where there is no memory for them.
+    pub(super) fn narrowed(&self) -> Result<Forest<f32, V>> {
         let threshold = |node: &Large<f64>| match (node.offset, node.word & (EQUAL | MEMBER)) {
             (0, _) => f32::numbered(node.threshold.number()),
             (_, 0) => f32::at_most(node.threshold),
             _ => exactly(node.threshold),
         };
         let nodes = match &self.nodes {
-            Nodes::Small(nodes) => Nodes::Small(nodes.clone()),
+            Nodes::Small(nodes) => Nodes::Small(room::copied(nodes)?),
             Nodes::Large(nodes) if !self.general && are_small(nodes) => {
-                Nodes::Small(nodes.iter().map(|n| small(n, threshold(n))).collect())
+                Nodes::Small(room::collected(nodes.iter().map(|n| small(n, threshold(n))))?)
             }
             Nodes::Large(nodes) => {
                 let node = |n: &Large<f64>| Large {
@@ -374,12 +383,12 @@ impl<V: Real> Forest<f64, V> {
                     word: n.word,
                     offset: n.offset,
                 };
-                Nodes::Large(nodes.iter().map(node).collect())
+                Nodes::Large(room::collected(nodes.iter().map(node))?)
             }
         };
-        Forest {
+        Ok(Forest {
             columns: self.columns.clone(),
-            trees: self.trees.clone(),
+            trees: room::copied(&self.trees)?,
             nodes,
             leaves: self.leaves.clone(),
             sets: self.sets.iter().map(MemberSet::narrowed).collect(),
@@ -390,7 +399,7 @@ impl<V: Real> Forest<f64, V> {
             finish: self.finish.clone(),
             blend: OnceLock::new(),
             strict: Vec::new(),
-        }
+        })
     }
 }
 
@@ -401,33 +410,35 @@ struct Strict {
 }
 
 impl Strict {
-    fn set(&mut self, node: usize) {
+    fn set(&mut self, node: usize) -> Result<()> {
         if self.bits.len() <= node / 64 {
+            room::reserve(&mut self.bits, node / 64 + 1 - self.bits.len())?;
             self.bits.resize(node / 64 + 1, 0);
         }
         self.bits[node / 64] |= 1 << (node % 64);
+        Ok(())
     }
 }
 
 /// The columns in the end: the features themselves where no rule changes one and many are looked
 /// at, so that a row is read in place.
-fn columns<T>(list: Vec<Column>, nodes: &mut [Large<T>], general: bool) -> Columns {
+fn columns<T>(list: Vec<Column>, nodes: &mut [Large<T>], general: bool) -> Result<Columns> {
     let width = list.iter().map(|c| c.feature as usize + 1).max().unwrap_or(0);
     let plain = list.iter().all(|c| c.rule == Rule::Plain);
     if !plain || list.len() * 4 < width || (width > usize::from(u16::MAX) && !general) {
-        return Columns { list, identity: false };
+        return Ok(Columns { list, identity: false });
     }
     for node in nodes.iter_mut().filter(|n| n.offset != 0) {
         let feature = list[(node.word & COLUMN) as usize].feature;
         node.word = node.word & !COLUMN | feature;
     }
-    let list = (0..width as u32).map(|feature| Column { feature, rule: Rule::Plain }).collect();
-    Columns { list, identity: true }
+    let plain = (0..width as u32).map(|feature| Column { feature, rule: Rule::Plain });
+    Ok(Columns { list: room::collected(plain)?, identity: true })
 }
 
-fn pack<T: Real>(nodes: Vec<Large<T>>, general: bool) -> Nodes<T> {
+fn pack<T: Real>(nodes: Vec<Large<T>>, general: bool) -> Result<Nodes<T>> {
     if size_of::<T>() != 4 || general || !are_small(&nodes) {
-        return Nodes::Large(nodes);
+        return Ok(Nodes::Large(nodes));
     }
     let node = |n: &Large<T>| {
         // A leaf's NaN keeps its number only as bits.
@@ -437,7 +448,7 @@ fn pack<T: Real>(nodes: Vec<Large<T>>, general: bool) -> Nodes<T> {
         };
         small(n, threshold)
     };
-    Nodes::Small(nodes.iter().map(node).collect())
+    Ok(Nodes::Small(room::collected(nodes.iter().map(node))?))
 }
 
 fn are_small<T>(nodes: &[Large<T>]) -> bool {
@@ -450,7 +461,7 @@ fn small<T>(node: &Large<T>, threshold: f32) -> Small {
 }
 
 /// The leaves in the order of their numbers in the compiled trees.
-fn leaves<V: Real>(form: &Ensemble, numbers: &[u32]) -> Leaves<V> {
+fn leaves<V: Real>(form: &Ensemble, numbers: &[u32]) -> Result<Leaves<V>> {
     let of = |number: &u32| {
         let leaf = &form.leaves[*number as usize];
         (leaf, form.weights_of(leaf))
@@ -460,11 +471,13 @@ fn leaves<V: Real>(form: &Ensemble, numbers: &[u32]) -> Leaves<V> {
         weights.len() == targets && weights.iter().zip(0u32..).all(|(w, i)| w.0 == i)
     };
     let weights = if numbers.iter().all(|n| dense(of(n).1)) {
-        let values = numbers.iter().flat_map(|n| of(n).1).map(|w| V::of(w.1)).collect();
+        let mut values = room::with_room(numbers.len().saturating_mul(targets))?;
+        values.extend(numbers.iter().flat_map(|n| of(n).1).map(|w| V::of(w.1)));
         if targets == 1 { Weights::Single(values) } else { Weights::Dense(values) }
     } else {
-        let mut starts = vec![0u32];
-        let mut all = Vec::new();
+        let mut starts = room::with_room(numbers.len() + 1)?;
+        starts.push(0u32);
+        let mut all = room::with_room(numbers.iter().map(|n| of(n).1.len()).sum())?;
         for number in numbers {
             all.extend(of(number).1.iter().map(|&(t, w)| (t, V::of(w))));
             starts.push(all.len() as u32);
@@ -475,9 +488,9 @@ fn leaves<V: Real>(form: &Ensemble, numbers: &[u32]) -> Leaves<V> {
         Vec::new()
     } else {
         let linear = |n: &u32| of(n).0.linear.and_then(|l| form.linear.get(l as usize)).cloned();
-        numbers.iter().map(linear).collect()
+        room::collected(numbers.iter().map(linear))?
     };
-    Leaves { weights, targets, linear }
+    Ok(Leaves { weights, targets, linear })
 }
 
 fn finish<V: Real>(form: &Ensemble) -> Finish<V> {

@@ -6,6 +6,7 @@ use crate::ensemble::{
     Aggregate, CategorySet, Ensemble, Leaf, MAX_FEATURES, Missing, Node, Precision, Split, Test,
 };
 use crate::error::{Result, bail, ensure, err};
+use crate::room;
 use crate::tensor::{Data, Tensor};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -67,8 +68,7 @@ impl Listed {
         form.sets = self.sets.into_iter().map(CategorySet::exact).collect();
         form.nodes = self.nodes;
         let leaves = form.nodes.iter().filter(|n| matches!(n, Node::Leaf(_))).count();
-        form.leaves.reserve_exact(leaves);
-        form.weights.reserve_exact(self.weights.len().max(leaves));
+        form.reserve(0, leaves, self.weights.len().max(leaves))?;
         for (i, node) in form.nodes.iter_mut().enumerate() {
             let Node::Leaf(number) = node else { continue };
             *number = form.leaves.len() as u32;
@@ -126,7 +126,7 @@ pub(super) fn floats(spec: &OpSpec<'_>, name: &str) -> Result<(Vec<f64>, bool)> 
             let values = numbers(tensor).map_err(|e| e.context(format_args!("'{tensor_name}'")))?;
             Ok((values, is_wide(tensor)))
         }
-        _ => Ok((plain.iter().map(|&v| v.into()).collect(), false)),
+        _ => Ok((room::collected(plain.iter().map(|&v| v.into()))?, false)),
     }
 }
 
@@ -269,8 +269,8 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
     let trees = tree_ids.chunk_by(|a, b| a == b).count();
     check_limits(spec, trees, count)?;
 
-    let mut nodes = Vec::with_capacity(count);
-    let mut roots = Vec::with_capacity(trees);
+    let mut nodes = room::with_room(count)?;
+    let mut roots = room::with_room(trees)?;
     let mut ids_of = HashMap::with_capacity(trees);
     let mut start = 0;
     for tree in tree_ids.chunk_by(|a, b| a == b) {
@@ -326,7 +326,7 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
         spec.op,
         weights.len()
     );
-    let mut owners = Vec::with_capacity(weights.len());
+    let mut owners = room::with_room(weights.len())?;
     let mut last: Option<(i64, &TreeIds)> = None;
     for (&tree, &node) in weight_trees.iter().zip(weight_nodes) {
         // The weights of a tree are listed together.
@@ -340,20 +340,18 @@ pub(super) fn by_tree_ids(spec: &OpSpec<'_>, kind: &str, targets: usize) -> Resu
         owners.push(owner);
     }
     // A counting sort by node: a leaf's weights keep their order, which is the order of its sum.
-    let mut starts = vec![0u32; count + 1];
+    let mut starts = room::filled(count + 1, 0u32)?;
     for &o in &owners {
         starts[o as usize + 1] += 1;
     }
     for i in 0..count {
         starts[i + 1] += starts[i];
     }
-    let mut sorted = Vec::with_capacity(weights.len());
-    for (&t, &w) in weight_targets.iter().zip(&weights) {
-        sorted.push((target(spec, t, targets)?, w));
-    }
+    let given = weight_targets.iter().zip(&weights);
+    let mut sorted = room::collected_if(given.map(|(&t, &w)| Ok((target(spec, t, targets)?, w))))?;
     if !owners.is_sorted() {
-        let listed = sorted.clone();
-        let mut next = starts.clone();
+        let listed = room::copied(&sorted)?;
+        let mut next = room::copied(&starts)?;
         for (&o, &weight) in owners.iter().zip(&listed) {
             let slot = &mut next[o as usize];
             sorted[*slot as usize] = weight;
@@ -420,7 +418,7 @@ pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Ensemble
     };
     let mut sets = Vec::new();
     let mut rest = members.as_slice();
-    let mut nodes = Vec::with_capacity(count + leaves);
+    let mut nodes = room::with_room(count + leaves)?;
     for i in 0..count {
         let mode = match modes[i] {
             0 => Mode::Leq,
@@ -456,14 +454,12 @@ pub(super) fn by_positions(spec: &OpSpec<'_>, targets: usize) -> Result<Ensemble
         }));
     }
     nodes.resize(count + leaves, Node::Leaf(0));
-    let mut starts = vec![0u32; count];
+    let mut starts = room::with_room(count + leaves + 1)?;
+    starts.resize(count, 0u32);
     starts.extend(0..=leaves as u32);
-    let weights = leaf_targets
-        .iter()
-        .zip(&leaf_weights)
-        .map(|(&t, &w)| Ok((target(spec, t, targets)?, w)))
-        .collect::<Result<Vec<_>>>()?;
-    let roots = tree_roots.iter().map(|&r| position(r, false)).collect::<Result<Vec<_>>>()?;
+    let given = leaf_targets.iter().zip(&leaf_weights);
+    let weights = room::collected_if(given.map(|(&t, &w)| Ok((target(spec, t, targets)?, w))))?;
+    let roots = room::collected_if(tree_roots.iter().map(|&r| position(r, false)))?;
     let wide = wide_splits || wide_weights || wide_members;
     // Each leaf has its weight: no node's value is asked for.
     let values = Vec::new();

@@ -40,7 +40,7 @@ impl Store {
             (F32, F64) => Store::Rounded(Forest::new(form, limits, false)?),
             (F64, _) => {
                 let wide = Forest::new(form, limits, false)?;
-                let narrow = wide.narrowed();
+                let narrow = wide.narrowed()?;
                 Store::F64(wide, narrow)
             }
         })

@@ -189,7 +189,7 @@ fn compiled_forests_answer_as_the_plain_walk() {
         agrees(&form, &forest, rng);
 
         // The same for single rows of floats.
-        agrees(&form, &forest.narrowed(), rng);
+        agrees(&form, &forest.narrowed().unwrap(), rng);
 
         let mut form = ensemble(rng, Precision::Input, Precision::F64);
         for node in &mut form.nodes {
