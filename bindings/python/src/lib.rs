@@ -16,6 +16,7 @@ mod http;
 mod info;
 mod input;
 mod inspect;
+mod interpreter;
 mod logs;
 mod manager;
 mod model;
@@ -65,4 +66,10 @@ mod _native {
     use crate::signature::{Signature, TensorSpec};
     #[pymodule_export]
     use crate::snapshot::Snapshot;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(py: Python<'_>) -> PyResult<()> {
+        crate::interpreter::claim(py)
+    }
 }
