@@ -312,6 +312,18 @@ fn counts_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn operands_and_attributes_are_counted_and_typed() {
+    let x = || counted(&[2, 2]);
+    refused("Relu of nothing", &|| Op::onnx("Relu", 14), &[]);
+    refused("Relu of two", &|| Op::onnx("Relu", 14), &[x(), x()]);
+    refused("Gemm of one", &|| Op::onnx("Gemm", 13), &[x()]);
+    refused("Add of three", &|| Op::onnx("Add", 14), &[x(), x(), x()]);
+    refused("a text for an axis", &|| Op::onnx("Softmax", 13).string("axis", "1"), &[x()]);
+    refused("a number for a list", &|| Op::onnx("Transpose", 13).int("perm", 0), &[x()]);
+    refused("no 'to'", &|| Op::onnx("Cast", 13), &[x()]);
+}
+
+#[test]
 fn equations_of_no_sense_are_refused() {
     let long = format!("{}->", "a".repeat(4000));
     let wide = format!("{}->", "i".repeat(60));
@@ -421,6 +433,8 @@ fn numbers_that_a_type_has_not_are_cut_to_its_range() {
     answers("to int8", &cast(3), &[x()], &row(&[0i8, 127, -128, 127, -128, -1]));
     answers("to uint64", &cast(13), &[x()], &row(&[0, u64::MAX, 0, u64::MAX, 0, 0]));
     answers("to bool", &cast(9), &[x()], &row(&[true; 6]));
+    let with_nan = [row(&[1f32, f32::NAN, 2.0])];
+    answers("NaN is never the largest", &|| Op::onnx("ArgMax", 13), &with_nan, &row(&[2i64]));
     for to in [0, -1, 999, MIN, MAX] {
         refused(&format!("to {to}"), &cast(to), &[x()]);
     }
