@@ -260,6 +260,12 @@ def test_a_second_interpreter_is_refused(iris: Case) -> None:
     assert answer.isdigit()
 
 
+def test_nothing_is_claimed_of_builds_without_the_lock() -> None:
+    """As long as these tests do not run there, Python has to turn its lock on for the module."""
+    source = Path(__file__).parents[2] / "bindings" / "python" / "src" / "lib.rs"
+    assert "#[pymodule(gil_used = true)]" in source.read_text()
+
+
 def test_memory_and_references_stay_level(iris: Case) -> None:
     model = ms.load(iris.path)
     row = iris.rows[0].tolist()

@@ -34,7 +34,8 @@ mod snapshot;
 use pyo3::prelude::*;
 
 /// The module `modelserve._native`.
-#[pymodule]
+// The tests have not run without the interpreter lock: a Python that has none turns it on.
+#[pymodule(gil_used = true)]
 mod _native {
     #[pymodule_export]
     use crate::attach::{after_fork, before_exit};
