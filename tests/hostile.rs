@@ -15,6 +15,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const FLIPS: usize = 2_000;
+/// How many broken files are made of a good one, at least.
+const MUTATIONS: usize = 10_000;
 const MIB: u64 = 1 << 20;
 
 /// A file may ask for much; these tests give it little, so that a refusal costs no memory.
@@ -27,6 +29,7 @@ fn options(format: Format) -> LoadOptions {
     options.limits.weight_bytes = 256 * MIB;
     options.request_limits.run_bytes = 256 * MIB;
     options.request_limits.loop_iterations = 10_000;
+    options.explain = !matches!(format, Format::Onnx | Format::Safetensors);
     options
 }
 
@@ -84,23 +87,18 @@ impl Outcome {
     }
 }
 
-fn corrupt(name: &str, format: Format) {
-    let file = std::fs::read(common::model_path(name)).unwrap();
+/// Every cut of a good file, and as many flipped bits as make it ten thousand broken files.
+fn corrupt(name: &str, file: &[u8], format: Format, ask: impl Fn(&dyn Model) -> Result<()>) {
     let options = options(format);
-    let expected = Expected::of(name);
-    let ask = |model: &dyn Model| {
-        model.predict_batch(expected.features())?;
-        model.predict_row(expected.row(0)).map(|_| ())
-    };
-
     let mut whole = Outcome::default();
-    whole.attempt(|| name.to_string(), &file, &options, ask);
+    whole.attempt(|| name.to_string(), file, &options, &ask);
     assert_eq!((whole.loaded, whole.refused), (1, 0), "{name} itself loads");
+    whole.check();
 
     let mut truncated = Outcome::default();
     for length in 0..file.len() {
         let what = || format!("{name} cut to {length} bytes");
-        truncated.attempt(what, &file[..length], &options, ask);
+        truncated.attempt(what, &file[..length], &options, &ask);
     }
     println!("{name}, cut: {} refused, {} loaded", truncated.refused, truncated.loaded);
     truncated.check();
@@ -108,31 +106,79 @@ fn corrupt(name: &str, format: Format) {
 
     let mut random = Random::new(20_240_101);
     let mut flipped = Outcome::default();
-    for _ in 0..FLIPS {
+    for _ in 0..FLIPS.max(MUTATIONS.saturating_sub(file.len())) {
         let bit = random.below(file.len() * 8);
-        let mut bytes = file.clone();
+        let mut bytes = file.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let what = || format!("{name}, bit {} of byte {} flipped", bit % 8, bit / 8);
-        flipped.attempt(what, &bytes, &options, ask);
+        flipped.attempt(what, &bytes, &options, &ask);
     }
     println!("{name}, flipped: {} refused, {} loaded", flipped.refused, flipped.loaded);
     flipped.check();
     assert!(flipped.refused > 0 && flipped.loaded > 0, "the flips reach both outcomes");
+    let all = truncated.loaded + truncated.refused + flipped.loaded + flipped.refused;
+    assert!(all >= MUTATIONS, "{all} broken files");
+}
+
+/// A test model, asked what its trainer was asked.
+fn corrupt_trained(name: &str, format: Format) {
+    let file = std::fs::read(common::model_path(name)).unwrap();
+    let expected = Expected::of(name);
+    corrupt(name, &file, format, |model| {
+        model.predict_batch(expected.features())?;
+        model.predict_row(expected.row(0)).map(|_| ())
+    });
+}
+
+/// A native file of a boosting library, also asked why it answers as it does.
+fn corrupt_booster(name: &str, format: Format) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/booster_load");
+    let file = std::fs::read(seeds.join(name)).unwrap();
+    corrupt(name, &file, format, |model| {
+        // Files that are broken may ask for very wide rows.
+        let width = model.signature().inputs.first().and_then(|i| i.row_width()).unwrap_or(3);
+        let width = width.min(64);
+        let data = [vec![0.5f32; width], vec![f32::NAN; width]].concat();
+        let rows = || Features::F32 { data: &data, rows: 2, width };
+        let answers = [
+            model.predict_row(&data[..width]).map(|_| ()),
+            model.predict_batch(rows()).map(|_| ()),
+            model.explain(rows()).map(|_| ()),
+            model.apply(rows()).map(|_| ()),
+        ];
+        let defect = |r: &Result<()>| matches!(r, Err(e) if e.kind() == ErrorKind::Internal);
+        answers.into_iter().find(defect).unwrap_or(Ok(()))
+    });
 }
 
 #[test]
 fn no_cut_or_flip_of_a_linear_onnx_model_panics() {
-    corrupt("logistic", Format::Onnx);
+    corrupt_trained("logistic", Format::Onnx);
 }
 
 #[test]
 fn no_cut_or_flip_of_a_tree_onnx_model_panics() {
-    corrupt("gradient_boosting", Format::Onnx);
+    corrupt_trained("gradient_boosting", Format::Onnx);
 }
 
 #[test]
 fn no_cut_or_flip_of_a_safetensors_model_panics() {
-    corrupt("digits_mlp_safetensors", Format::Safetensors);
+    corrupt_trained("digits_mlp_safetensors", Format::Safetensors);
+}
+
+#[test]
+fn no_cut_or_flip_of_an_xgboost_model_panics() {
+    corrupt_booster("trees.ubj", Format::XgBoost);
+}
+
+#[test]
+fn no_cut_or_flip_of_a_lightgbm_model_panics() {
+    corrupt_booster("trees.txt", Format::LightGbm);
+}
+
+#[test]
+fn no_cut_or_flip_of_a_catboost_model_panics() {
+    corrupt_booster("trees_catboost.json", Format::CatBoost);
 }
 
 /// Asks a model of any signature with zeros, and with numbers, and with nothing.

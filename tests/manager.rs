@@ -13,6 +13,7 @@ use modelserve::{
     OutputKind, ReloadOptions, Task, load, load_bytes,
 };
 use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::sync::Arc;
 
 fn path(name: &str) -> std::path::PathBuf {
@@ -151,6 +152,33 @@ fn a_reload_answers_with_the_new_model_and_a_bad_one_changes_nothing() {
     manager.reload("iris", Some(&path("iris_v2")), &plain).unwrap();
     for (i, want) in labels("iris_v2").iter().enumerate() {
         assert_eq!(answer(i), *want);
+    }
+}
+
+#[test]
+fn a_loaded_model_needs_its_file_no_more() {
+    let file = common::scratch("file_after_load").join("model.onnx");
+    let good = std::fs::read(path("iris_v1")).unwrap();
+    let rows = Expected::of("iris_v1");
+    let changes: [(&str, fn(&Path)); 4] = [
+        ("overwritten", |file| std::fs::write(file, b"something else").unwrap()),
+        ("cut", |file| {
+            std::fs::File::options().write(true).open(file).unwrap().set_len(3).unwrap()
+        }),
+        ("renamed", |file| std::fs::rename(file, file.with_extension("old")).unwrap()),
+        ("removed", |file| std::fs::remove_file(file).unwrap()),
+    ];
+    for (what, change) in changes {
+        std::fs::write(&file, &good).unwrap();
+        let manager = ModelManager::default();
+        manager.load("m", &file, &LoadOptions::default()).unwrap();
+        let before = manager.predict_batch("m", rows.features()).unwrap();
+        change(&file);
+        let after = || manager.predict_batch("m", rows.features()).unwrap();
+        assert_eq!(after().answers, before.answers, "{what}");
+        assert!(manager.reload("m", None, &ReloadOptions::default()).is_err(), "{what}");
+        let after = after();
+        assert_eq!((after.model_version, after.answers), (1, before.answers), "{what}");
     }
 }
 

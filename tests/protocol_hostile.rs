@@ -110,6 +110,26 @@ fn every_form_of_a_request_is_held_to_the_limit_on_rows() {
 }
 
 #[test]
+fn numbers_of_a_million_digits_are_read_or_refused() {
+    let web = Web::of(&["iris_v1"]);
+    let digits = "3".repeat(1_000_000);
+    for (number, status) in [
+        (digits.clone(), 400),
+        (format!("-{digits}"), 400),
+        (format!("1e{digits}"), 400),
+        (format!("0.{digits}"), 200),
+    ] {
+        let body = format!("{{\"instances\": [[{number}, 1, 1, 1]]}}");
+        assert_eq!(web.post("/v1/models/iris_v1:predict", &body).status, status);
+        let input = format!(
+            r#"{{"name": "X", "shape": [1, 4], "datatype": "FP32", "data": [{number}, 1, 1, 1]}}"#
+        );
+        let body = format!("{{\"inputs\": [{input}]}}");
+        assert_eq!(web.post("/v2/models/iris_v1/infer", &body).status, status);
+    }
+}
+
+#[test]
 fn long_names_are_not_sent_back_at_length() {
     let mut options = HttpOptions::default();
     options.max_string_bytes = 1000;

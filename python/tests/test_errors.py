@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,63 @@ def test_bad_files(tmp_path: Path, manager: ms.ModelManager) -> None:
     assert manager.models() == []
     with pytest.raises(TypeError):
         manager.load("bad", 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of the system")
+def test_no_more_files_is_an_error_and_what_serves_goes_on(
+    manager: ms.ModelManager, iris: Case, iris_v2: Case, tmp_path: Path
+) -> None:
+    import resource
+
+    manager.load("iris", iris.path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Below any number that is free: what is open stays open.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        errors = []
+        for ask in (
+            lambda: manager.load("other", iris_v2.path),
+            lambda: manager.reload("iris", iris_v2.path),
+            lambda: ms.ModelManager().serve_repository(tmp_path),
+        ):
+            try:
+                ask()
+            except ms.ModelServeError as error:
+                errors.append(error.kind)
+        answer = manager.predict("iris", iris.rows[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert errors == ["Io"] * 3
+    assert (answer.prediction, answer.model_version) == (iris.expected["labels"][0], 1)
+    assert manager.models() == ["iris"]
+    assert manager.reload("iris", iris_v2.path).version == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_a_file_that_memory_does_not_hold_is_an_error(iris: Case, tmp_path: Path) -> None:
+    large = tmp_path / "large.onnx"
+    with large.open("wb") as file:
+        file.truncate(1 << 30)
+    program = f"""
+        import resource
+        import modelserve as ms
+        model = ms.load({str(iris.path)!r})
+        pages = int(open("/proc/self/statm").read().split()[0])
+        most = pages * resource.getpagesize() + (256 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        try:
+            ms.load({str(large)!r})
+        except ms.LimitExceededError as error:
+            print(error)
+        print(model.predict([1.0] * 4).prediction)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    said, answer = run.stdout.splitlines()
+    assert "no memory for the 1073741824 bytes" in said and answer.isdigit()

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,17 @@ def test_the_last_managers_are_kept_and_no_more(copied: Path, tmp_path: Path) ->
     assert ask(1) is not managers[1] and ask(3) is not managers[3]
     # Whoever holds one goes on with it.
     assert managers[1].predict("m1", [1, 2, 3, 4]).model_version == 1
+
+
+def _predicts(model: ms.Model, rows: np.ndarray) -> tuple[int, list[int]]:
+    return os.getpid(), model.predict_batch(rows).predictions.tolist()
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_model_answers_in_processes_of_every_kind(copied: Path, iris: Case, method: str) -> None:
+    model = ms.load(copied)
+    assert _predicts(model, iris.rows)[1] == iris.expected["labels"]
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        pid, labels = pool.submit(_predicts, model, iris.rows).result(HANG)
+    assert pid != os.getpid() and labels == iris.expected["labels"]

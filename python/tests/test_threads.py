@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +114,9 @@ def test_a_forked_child_predicts(manager: ms.ModelManager, name: str, plan: str)
         "cycle = [manager]; cycle.append(cycle)",
         "raise SystemExit(0)",
         "import gc; gc.freeze()",
+        "import builtins; builtins.manager = manager",
+        "keeps = type('Keeps', (), {'__del__': lambda self: model.predict([1.0] * 4)})()",
+        "import atexit; atexit.register(lambda: model.predict_batch(rows))",
     ],
 )
 def test_processes_end_in_time(iris: Case, ending: str) -> None:
@@ -141,6 +146,126 @@ def test_processes_end_in_time(iris: Case, ending: str) -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_a_callback_may_predict_whatever_the_other_threads_do(
+    manager: ms.ModelManager, iris: Case
+) -> None:
+    model = manager.load("iris", iris.path)
+    label = iris.expected["labels"][0]
+    row = iris.rows[0].tolist()
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    answers: list[int] = []
+
+    def predict() -> None:
+        for _ in range(200):
+            answers.append(model.predict(row).prediction)
+
+    manager.on_event(lambda _: told.put(manager.predict("iris", row).prediction))
+    threads = [threading.Thread(target=predict, daemon=True) for _ in range(16)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            manager.reload("iris", iris.path)
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not any(thread.is_alive() for thread in threads)
+    assert answers == [label] * (16 * 200)
+    # Of each reload at least that it was loaded, is available and serves.
+    assert [told.get(timeout=60) for _ in range(60)] == [label] * 60
+
+
+def test_rows_may_change_while_they_are_predicted(iris: Case) -> None:
+    """Values may be of before or after; each answer is one of the model's all the same."""
+    model = ms.load(iris.path)
+    rows = np.tile(iris.rows, (400, 1))
+    classes = set(iris.expected["labels"])
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            rows[::2] = np.nan
+            rows[:] = 1e30
+            rows[1::2] = 0
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(40):
+            answers = model.predict_batch(rows)
+            assert len(answers) == len(rows) and set(answers.predictions.tolist()) <= classes
+    finally:
+        done.set()
+        thread.join(60)
+
+
+def begin(program: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_control_c_is_heard_between_predictions(iris: Case) -> None:
+    process = begin(f"""
+        import numpy as np
+        import modelserve as ms
+        model = ms.load({str(iris.path)!r}, plan="plain")
+        rows = np.ones((20_000, 4), np.float32)
+        try:
+            print("begun", flush=True)
+            while True:
+                model.predict_batch(rows)
+        except KeyboardInterrupt:
+            print(model.predict([1.0] * 4).prediction)
+    """)
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.strip().isdigit(), err
+
+
+def test_a_second_interpreter_is_refused(iris: Case) -> None:
+    process = begin(f"""
+        import os
+        import modelserve as ms
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        read, write = os.pipe()
+        second = interpreters.create()
+        interpreters.run_string(second, '''if True:
+            import os
+            try:
+                import modelserve
+                said = "imported"
+            except ImportError as error:
+                said = "refused: " + str(error)
+            os.write(%d, said.encode())
+        ''' % write)
+        print(os.read(read, 1000).decode())
+        interpreters.destroy(second)
+        print(ms.load({str(iris.path)!r}).predict([1.0] * 4).prediction)
+    """)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    said, answer = out.splitlines()
+    assert said.startswith("refused: ") and "interpreter" in said
+    assert answer.isdigit()
+
+
+def test_nothing_is_claimed_of_builds_without_the_lock() -> None:
+    """As long as these tests do not run there, Python has to turn its lock on for the module."""
+    source = Path(__file__).parents[2] / "bindings" / "python" / "src" / "lib.rs"
+    assert "#[pymodule(gil_used = true)]" in source.read_text()
+
+
 def test_memory_and_references_stay_level(iris: Case) -> None:
     model = ms.load(iris.path)
     row = iris.rows[0].tolist()
@@ -149,3 +274,24 @@ def test_memory_and_references_stay_level(iris: Case) -> None:
         p = model.predict(row)
         p.probabilities  # noqa: B018
     assert sys.getrefcount(row) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_predictions_leave_nothing_in_memory(iris: Case) -> None:
+    model = ms.load(iris.path)
+    row = iris.rows[0].tolist()
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def predict(times: int) -> None:
+        for _ in range(times):
+            p = model.predict(row)
+            p.probabilities  # noqa: B018
+        for _ in range(times // 100):
+            model.predict_batch(iris.rows).probabilities  # noqa: B018
+
+    predict(20_000)
+    before = resident()
+    predict(100_000)
+    assert resident() - before < 4 << 20

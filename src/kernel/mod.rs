@@ -24,6 +24,8 @@ mod feature;
 mod gather;
 mod generate;
 pub(crate) mod heap;
+#[cfg(test)]
+mod hostile;
 mod linear;
 mod loss;
 mod matmul;

@@ -66,3 +66,61 @@ pub(super) fn fold_constants(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::attribute::Attribute;
+    use crate::error::ErrorKind;
+    use crate::graph::{Graph, Node};
+    use crate::limits::{LoadLimits, RequestLimits};
+    use crate::plan::{CompileOptions, PlanKind, RunOptions, compile};
+    use crate::problem::Problems;
+    use crate::tensor::Tensor;
+    use crate::threads::Threads;
+    use smallvec::SmallVec;
+
+    /// Nodes each of which doubles what the one before it made of 4 KiB.
+    fn doubling(nodes: usize) -> Graph {
+        let mut graph = Graph::default();
+        let few = Tensor::from_vec(&[1024], vec![0f32; 1024]).unwrap();
+        let mut last = graph.add_constant("few", few);
+        for i in 0..nodes {
+            let twice = graph.add_value(format!("d{i}"), None);
+            let mut node = Node {
+                op: "Concat".into(),
+                version: 13,
+                inputs: [Some(last), Some(last)].into_iter().collect(),
+                outputs: [Some(twice)].into_iter().collect(),
+                ..Node::default()
+            };
+            node.attributes.set("axis", Attribute::Int(0));
+            graph.nodes.push(node);
+            last = twice;
+        }
+        graph.outputs = vec![last];
+        graph
+    }
+
+    #[test]
+    fn what_folding_would_make_too_large_is_left_to_the_run() {
+        let limits = LoadLimits {
+            folded_constant_bytes: 1 << 16,
+            folded_total_bytes: 1 << 17,
+            ..LoadLimits::default()
+        };
+        let options = CompileOptions { limits: &limits, plan: PlanKind::Optimised };
+        let plan = compile(doubling(45), options, &mut Problems::default()).unwrap();
+        // Four are folded: 8, 16, 32 and 64 KiB.
+        assert_eq!((plan.steps().len(), plan.weight_bytes()), (41, 1 << 16));
+        // The budget for all together ends it, too.
+        let limits = LoadLimits { folded_total_bytes: 1 << 15, ..limits };
+        let options = CompileOptions { limits: &limits, plan: PlanKind::Optimised };
+        let plan = compile(doubling(45), options, &mut Problems::default()).unwrap();
+        assert_eq!((plan.steps().len(), plan.weight_bytes()), (43, 1 << 14));
+        let (threads, few) =
+            (Threads::new(1), RequestLimits { run_bytes: 1 << 20, ..RequestLimits::default() });
+        let options = RunOptions { threads: &threads, limits: &few, deadline: None, cancel: None };
+        let e = plan.run(SmallVec::new(), &[], options).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::LimitExceeded, "{e}");
+    }
+}

@@ -1,7 +1,8 @@
 use super::*;
 use crate::error::ErrorKind;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A folder of its own for a test, removed in the end.
 struct Folder(PathBuf);
@@ -67,6 +68,8 @@ fn what_leaves_the_folder_or_is_no_plain_file_is_refused() {
     std::fs::hard_link(folder.at("secret"), folder.at("models/hard")).unwrap();
     fifo(&folder.at("models/pipe"));
     let _socket = std::os::unix::net::UnixListener::bind(folder.at("models/socket")).unwrap();
+    symlink("/dev/zero", folder.at("models/zero")).unwrap();
+    symlink("/proc/self", folder.at("models/process")).unwrap();
     let source = folder.source();
     for location in [
         "../secret",
@@ -81,9 +84,45 @@ fn what_leaves_the_folder_or_is_no_plain_file_is_refused() {
         "socket",
         "sub",
         "w.bin/x",
+        "/proc/self/mem",
+        "process/mem",
+        "/dev/zero",
+        "zero",
     ] {
         assert_eq!(kind(&source, location), ErrorKind::PermissionDenied, "{location}");
     }
+}
+
+/// Where a check and the opening are two steps, somebody can change the file in between.
+#[test]
+fn a_file_that_becomes_a_link_all_the_time_never_leads_outside() {
+    let folder = Folder::new();
+    let (limits, source) = (LoadLimits::default(), folder.source());
+    let (name, spare) = (folder.at("models/swapped"), folder.at("models/spare"));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                std::fs::write(&spare, b"inside").unwrap();
+                std::fs::rename(&spare, &name).unwrap();
+                symlink("../secret", &spare).unwrap();
+                std::fs::rename(&spare, &name).unwrap();
+            }
+        });
+        // Until both have been met often.
+        let (mut read, mut refused, mut outside) = (0, 0, 0);
+        let hangs = Instant::now() + Duration::from_secs(60);
+        while (read < 200 || refused < 200) && Instant::now() < hangs {
+            match source.companion("swapped", &limits) {
+                Ok(bytes) if &bytes[..] == b"inside" => read += 1,
+                Ok(_) => outside += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(outside, 0);
+        assert!(read >= 200 && refused >= 200, "{read} {refused}");
+    });
 }
 
 #[test]
@@ -105,8 +144,10 @@ fn the_model_itself_may_be_a_link_but_not_a_pipe_or_folder() {
     symlink("models/model.onnx", folder.at("current.onnx")).unwrap();
     assert_eq!(&Source::open(&folder.at("current.onnx"), &limits).unwrap().bytes()[..], b"model");
     fifo(&folder.at("pipe"));
+    symlink("/dev/zero", folder.at("device")).unwrap();
     for (name, expected) in [
         ("pipe", ErrorKind::InvalidArgument),
+        ("device", ErrorKind::InvalidArgument),
         ("models", ErrorKind::InvalidArgument),
         ("nothing", ErrorKind::NotFound),
         ("nowhere/model.onnx", ErrorKind::NotFound),

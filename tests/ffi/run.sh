@@ -3,7 +3,7 @@
 #
 #     tests/ffi/run.sh [DIRECTORY OF libmodelserve_c.so AND .a]      (default: target/debug)
 #
-# CC, CXX and CFLAGS are heeded. Memory is checked with valgrind where there is one.
+# CC, CXX, CFLAGS and PYTHON are heeded. Memory is checked with valgrind where there is one.
 root=$(cd "$(dirname "$0")/../.." && pwd)
 lib=${1:-$root/target/debug}
 lib=$(cd "$lib" && pwd) || exit 2
@@ -12,6 +12,8 @@ trap 'rm -rf "$out"' EXIT
 . "$root/tests/ffi/report.sh"
 CC=${CC:-cc}
 CXX=${CXX:-c++}
+python=${PYTHON:-$root/.venv/bin/python}
+[ -x "$python" ] || python=python3
 warnings="-Wall -Wextra -Wpedantic -Werror"
 system="-lpthread -ldl -lm"
 data=$root/tests/data
@@ -49,14 +51,19 @@ t "modelserve.hpp alone, c++17" $CXX -std=c++17 $warnings -I"$root/include" \
 t "exported symbols" sh "$root/tests/ffi/symbols.sh" "$lib/libmodelserve_c.so"
 
 # build NAME LANGUAGE SOURCE: NAME-shared and NAME-static.
+includes="-I$root/include -I$root/tests/ffi/c"
 build() {
     case $2 in
     c) compile="$CC -std=c99 -D_POSIX_C_SOURCE=200809L" ;;
     *) compile="$CXX -std=c++17" ;;
     esac
-    t "$1: compile, shared" $compile $warnings $CFLAGS -g -I"$root/include" "$root/$3" \
+    case $3 in
+    /*) source=$3 ;;
+    *) source=$root/$3 ;;
+    esac
+    t "$1: compile, shared" $compile $warnings $CFLAGS -g $includes "$source" \
         -o "$out/$1-shared" -L"$lib" -lmodelserve_c "-Wl,-rpath,$lib" $system
-    t "$1: compile, static" $compile $warnings $CFLAGS -g -I"$root/include" "$root/$3" \
+    t "$1: compile, static" $compile $warnings $CFLAGS -g $includes "$source" \
         -o "$out/$1-static" "$lib/libmodelserve_c.a" $system
 }
 build predict c examples/c/predict.c
@@ -75,6 +82,10 @@ build doubles c tests/ffi/c/doubles.c
 build explain c tests/ffi/c/explain.c
 build explain-cpp c++ tests/ffi/cpp/explain.cpp
 build allocations c tests/ffi/c/allocations.c
+# NULL in each pointer and a wrong number in each handle of every function of the header.
+t "null-matrix: written" sh -c "\"$python\" \"$root/tests/ffi/null_matrix.py\" \
+    \"$root/include/modelserve.h\" >\"$out/null-matrix.c\""
+build null-matrix c "$out/null-matrix.c"
 
 for link in shared static; do
     t "predict: run, $link" "$out/predict-$link" "$v1" "$v2"
@@ -93,6 +104,7 @@ for link in shared static; do
     t "doubles: run, $link" "$out/doubles-$link" "$v1" "$strings" "$lightgbm"
     t "explain: run, $link" "$out/explain-$link" "$lightgbm" "$xgboost" "$seeds/linear.json" "$v1"
     t "explain-cpp: run, $link" "$out/explain-cpp-$link" "$v1" "$lightgbm" "$xgboost"
+    t "null-matrix: run, $link" "$out/null-matrix-$link" "$v1" "$lightgbm"
     # Not with valgrind, whose allocator would be counted instead.
     t "allocations: run, $link" "$out/allocations-$link" $fast
 done
@@ -121,6 +133,7 @@ if command -v valgrind >/dev/null 2>&1; then
     t "doubles: valgrind" $memcheck "$out/doubles-shared" "$v1" "$strings" "$lightgbm"
     t "explain: valgrind" $memcheck "$out/explain-shared" "$lightgbm" "$xgboost" \
         "$seeds/linear.json" "$v1"
+    t "null-matrix: valgrind" $memcheck "$out/null-matrix-shared" "$v1" "$lightgbm"
     t "explain-cpp: valgrind" $memcheck "$out/explain-cpp-shared" "$v1" "$lightgbm" "$xgboost"
 else
     echo "skip  valgrind: not installed"

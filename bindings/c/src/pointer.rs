@@ -235,6 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn text_without_an_end_is_read_so_far_and_no_further() {
+        let mut endless = vec![b'x'; MAX_TEXT + 1];
+        endless.push(0);
+        // SAFETY: a text that ends with NUL, which lies beyond what is read.
+        let refused = unsafe { text(endless.as_ptr().cast(), "x") }.unwrap_err();
+        assert_eq!(refused.status, MODELSERVE_STATUS_INVALID_ARGUMENT);
+        // SAFETY: a text that ends with NUL.
+        let longest = unsafe { text(endless[2..].as_ptr().cast(), "x") };
+        assert_eq!(longest.unwrap().len(), MAX_TEXT - 1);
+    }
+
+    #[test]
     fn lengths_and_alignment_are_checked() {
         let values = [0f64; 2];
         let base = values.as_ptr();

@@ -16,6 +16,7 @@ mod http;
 mod info;
 mod input;
 mod inspect;
+mod interpreter;
 mod logs;
 mod manager;
 mod memory;
@@ -34,7 +35,8 @@ mod snapshot;
 use pyo3::prelude::*;
 
 /// The module `modelserve._native`.
-#[pymodule]
+// The tests have not run without the interpreter lock: a Python that has none turns it on.
+#[pymodule(gil_used = true)]
 mod _native {
     #[pymodule_export]
     use crate::attach::{after_fork, before_exit};
@@ -66,4 +68,10 @@ mod _native {
     use crate::signature::{Signature, TensorSpec};
     #[pymodule_export]
     use crate::snapshot::Snapshot;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(py: Python<'_>) -> PyResult<()> {
+        crate::interpreter::claim(py)
+    }
 }

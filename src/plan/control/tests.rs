@@ -1,13 +1,15 @@
 //! Bodies of control flow, in graphs made by hand.
 
 use crate::attribute::Attribute;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Capture, Dim, Graph, Node, ValueId, ValueType};
 use crate::limits::{LoadLimits, RequestLimits};
 use crate::plan::{CompileOptions, Plan, PlanKind, RunOptions, compile};
 use crate::problem::{Problems, ReadOn};
 use crate::tensor::{ElementType, Tensor, Value};
 use crate::threads::Threads;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 fn t<T: crate::tensor::Element>(dims: &[usize], data: &[T]) -> Tensor {
     Tensor::from_vec(dims, data.to_vec()).unwrap()
@@ -203,4 +205,69 @@ fn random_numbers_are_drawn_in_every_turn() {
     let seeded = compiled(drawing(Some(1.0))).unwrap();
     assert!(!seeded.is_random());
     assert_eq!(run(&seeded, &[]).unwrap(), run(&seeded, &[]).unwrap());
+}
+
+/// A loop of 2^63 turns whose condition is always true. It carries a tensor, which doubles in each
+/// turn where `doubling` is set.
+fn endless(doubling: bool) -> Graph {
+    let body = graph(3, |g, inputs| {
+        let (go_on, next) = (g.add_value("go_on", None), g.add_value("next", None));
+        g.nodes.push(node("Identity", 13, &[inputs[1]], &[go_on]));
+        let turn = if doubling {
+            let mut twice = node("Concat", 13, &[inputs[2], inputs[2]], &[next]);
+            twice.attributes.set("axis", Attribute::Int(0));
+            twice
+        } else {
+            node("Identity", 13, &[inputs[2]], &[next])
+        };
+        g.nodes.push(turn);
+        vec![go_on, next]
+    });
+    graph(1, |g, inputs| {
+        let trips = g.add_constant("trips", Tensor::scalar(i64::MAX));
+        let last = g.add_value("last", None);
+        let mut node = node("Loop", 16, &[trips, inputs[0]], &[last]);
+        node.inputs.insert(1, None);
+        node.subgraphs = vec![("body".into(), body)];
+        g.nodes.push(node);
+        vec![last]
+    })
+}
+
+/// What the run of a graph of one input fails with.
+fn fails(
+    graph: Graph,
+    input: Value,
+    limits: &RequestLimits,
+    deadline: Option<Instant>,
+    cancel: Option<&AtomicBool>,
+) -> Error {
+    let threads = Threads::new(1);
+    let options = RunOptions { threads: &threads, limits, deadline, cancel };
+    compiled(graph).unwrap().run([input].into_iter().collect(), &[], options).unwrap_err()
+}
+
+#[test]
+fn turns_memory_and_time_of_a_loop_are_bounded() {
+    let start = || Value::from(t(&[4], &[0f32; 4]));
+    let few = RequestLimits { loop_iterations: 100, ..RequestLimits::default() };
+    let e = fails(endless(false), start(), &few, None, None);
+    assert_eq!(e.kind(), ErrorKind::LimitExceeded, "{e}");
+    assert!(e.to_string().contains("100 iterations"), "{e}");
+
+    // What is carried grows, and so does what is collected turn by turn.
+    let small = RequestLimits { run_bytes: 800, ..RequestLimits::default() };
+    for (graph, input) in [(endless(true), start()), (collecting(i64::MAX), seq(&[]))] {
+        let e = fails(graph, input, &small, None, None);
+        assert_eq!(e.kind(), ErrorKind::LimitExceeded, "{e}");
+        assert!(e.to_string().contains("run_bytes"), "{e}");
+    }
+
+    let no_bound = RequestLimits { loop_iterations: u64::MAX, ..RequestLimits::default() };
+    let soon = Some(Instant::now() + Duration::from_millis(10));
+    let e = fails(endless(false), start(), &no_bound, soon, None);
+    assert_eq!(e.kind(), ErrorKind::DeadlineExceeded, "{e}");
+    let cancelled = AtomicBool::new(true);
+    let e = fails(endless(false), start(), &no_bound, None, Some(&cancelled));
+    assert_eq!(e.kind(), ErrorKind::Cancelled, "{e}");
 }

@@ -5,6 +5,7 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -323,6 +324,18 @@ static void *predict_until_freed(void *calls)
     return NULL;
 }
 
+/* Its messages are its own, and go with it. */
+static void *short_life(void *unused)
+{
+    modelserve_prediction one;
+    (void)unused;
+    CHECK(modelserve_last_error(NULL, 0) == 0);
+    OK(modelserve_predict(shared, rows[0], 4, &one));
+    STATUS(INVALID_INPUT, modelserve_predict(shared, rows[0], 3, &one));
+    CHECK(modelserve_last_error(NULL, 0) > 0);
+    return NULL;
+}
+
 static void threads(const char *v1)
 {
     pthread_t thread[8];
@@ -330,6 +343,11 @@ static void threads(const char *v1)
     long calls[8] = {0};
     int i;
     OK(modelserve_model_load(v1, NULL, &shared));
+    for (i = 0; i < 1000; i++) {
+        CHECK(pthread_create(&thread[0], NULL, short_life, NULL) == 0);
+        CHECK(pthread_join(thread[0], NULL) == 0);
+    }
+    CHECK(modelserve_last_error(NULL, 0) == 0);
     for (i = 0; i < 8; i++) {
         CHECK(pthread_create(&thread[i], NULL, predict_until_freed, &calls[i]) == 0);
     }
@@ -339,6 +357,46 @@ static void threads(const char *v1)
         CHECK(pthread_join(thread[i], NULL) == 0);
     }
     CHECK(modelserve_live_handles() == 0);
+}
+
+static volatile sig_atomic_t signals_heard;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signals_heard++;
+}
+
+static void *disturb(void *thread)
+{
+    const struct timespec moment = {0, 200000};
+    int i;
+    for (i = 0; i < 300; i++) {
+        CHECK(pthread_kill(*(pthread_t *)thread, SIGUSR1) == 0);
+        nanosleep(&moment, NULL);
+    }
+    return NULL;
+}
+
+/* Calls of the system that a signal interrupts are made again: no load fails for it. */
+static void signals(const char *v1)
+{
+    struct sigaction action;
+    pthread_t disturber, self = pthread_self();
+    modelserve_model iris;
+    modelserve_prediction one;
+    int i;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    CHECK(pthread_create(&disturber, NULL, disturb, &self) == 0);
+    for (i = 0; i < 100; i++) {
+        OK(modelserve_model_load(v1, NULL, &iris));
+        OK(modelserve_predict(iris, rows[0], 4, &one));
+        OK(modelserve_model_free(iris));
+    }
+    CHECK(pthread_join(disturber, NULL) == 0);
+    CHECK(signals_heard > 0);
 }
 
 static void child_of_fork(const char *v1)
@@ -370,6 +428,7 @@ int main(int argc, char **argv)
     predictions(argv[1], argv[3]);
     tensors(argv[1], argv[4]);
     threads(argv[1]);
+    signals(argv[1]);
     child_of_fork(argv[1]);
     CHECK(modelserve_live_handles() == 0);
     return 0;

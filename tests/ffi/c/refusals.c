@@ -80,6 +80,16 @@ static void refusals(void)
     IS_NULL(modelserve_run_with(iris, &input, 1, NULL, 0, NULL, NULL, NULL));
     IS_INVALID(modelserve_run_with(no_model, &input, 1, NULL, 0, NULL, &outputs, NULL));
 
+    input.dtype = MODELSERVE_DTYPE_BOOL;
+    input.data = "\0\1\2\0\0\0\0\0\0\0\0";
+    STATUS(INVALID_INPUT, modelserve_run_with(iris, &input, 1, NULL, 0, NULL, &outputs, NULL));
+    input.dtype = 0;
+    STATUS(INVALID_ARGUMENT, modelserve_run_with(iris, &input, 1, NULL, 0, NULL, &outputs, NULL));
+    input.dtype = INT32_MAX;
+    STATUS(INVALID_ARGUMENT, modelserve_run_with(iris, &input, 1, NULL, 0, NULL, &outputs, NULL));
+    input.dtype = MODELSERVE_DTYPE_FLOAT32;
+    input.data = rows;
+
     IS_NULL(modelserve_predict_submit(iris, NULL, 4, NULL, on_answer, NULL, &request));
     IS_NULL(modelserve_predict_submit(iris, rows[0], 4, NULL, NULL, NULL, &request));
     IS_INVALID(modelserve_predict_submit(no_model, rows[0], 4, NULL, on_answer, NULL, &request));

@@ -136,6 +136,11 @@ fn recursion_is_refused_also_through_other_functions_and_graphs() {
         )],
     );
     assert_refused(&with_functions(g(), vec![f, h]), InvalidModel, &["F → G → F"]);
+    let nodes = vec![node("Identity", &["go"], &["on"]), call("F", &["v"], &["w"])];
+    let turn = graph(&["i", "go", "v"], &["on", "w"], nodes);
+    let repeat = with(node("Loop", &["", "", "a"], &["o"]), vec![body("body", turn)]);
+    let f = function("F", &["a"], &["o"], vec![repeat]);
+    assert_refused(&with_functions(g(), vec![f]), InvalidModel, &["'F' calls itself"]);
 }
 
 /// Functions `f0` … where each calls the next one twice.

@@ -268,4 +268,8 @@ fn inputs_of_types_that_do_not_exist_here_are_named() {
     input.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = 99;
     m.graph.as_mut().unwrap().input.push(input);
     assert_refused(&m, Unsupported, &["'q'", "number 99"]);
+    // Without any type it is whatever comes.
+    m.graph.as_mut().unwrap().input[1].r#type = None;
+    let g = load(&m).unwrap();
+    assert_eq!((g.inputs.len(), &g.value(g.inputs[1]).declared), (2, &None));
 }

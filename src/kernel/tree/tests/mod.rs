@@ -297,3 +297,39 @@ fn sharing_cannot_blow_up() {
         .attr("nodes_falsenodeids", Attribute::Ints(next));
     assert_eq!(op.run(&[rows()]).unwrap_err().kind(), ErrorKind::LimitExceeded);
 }
+
+/// A chain of a million nodes; `after` says at which place the node after one stands.
+fn chain(after: impl Fn(i64) -> i64) -> Op {
+    const NODES: i64 = 1_000_000;
+    let mut modes = vec!["BRANCH_LEQ"; NODES as usize];
+    modes.push("LEAF");
+    let count = modes.len();
+    Op::ml("TreeEnsembleRegressor", 1)
+        .int("n_targets", 1)
+        .attr("nodes_treeids", Attribute::Ints(vec![0; count]))
+        .attr("nodes_nodeids", Attribute::Ints((0..=NODES).collect()))
+        .attr("nodes_featureids", Attribute::Ints(vec![0; count]))
+        .attr("nodes_modes", names(&modes))
+        .attr("nodes_values", Attribute::Floats(vec![0.0; count]))
+        .attr("nodes_truenodeids", Attribute::Ints((0..NODES).map(after).chain([0]).collect()))
+        .attr("nodes_falsenodeids", Attribute::Ints(vec![NODES; count]))
+}
+
+#[test]
+fn a_million_nodes_in_a_row_are_refused_on_a_small_stack() {
+    let refused = || {
+        // Each node before the next one; and the first one last, where heights have to be searched.
+        let down = chain(|i| i + 1);
+        let up = chain(|i| match i {
+            0 => 999_999,
+            1 => 1_000_000,
+            i => i - 1,
+        });
+        for op in [down, up] {
+            let e = op.run(&[rows()]).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::LimitExceeded, "{e}");
+            assert!(e.to_string().contains("1000000 deep"), "{e}");
+        }
+    };
+    std::thread::Builder::new().stack_size(512 << 10).spawn(refused).unwrap().join().unwrap();
+}
