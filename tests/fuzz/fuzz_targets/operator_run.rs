@@ -7,12 +7,14 @@
 #![no_main]
 
 mod protobuf;
+mod values;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use modelserve::tensor::{Data, ElementType, Shape, Tensor, Value};
+use modelserve::tensor::{Data, ElementType, Tensor, Value};
 use modelserve::{ErrorKind, Format, LoadOptions, Model, PlanKind, load_bytes, operators};
 use protobuf::Message;
+use values::{float, int, tensor};
 
 /// The attributes of each operator with their types, from the schemas of ONNX 1.23.
 const ATTRIBUTES: &str = include_str!("../data/attributes.txt");
@@ -28,55 +30,8 @@ const WORDS: [&str; 56] = [
     "SOFTMAX_ZERO", "PROBIT", "LINEAR", "RBF", "TF", "IDF", "BRANCH_LEQ", "LEAF",
 ];
 
-/// Numbers at which operators change their ways.
-const INTS: [i64; 16] =
-    [0, 1, 2, 3, -1, -2, 4, 7, 8, 16, 5, 100, -3, i64::MAX, i64::MIN, 1 << 31];
-const FLOATS: [f32; 12] =
-    [0.0, 1.0, -1.0, 0.5, 2.0, -0.0, 1e-7, 1e30, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.5];
-
-fn int(u: &mut Unstructured<'_>) -> Result<i64> {
-    u.choose(&INTS).copied()
-}
-
-fn float(u: &mut Unstructured<'_>) -> Result<f32> {
-    u.choose(&FLOATS).copied()
-}
-
 fn word(u: &mut Unstructured<'_>) -> Result<&'static str> {
     u.choose(&WORDS).copied()
-}
-
-fn dims(u: &mut Unstructured<'_>) -> Result<Vec<usize>> {
-    let rank = u.int_in_range(0..=5)?;
-    (0..rank).map(|_| u.choose(&[1, 2, 3, 2, 4, 0, 5, 1]).copied()).collect()
-}
-
-/// A tensor: mostly of floats or of whole numbers.
-fn tensor(u: &mut Unstructured<'_>) -> Result<Tensor> {
-    let common = [ElementType::F32, ElementType::I64, ElementType::F64, ElementType::Bool];
-    let dtype = match u.ratio(2, 3)? {
-        true => *u.choose(&common)?,
-        false => *u.choose(&ElementType::ALL)?,
-    };
-    let shape = match Shape::new(&dims(u)?) {
-        Ok(shape) => shape,
-        Err(_) => Shape::scalar(),
-    };
-    let n = shape.len().min(1 << 12);
-    let data = match dtype {
-        ElementType::F32 => Data::F32((0..n).map(|_| float(u)).collect::<Result<_>>()?),
-        ElementType::F64 => Data::F64((0..n).map(|_| Ok(float(u)?.into())).collect::<Result<_>>()?),
-        ElementType::I64 => Data::I64((0..n).map(|_| int(u)).collect::<Result<_>>()?),
-        ElementType::I32 => Data::I32((0..n).map(|_| Ok(int(u)? as i32)).collect::<Result<_>>()?),
-        ElementType::Bool => Data::Bool((0..n).map(|_| u.arbitrary()).collect::<Result<_>>()?),
-        ElementType::String => {
-            Data::String((0..n).map(|_| Ok(word(u)?.to_string())).collect::<Result<_>>()?)
-        }
-        ElementType::U8 => Data::U8((0..n).map(|_| u.arbitrary()).collect::<Result<_>>()?),
-        ElementType::I8 => Data::I8((0..n).map(|_| u.arbitrary()).collect::<Result<_>>()?),
-        other => Data::zeros(other, n),
-    };
-    Ok(Tensor::new(shape, data).unwrap_or_else(|_| Tensor::scalar(1f32)))
 }
 
 /// A `TensorProto`, as far as the element types go that have a field of numbers or text.
@@ -109,7 +64,7 @@ fn attribute(u: &mut Unstructured<'_>, name: &str, kind: &str) -> Result<Option<
         "INT" => attribute.int(3, int(u)?).int(20, 2),
         "FLOAT" => attribute.float(2, float(u)?).int(20, 1),
         "STRING" => attribute.bytes(4, word(u)?.as_bytes()).int(20, 3),
-        "TENSOR" => match tensor_proto("", &tensor(u)?) {
+        "TENSOR" => match tensor_proto("", &tensor(u, &WORDS)?) {
             Some(proto) => attribute.message(5, proto).int(20, 4),
             None => return Ok(None),
         },
@@ -177,7 +132,7 @@ fn case(u: &mut Unstructured<'_>) -> Result<Option<Case>> {
             node = node.bytes(1, b"");
             continue;
         }
-        let tensor = tensor(u)?;
+        let tensor = tensor(u, &WORDS)?;
         node = node.bytes(1, name.as_bytes());
         match tensor_proto(&name, &tensor) {
             Some(proto) if u.ratio(1, 3)? => graph = graph.message(5, proto),
