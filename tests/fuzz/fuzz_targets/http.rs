@@ -2,31 +2,27 @@
 
 #![no_main]
 
+mod echo;
+
+use echo::echo;
 use libfuzzer_sys::fuzz_target;
 use modelserve::graph::{Dim, ValueType};
 use modelserve::tensor::ElementType;
 use modelserve::{
-    FnModel, Http, HttpOptions, HttpRequest, LoadOptions, ModelManager, ModelSource, Reply,
-    Request, Signature, TensorSpec,
+    FnModel, Http, HttpOptions, HttpRequest, LoadOptions, ModelManager, ModelSource, TensorSpec,
 };
 use std::sync::{Arc, LazyLock};
 
 const TYPES: [ElementType; 5] =
     [ElementType::F32, ElementType::I8, ElementType::U64, ElementType::String, ElementType::F16];
 
-/// A model that answers its inputs.
-fn echo(types: &[ElementType]) -> FnModel {
+fn specs(types: &[ElementType]) -> Vec<TensorSpec> {
     let spec = |(i, dtype): (usize, &ElementType)| TensorSpec {
         name: ["a", "b_bytes", "c", "d", "e"][i].to_string(),
         ty: Some(ValueType::Tensor { dtype: *dtype, dims: Some(vec![Dim::Unknown]) }),
         batch_axis: Some(0),
     };
-    let specs: Vec<TensorSpec> = types.iter().enumerate().map(spec).collect();
-    let signature = Signature { inputs: specs.clone(), outputs: specs, ..Signature::default() };
-    FnModel::new(signature, |request, _| match request {
-        Request::Run { inputs, .. } => Ok(Reply::Tensors(inputs.clone())),
-        _ => Err(modelserve::Error::new(modelserve::ErrorKind::InvalidInput, "no rows")),
-    })
+    types.iter().enumerate().map(spec).collect()
 }
 
 static HTTP: LazyLock<Http> = LazyLock::new(|| {
@@ -35,8 +31,8 @@ static HTTP: LazyLock<Http> = LazyLock::new(|| {
         let source = ModelSource::Model(Arc::new(model));
         manager.load_from(name, source, &LoadOptions::default()).map(drop)
     };
-    load("all", echo(&TYPES)).unwrap();
-    load("text", echo(&TYPES[3..4])).unwrap();
+    load("all", echo(specs(&TYPES))).unwrap();
+    load("text", echo(specs(&TYPES[3..4]))).unwrap();
     load("row", FnModel::regressor(2, |row| Ok(row.iter().sum()))).unwrap();
     let mut options = HttpOptions::default();
     options.default_model = Some("row".to_string());
