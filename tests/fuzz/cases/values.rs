@@ -1,6 +1,6 @@
 //! Numbers and tensors at which operators and models change their ways.
 
-use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use arbitrary::{Result, Unstructured};
 use modelserve::convert_input;
 use modelserve::tensor::{Data, ElementType, Shape, Tensor};
 
