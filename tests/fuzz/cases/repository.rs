@@ -27,8 +27,10 @@ const TREES: &[u8] = include_bytes!("../seeds/booster_load/trees.txt");
 const TREES_UBJ: &[u8] = include_bytes!("../seeds/booster_load/trees.ubj");
 
 /// This process's own folder.
-static FOLDER: LazyLock<PathBuf> =
-    LazyLock::new(|| std::env::temp_dir().join(format!("modelserve-fuzz-{}", std::process::id())));
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| match option_env!("CARGO_TARGET_TMPDIR") {
+    Some(folder) => Path::new(folder).join("fuzz-repository"),
+    None => std::env::temp_dir().join(format!("modelserve-fuzz-{}", std::process::id())),
+});
 
 /// What there is, unless it is an error of the caller's.
 fn sound<T>(answer: modelserve::Result<T>) -> Option<T> {

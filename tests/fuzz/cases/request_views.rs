@@ -7,6 +7,7 @@
 
 #[allow(dead_code)]
 mod ask;
+#[allow(dead_code)]
 mod protobuf;
 #[allow(dead_code)]
 mod values;

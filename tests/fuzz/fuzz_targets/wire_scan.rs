@@ -8,6 +8,7 @@
 
 #![no_main]
 
+#[path = "../cases/heap.rs"]
 mod heap;
 
 // `super::…` and `crate::…` of these files mean this file.
@@ -33,7 +34,6 @@ use node::NodeProto;
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_varint};
 use proto::{AttributeProto, ModelProto};
-use std::mem::size_of;
 
 /// The messages of the format.
 #[derive(Clone, Copy)]
