@@ -18,13 +18,62 @@ const ATTRIBUTES: &str = include_str!("../data/attributes.txt");
 
 /// Words that attributes of text know.
 const WORDS: [&str; 56] = [
-    "constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "bilinear", "bicubic",
-    "zeros", "border", "reflection", "half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel",
-    "tf_crop_and_resize", "half_pixel_symmetric", "output_half_pixel", "round_prefer_floor",
-    "round_prefer_ceil", "floor", "ceil", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "forward",
-    "reverse", "bidirectional", "none", "add", "mul", "min", "max", "sum", "mean", "avg", "DCR",
-    "CRD", "tanh", "ij,jk->ik", "...ij->...ji", "ii->i", "ij->", "NONE", "SOFTMAX", "LOGISTIC",
-    "SOFTMAX_ZERO", "PROBIT", "LINEAR", "RBF", "TF", "IDF", "BRANCH_LEQ", "LEAF",
+    "constant",
+    "reflect",
+    "edge",
+    "wrap",
+    "nearest",
+    "linear",
+    "cubic",
+    "bilinear",
+    "bicubic",
+    "zeros",
+    "border",
+    "reflection",
+    "half_pixel",
+    "align_corners",
+    "asymmetric",
+    "pytorch_half_pixel",
+    "tf_crop_and_resize",
+    "half_pixel_symmetric",
+    "output_half_pixel",
+    "round_prefer_floor",
+    "round_prefer_ceil",
+    "floor",
+    "ceil",
+    "SAME_UPPER",
+    "SAME_LOWER",
+    "VALID",
+    "NOTSET",
+    "forward",
+    "reverse",
+    "bidirectional",
+    "none",
+    "add",
+    "mul",
+    "min",
+    "max",
+    "sum",
+    "mean",
+    "avg",
+    "DCR",
+    "CRD",
+    "tanh",
+    "ij,jk->ik",
+    "...ij->...ji",
+    "ii->i",
+    "ij->",
+    "NONE",
+    "SOFTMAX",
+    "LOGISTIC",
+    "SOFTMAX_ZERO",
+    "PROBIT",
+    "LINEAR",
+    "RBF",
+    "TF",
+    "IDF",
+    "BRANCH_LEQ",
+    "LEAF",
 ];
 
 fn word(u: &mut Unstructured<'_>) -> Result<&'static str> {
@@ -152,9 +201,8 @@ fn case(u: &mut Unstructured<'_>) -> Result<Option<Case>> {
         }
     }
     let version = u.int_in_range(6..=28)?;
-    let opset = |domain: &str, version: i64| {
-        Message::default().bytes(1, domain.as_bytes()).int(2, version)
-    };
+    let opset =
+        |domain: &str, version: i64| Message::default().bytes(1, domain.as_bytes()).int(2, version);
     let model = Message::default()
         .int(1, 10)
         .message(7, graph.message(1, node))
@@ -171,9 +219,8 @@ pub fn run(bytes: &[u8]) {
             LoadOptions { format: Some(Format::Onnx), threads: 1, plan, ..LoadOptions::default() };
         options.limits.weight_bytes = 64 << 20;
         options.request_limits.run_bytes = 64 << 20;
-        let answer = load_bytes(file.clone(), &options).and_then(|model| {
-            model.run(inputs.clone(), &[])
-        });
+        let answer =
+            load_bytes(file.clone(), &options).and_then(|model| model.run(inputs.clone(), &[]));
         if let Err(error) = answer {
             assert_ne!(error.kind(), ErrorKind::Internal, "{error}");
         }

@@ -103,13 +103,23 @@ fn configuration(text: &[u8]) {
 }
 
 const MODELS: [&str; 8] = ["m", "n", "m.1", "..data", ".hidden", "a b", "x.tmp", "\u{e4}"];
-const VERSIONS: [&str; 10] = [
-    "1", "2", "3", "9223372036854775807", "9223372036854775808", "01", "0", "-1", "..data", "2~",
-];
+const VERSIONS: [&str; 10] =
+    ["1", "2", "3", "9223372036854775807", "9223372036854775808", "01", "0", "-1", "..data", "2~"];
 const FILES: [&str; 14] = [
-    "model.onnx", "model.safetensors", "config.json", "labels.txt", "golden.jsonl",
-    "warmup.jsonl", "manifest.sha256", "SHA256SUMS", "model.txt", "model.ubj", "weights.bin",
-    "sub/model.onnx", ".model.onnx", "..data",
+    "model.onnx",
+    "model.safetensors",
+    "config.json",
+    "labels.txt",
+    "golden.jsonl",
+    "warmup.jsonl",
+    "manifest.sha256",
+    "SHA256SUMS",
+    "model.txt",
+    "model.ubj",
+    "weights.bin",
+    "sub/model.onnx",
+    ".model.onnx",
+    "..data",
 ];
 
 /// What a file of that name should have.

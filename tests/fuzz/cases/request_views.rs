@@ -45,13 +45,18 @@ const ECHOED: [(ElementType, &[Option<u8>]); 6] = [
 fn echo() -> Vec<u8> {
     let info = |name: &str, dtype: ElementType, dims: &[Option<u8>]| {
         let shape = dims.iter().fold(Message::default(), |shape, dim| {
-            shape.message(1, match dim {
-                Some(size) => Message::default().int(1, i64::from(*size)),
-                None => Message::default().bytes(2, b"n"),
-            })
+            shape.message(
+                1,
+                match dim {
+                    Some(size) => Message::default().int(1, i64::from(*size)),
+                    None => Message::default().bytes(2, b"n"),
+                },
+            )
         });
         let tensor = Message::default().int(1, dtype.onnx_number().into()).message(2, shape);
-        Message::default().bytes(1, name.as_bytes()).message(2, Message::default().message(1, tensor))
+        Message::default()
+            .bytes(1, name.as_bytes())
+            .message(2, Message::default().message(1, tensor))
     };
     let mut graph = Message::default().bytes(2, b"echo");
     for (i, (dtype, dims)) in ECHOED.iter().enumerate() {
@@ -91,20 +96,22 @@ static MODELS: LazyLock<Vec<Arc<dyn Model>>> = LazyLock::new(|| {
     std::mem::forget(manager);
     let named = ["a", "b", "c", "d"].map(String::from).to_vec();
     vec![
-        load(iris, Format::Onnx, LoadOptions {
-            feature_names: Some(named),
-            ..LoadOptions::default()
-        }),
+        load(
+            iris,
+            Format::Onnx,
+            LoadOptions { feature_names: Some(named), ..LoadOptions::default() },
+        ),
         load(iris, Format::Onnx, LoadOptions { plan: PlanKind::Plain, ..LoadOptions::default() }),
         cached,
         onnx(include_bytes!("../../data/gradient_boosting/model.onnx")),
         onnx(include_bytes!("../../data/scaler_pca/model.onnx")),
         onnx(include_bytes!("../../data/mlp/model.onnx")),
         onnx(columns),
-        load(columns, Format::Onnx, LoadOptions {
-            plan: PlanKind::Plain,
-            ..LoadOptions::default()
-        }),
+        load(
+            columns,
+            Format::Onnx,
+            LoadOptions { plan: PlanKind::Plain, ..LoadOptions::default() },
+        ),
         onnx(include_bytes!("../../data/pipelines/strict.onnx")),
         load(
             include_bytes!("../seeds/booster_load/trees.txt"),
@@ -272,7 +279,10 @@ fn alone(model: &dyn Model, data: &[f32], width: usize, batch: &Predictions) {
         } else if tame {
             // Products of matrices are summed in an order that depends on the number of rows.
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-3 * a.abs().max(b.abs()).max(1.0);
-            assert!(score.iter().zip(together).all(|(a, b)| close(*a, *b)), "{score:?} {together:?}");
+            assert!(
+                score.iter().zip(together).all(|(a, b)| close(*a, *b)),
+                "{score:?} {together:?}"
+            );
         }
     }
 }
@@ -413,8 +423,7 @@ fn run(u: &mut Unstructured<'_>, model: &dyn Model) -> Result<()> {
 /// An array whose elements lie in any order, with holes.
 fn array(u: &mut Unstructured<'_>) -> Result<ArrayD<f32>> {
     let rank = u.int_in_range(1..=4)?;
-    let dims =
-        (0..rank).map(|_| u.int_in_range(0..=5)).collect::<Result<Vec<usize>>>()?;
+    let dims = (0..rank).map(|_| u.int_in_range(0..=5)).collect::<Result<Vec<usize>>>()?;
     let count: usize = dims.iter().product();
     let elements = (0..count).map(|i| i as f32).collect();
     let mut array = ArrayD::from_shape_vec(IxDyn(&dims), elements).expect("as many elements");

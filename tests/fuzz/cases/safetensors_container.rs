@@ -10,8 +10,8 @@ mod ask;
 
 use modelserve::tensor::{Data, Tensor};
 use modelserve::{Error, ErrorKind, Format, GraphModel, LoadOptions, Model, load_bytes};
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 /// Most elements of a tensor whose values are compared.
@@ -44,7 +44,8 @@ fn on_purpose(error: &Error) -> bool {
 
 /// The bits of all elements; those of one NaN for all.
 fn bits(values: impl Iterator<Item = f64>) -> Vec<u64> {
-    values.map(|x| if x.is_nan() { f64::NAN } else { x }.to_bits()).collect()
+    let one = |x: f64| if x.is_nan() { f64::NAN } else { x };
+    values.map(|x| one(x).to_bits()).collect()
 }
 
 /// The elements by the format's own rule.
@@ -107,7 +108,7 @@ fn file(bytes: &[u8]) -> Option<Vec<u8>> {
         return Some(rest.to_vec());
     }
     let end = rest.iter().rposition(|b| *b == b'}')? + 1;
-    Some([&(end as u64).to_le_bytes(), rest].concat())
+    Some([&(end as u64).to_le_bytes()[..], rest].concat())
 }
 
 pub fn run(bytes: &[u8]) {

@@ -6,8 +6,8 @@
 
 mod echo;
 
-use echo::echo;
 use arbitrary::{Result, Unstructured};
+use echo::echo;
 use modelserve::graph::ValueType;
 use modelserve::tensor::ElementType;
 use modelserve::{
@@ -96,8 +96,7 @@ impl Input {
         (dtype, datatype): (ElementType, &'static str),
     ) -> Result<Input> {
         let rank = u.int_in_range(0..=3)?;
-        let dims =
-            (0..rank).map(|_| u.int_in_range(0..=3)).collect::<Result<Vec<usize>>>()?;
+        let dims = (0..rank).map(|_| u.int_in_range(0..=3)).collect::<Result<Vec<usize>>>()?;
         let count = dims.iter().product();
         let in_json = !matches!(dtype, ElementType::F16 | ElementType::BF16);
         let binary = !in_json || u.ratio(3, 4)?;

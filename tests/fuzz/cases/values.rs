@@ -4,8 +4,7 @@ use arbitrary::{Result, Unstructured};
 use modelserve::convert_input;
 use modelserve::tensor::{Data, ElementType, Shape, Tensor};
 
-const INTS: [i64; 16] =
-    [0, 1, 2, 3, -1, -2, 4, 7, 8, 16, 5, 100, -3, i64::MAX, i64::MIN, 1 << 31];
+const INTS: [i64; 16] = [0, 1, 2, 3, -1, -2, 4, 7, 8, 16, 5, 100, -3, i64::MAX, i64::MIN, 1 << 31];
 const FLOATS: [f32; 12] =
     [0.0, 1.0, -1.0, 0.5, 2.0, -0.0, 1e-7, 1e30, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.5];
 /// Most elements of a tensor.
@@ -49,8 +48,7 @@ pub fn data(
         ElementType::U64 => Data::U64((0..n).map(|_| Ok(int(u)? as u64)).collect::<Result<_>>()?),
         _ if small => {
             let bits: Vec<u8> = (0..n).map(|_| u.arbitrary()).collect::<Result<_>>()?;
-            Data::from_small_bits(dtype, bits.into_iter())
-                .unwrap_or_else(|| Data::zeros(dtype, n))
+            Data::from_small_bits(dtype, bits.into_iter()).unwrap_or_else(|| Data::zeros(dtype, n))
         }
         ElementType::F16 | ElementType::BF16 => {
             let floats = (0..n).map(|_| float(u)).collect::<Result<Vec<f32>>>()?;

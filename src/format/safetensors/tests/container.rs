@@ -208,7 +208,13 @@ impl Chance {
 /// A file whose header is right in most places.
 fn odd_file(chance: &mut Chance) -> Vec<u8> {
     const TYPES: [(&str, usize); 8] = [
-        ("F32", 32), ("F16", 16), ("BF16", 16), ("F64", 64), ("U8", 8), ("I64", 64), ("BOOL", 8),
+        ("F32", 32),
+        ("F16", 16),
+        ("BF16", 16),
+        ("F64", 64),
+        ("U8", 8),
+        ("I64", 64),
+        ("BOOL", 8),
         ("F4", 4),
     ];
     const SHAPES: [(&str, usize); 6] =
@@ -234,7 +240,13 @@ fn odd_file(chance: &mut Chance) -> Vec<u8> {
             2 => dtype = format!("{{{dtype}:null}}"),
             3 => {
                 shape = chance
-                    .of(&["[-1]", "[2.0]", "[18446744073709551616]", "[4294967296,4294967296]", "2"])
+                    .of(&[
+                        "[-1]",
+                        "[2.0]",
+                        "[18446744073709551616]",
+                        "[4294967296,4294967296]",
+                        "2",
+                    ])
                     .to_string();
             }
             4 => shape = "[0,9223372036854775808]".to_string(),
@@ -251,7 +263,14 @@ fn odd_file(chance: &mut Chance) -> Vec<u8> {
             1 => format!(",\"dtype\":{dtype}"),
             2 | 3 => {
                 let values = [
-                    "1e999", "\"\\ud800\"", "{\"y\":1,\"y\":2}", "nul", "\"z\"", "-0", "1e5", "[1,]",
+                    "1e999",
+                    "\"\\ud800\"",
+                    "{\"y\":1,\"y\":2}",
+                    "nul",
+                    "\"z\"",
+                    "-0",
+                    "1e5",
+                    "[1,]",
                     "123456789012345678901234567890",
                 ];
                 format!(",\"x\":{}", chance.of(&values))
@@ -267,7 +286,8 @@ fn odd_file(chance: &mut Chance) -> Vec<u8> {
         });
     }
     if chance.one_in(3) {
-        let metadata = ["{\"format\":\"pt\"}", "null", "{}", "{\"a\":1}", "{\"a\":\"\",\"a\":\"b\"}", "1"];
+        let metadata =
+            ["{\"format\":\"pt\"}", "null", "{}", "{\"a\":1}", "{\"a\":\"\",\"a\":\"b\"}", "1"];
         let at = chance.below(entries.len() + 1);
         entries.insert(at, format!("\"__metadata__\":{}", chance.of(&metadata)));
     }
