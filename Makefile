@@ -26,7 +26,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
 .PHONY: deny sbom faults soak-process
-.PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom fuzz-smoke toolchain programs clean
+.PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom fuzz-smoke fuzz fuzz-replay cargo-fuzz toolchain programs clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
@@ -46,6 +46,8 @@ help:
 	@echo "make deny        licences, sources, duplicates and advisories of every crate (cargo-deny)"
 	@echo "make sbom        what is shipped, as CycloneDX JSON, in build/modelserve.cdx.json"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
+	@echo "make fuzz        one fuzz target (T=..., FUZZ_SECONDS=..., JOBS=..., FUZZ_SANITIZER=address)"
+	@echo "make fuzz-replay every file kept for the fuzz targets, or for one (T=...)"
 
 demo: $(VENV)/.demo
 	$(DEVELOP) --release
@@ -230,6 +232,54 @@ deny: toolchain
 
 sbom: $(BIN)/pip
 	"$(PYTHON)" python/sbom.py --output build/modelserve.cdx.json
+
+# A campaign: JOBS processes with one corpus. A find of any kind ends it, and stays in
+# $(FUZZ_DIR)/artifacts/TARGET. The logs stay, too; what they end with is printed.
+JOBS ?= 1
+FUZZ_SANITIZER ?= none
+FUZZ = RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
+FUZZ_OPTIONS = --fuzz-dir $(FUZZ_DIR) --sanitizer $(FUZZ_SANITIZER)
+FUZZ_LIMITS = -timeout=10 -rss_limit_mb=2048
+
+fuzz: toolchain cargo-fuzz
+	@if [ ! -f "$(FUZZ_DIR)/fuzz_targets/$(T).rs" ]; then \
+		echo "make fuzz T=...: one of" $$($(CARGO) fuzz list --fuzz-dir $(FUZZ_DIR)) >&2; exit 2; \
+	fi
+	$(FUZZ) build $(FUZZ_OPTIONS) "$(T)"
+	@mkdir -p build "$(FUZZ_DIR)/corpus/$(T)"; \
+	base=build/fuzz-$(T); [ "$(FUZZ_SANITIZER)" = none ] || base=$$base-$(FUZZ_SANITIZER); \
+	seeds=$(FUZZ_DIR)/seeds/$(T); [ -d "$$seeds" ] || seeds=; \
+	words=$(FUZZ_DIR)/dict/$(T).dict; [ -f "$$words" ] && words="-dict=$$words" || words=; \
+	logs=; jobs=; \
+	for job in $$(seq "$(JOBS)"); do \
+		log=$$base.log; [ "$$job" = 1 ] || log=$$base-$$job.log; \
+		$(FUZZ) run $(FUZZ_OPTIONS) "$(T)" "$(FUZZ_DIR)/corpus/$(T)" $$seeds -- $(FUZZ_LIMITS) \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $$words >"$$log" 2>&1 & \
+		jobs="$$jobs $$!"; logs="$$logs $$log"; \
+	done; \
+	failed=; for job in $$jobs; do wait "$$job" || failed=yes; done; \
+	for log in $$logs; do \
+		echo "$$log:"; grep -a '^Done\|^stat::\|^SUMMARY\|panicked at' "$$log" || tail -n 60 "$$log"; \
+	done; \
+	[ -z "$$failed" ]
+
+fuzz-replay: toolchain cargo-fuzz
+	@targets="$(T)"; \
+	[ -n "$$targets" ] || targets=$$($(CARGO) fuzz list --fuzz-dir $(FUZZ_DIR)) || exit 1; \
+	mkdir -p build; \
+	for target in $$targets; do \
+		folders=; \
+		for folder in $(FUZZ_DIR)/seeds $(FUZZ_DIR)/corpus $(FUZZ_DIR)/artifacts tests/hostile/replay; do \
+			[ -d "$$folder/$$target" ] && folders="$$folders $$folder/$$target"; \
+		done; \
+		log=build/fuzz-replay-$$target.log; \
+		$(FUZZ) run $(FUZZ_OPTIONS) "$$target" $$folders -- $(FUZZ_LIMITS) -runs=0 >"$$log" 2>&1 \
+			|| { tail -n 60 "$$log"; exit 1; }; \
+		echo "fuzz-replay: $$target: $$(grep -a '^Done' "$$log")"; \
+	done
+
+cargo-fuzz: toolchain
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
 
 # What must be on the machine before anything is built.
 toolchain:

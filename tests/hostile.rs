@@ -5,6 +5,28 @@
 
 mod common;
 
+#[path = "fuzz/cases/booster_load.rs"]
+mod booster_load;
+#[path = "fuzz/cases/http.rs"]
+mod http;
+#[path = "fuzz/cases/layer_config.rs"]
+mod layer_config;
+#[path = "fuzz/cases/onnx_load.rs"]
+mod onnx_load;
+#[path = "fuzz/cases/operator_run.rs"]
+mod operator_run;
+#[cfg(unix)]
+#[path = "fuzz/cases/repository.rs"]
+mod repository;
+#[path = "fuzz/cases/request_views.rs"]
+mod request_views;
+#[path = "fuzz/cases/safetensors_container.rs"]
+mod safetensors_container;
+#[path = "fuzz/cases/safetensors_load.rs"]
+mod safetensors_load;
+#[path = "fuzz/cases/v2_binary.rs"]
+mod v2_binary;
+
 use common::Expected;
 use common::random::Random;
 use modelserve::{
@@ -242,4 +264,66 @@ fn every_collected_onnx_file_loads_or_is_refused() {
 #[test]
 fn every_collected_safetensors_file_loads_or_is_refused() {
     replay("safetensors", Format::Safetensors);
+}
+
+/// Runs a fuzz target's case on every file that is kept for it: its seeds, its finds of old, and
+/// what a campaign on this machine has found.
+fn replay_case(target: &str, run: fn(&[u8])) {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut files: Vec<_> = ["fuzz/seeds", "hostile/replay", "fuzz/artifacts"]
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(tests.join(folder).join(target)).ok())
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no files for {target}");
+    let mut failures = Vec::new();
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        let started = Instant::now();
+        if catch_unwind(|| run(&bytes)).is_err() {
+            failures.push(format!("{}: a panic", file.display()));
+        }
+        let took = started.elapsed();
+        if took > Duration::from_secs(30) {
+            failures.push(format!("{}: took {took:?}", file.display()));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_file_of_a_fuzz_target_that_loads_models_passes_its_case() {
+    replay_case("onnx_load", onnx_load::run);
+    replay_case("safetensors_load", safetensors_load::run);
+    replay_case("safetensors_container", safetensors_container::run);
+    replay_case("layer_config", layer_config::run);
+    replay_case("booster_load", booster_load::run);
+    replay_case("operator_run", operator_run::run);
+    #[cfg(unix)]
+    replay_case("repository", repository::run);
+}
+
+#[test]
+fn every_file_of_a_fuzz_target_that_asks_models_passes_its_case() {
+    replay_case("request_views", request_views::run);
+    replay_case("http", http::run);
+    replay_case("v2_binary", v2_binary::run);
+}
+
+/// A target that is added is replayed, too, or says here why not.
+#[test]
+fn every_fuzz_target_is_replayed() {
+    /// Files of `wire_scan` go to `replay/onnx`: whatever is loaded is scanned first. The C
+    /// interface is no Rust library: `make fuzz-replay` does it.
+    const ELSEWHERE: [&str; 2] = ["wire_scan", "c_calls"];
+    let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/fuzz_targets");
+    let source = include_str!("hostile.rs");
+    for entry in std::fs::read_dir(targets).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let target = file.strip_suffix(".rs").unwrap();
+        let replayed = source.contains(&format!("replay_case(\"{target}\", {target}::run)"));
+        assert!(replayed || ELSEWHERE.contains(&target), "{target} is not replayed");
+    }
 }

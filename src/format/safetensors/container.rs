@@ -3,6 +3,7 @@
 //! The header is read by a streaming visitor of ours, which sees duplicate names and counts
 //! tensors as it goes; the `safetensors` crate then checks offsets, sizes and coverage.
 
+use super::json::Passed;
 use crate::error::{Error, ErrorKind, Result, bail, ensure, err};
 use crate::limits::LoadLimits;
 use crate::room;
@@ -13,7 +14,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -248,12 +249,74 @@ fn header<'a>(bytes: &'a Bytes, limits: &LoadLimits) -> Result<(&'a str, usize)>
 }
 
 /// A tensor as the header says it. Keys that the format does not know are passed over, as the
-/// reference implementation does.
-#[derive(Deserialize)]
+/// reference implementation does; what they hold has to be JSON that can be read, as there.
 struct Entry {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (usize, usize),
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_struct("tensor", &["dtype", "shape", "data_offsets"], EntryFields)
+    }
+}
+
+struct EntryFields;
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum EntryKey {
+    Dtype,
+    Shape,
+    DataOffsets,
+    #[serde(other)]
+    Unknown,
+}
+
+impl<'de> Visitor<'de> for EntryFields {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tensor's dtype, shape and data_offsets")
+    }
+
+    /// A list of the three, which the reference implementation takes as well.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entry, A::Error> {
+        use serde::de::Error as _;
+        let missing = |i| A::Error::invalid_length(i, &"dtype, shape and data_offsets");
+        Ok(Entry {
+            dtype: seq.next_element()?.ok_or_else(|| missing(0))?,
+            shape: seq.next_element()?.ok_or_else(|| missing(1))?,
+            data_offsets: seq.next_element()?.ok_or_else(|| missing(2))?,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        use serde::de::Error as _;
+        let (mut dtype, mut shape, mut data_offsets) = (None, None, None);
+        while let Some(key) = map.next_key()? {
+            let (name, again) = match key {
+                EntryKey::Dtype => ("dtype", dtype.replace(map.next_value()?).is_some()),
+                EntryKey::Shape => ("shape", shape.replace(map.next_value()?).is_some()),
+                EntryKey::DataOffsets => {
+                    ("data_offsets", data_offsets.replace(map.next_value()?).is_some())
+                }
+                EntryKey::Unknown => {
+                    map.next_value::<Passed<false>>()?;
+                    continue;
+                }
+            };
+            if again {
+                return Err(A::Error::duplicate_field(name));
+            }
+        }
+        Ok(Entry {
+            dtype: dtype.ok_or_else(|| A::Error::missing_field("dtype"))?,
+            shape: shape.ok_or_else(|| A::Error::missing_field("shape"))?,
+            data_offsets: data_offsets.ok_or_else(|| A::Error::missing_field("data_offsets"))?,
+        })
+    }
 }
 
 impl Entry {

@@ -10,56 +10,56 @@ use std::fmt;
 
 /// Parses a document, refusing keys that come twice (parsers differ in which one wins).
 pub(super) fn parse(text: &str) -> Result<Value> {
-    serde_json::from_str::<Distinct>(text).map_err(|e| err!(InvalidModel, "{e}"))?;
+    serde_json::from_str::<Passed<true>>(text).map_err(|e| err!(InvalidModel, "{e}"))?;
     serde_json::from_str(text).map_err(|e| err!(InvalidModel, "{e}"))
 }
 
-/// Any JSON whose objects have distinct keys.
-struct Distinct;
+/// Any JSON, read to its end and not kept. Where `DISTINCT`, its objects have distinct keys.
+pub(super) struct Passed<const DISTINCT: bool>;
 
-impl<'de> Deserialize<'de> for Distinct {
+impl<'de, const DISTINCT: bool> Deserialize<'de> for Passed<DISTINCT> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Walk;
-        impl<'de> Visitor<'de> for Walk {
-            type Value = Distinct;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Distinct, E> {
-                Ok(Distinct)
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Distinct, E> {
-                Ok(Distinct)
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Distinct, E> {
-                Ok(Distinct)
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Distinct, E> {
-                Ok(Distinct)
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Distinct, E> {
-                Ok(Distinct)
-            }
-            fn visit_unit<E>(self) -> Result<Distinct, E> {
-                Ok(Distinct)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Distinct, A::Error> {
-                while seq.next_element::<Distinct>()?.is_some() {}
-                Ok(Distinct)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Distinct, A::Error> {
-                let mut seen = HashSet::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    map.next_value::<Distinct>()?;
-                    if let Some(key) = seen.replace(key) {
-                        let message = format_args!("key \"{key}\" comes twice");
-                        return Err(serde::de::Error::custom(message));
-                    }
-                }
-                Ok(Distinct)
+        d.deserialize_any(Passed)
+    }
+}
+
+impl<'de, const DISTINCT: bool> Visitor<'de> for Passed<DISTINCT> {
+    type Value = Self;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<Self>()?;
+            if DISTINCT && let Some(key) = seen.replace(key) {
+                let message = format_args!("key \"{key}\" comes twice");
+                return Err(serde::de::Error::custom(message));
             }
         }
-        d.deserialize_any(Walk)
+        Ok(self)
     }
 }
 

@@ -1,13 +1,6 @@
-//! Any bytes as an ONNX file.
-
 #![no_main]
 
-mod ask;
+#[path = "../cases/onnx_load.rs"]
+mod onnx_load;
 
-use libfuzzer_sys::fuzz_target;
-use modelserve::{Format, LoadOptions};
-
-fuzz_target!(|file: &[u8]| {
-    let options = LoadOptions { format: Some(Format::Onnx), ..LoadOptions::default() };
-    ask::ask(file, &ask::small(options));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| onnx_load::run(bytes));
