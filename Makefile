@@ -62,8 +62,11 @@ install: toolchain
 # `cargo run` or `-p` would build again for itself is run from where the tests' build left it.
 DEBUG = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug
 
-# Python tests that compute and start nothing: two processes share them.
-ALONE = python/tests/operators python/tests/test_onnx_backend.py $(wildcard python/tests/test_convert*.py)
+# Python tests that load the whole machine or measure it run by themselves; two processes share the
+# others.
+BY_ITSELF = $(patsubst %,python/tests/test_%.py,async dask fastapi fastapi_model_server \
+	fastapi_own_routes fork_policies gunicorn host_corners hosts limits nginx openapi_page process \
+	servers serving threads wire_checklist_process wire_checklist_serving)
 
 test: $(VENV)/.dev programs
 	$(PYO3_ENV) $(CARGO) test --locked --workspace
@@ -75,8 +78,8 @@ test: $(VENV)/.dev programs
 	! "$(DEBUG)/examples/soak" --seconds 3 --spoil >build/soak-spoiled.log 2>&1 \
 		&& grep '^wrong answers: [1-9]' build/soak-spoiled.log
 	$(DEVELOP)
-	"$(PYTHON)" -m pytest -q -n 2 --dist loadfile $(ALONE)
-	"$(PYTHON)" -m pytest -q python/tests $(patsubst %,--ignore=%,$(ALONE))
+	"$(PYTHON)" -m pytest -q -n 2 --dist loadfile python/tests $(patsubst %,--ignore=%,$(BY_ITSELF))
+	"$(PYTHON)" -m pytest -q $(BY_ITSELF)
 	bash tests/ffi/run.sh "$(DEBUG)"
 
 # Ray is large, and its cluster slow to start on a small machine.
