@@ -13,7 +13,7 @@ use super::registry::{Entry, onnx};
 use super::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::error::{Result, bail, ensure, err};
 use crate::tensor::shape::resolve_axis;
-use crate::tensor::{Data, Tensor, for_each_common_type};
+use crate::tensor::{Data, Element, Tensor, for_each_common_type};
 use coordinates::{Axis, Coordinates, Nearest};
 
 pub(super) const OPS: &[Entry] = &[onnx("Resize", 10, prepare), onnx("Upsample", 1, prepare)];
@@ -255,11 +255,16 @@ impl Resize {
         if let Mode::Nearest(rounding) = self.mode {
             let indices: Vec<Vec<usize>> =
                 axes.iter().map(|a| a.nearest(self.coordinates, rounding)).collect();
-            return for_each_common_type!(x.data(), v => {
-                let out = nearest::resize(ctx, v, axes, &indices)?;
-                let value = nearest::Fill::fill(self.extrapolation);
-                nearest::finish(ctx, &dims, out, &outside, value)
-            }, other => bail!(InvalidInput, "{} of {}", self.op, other.dtype()));
+            let resized = (axes, indices.as_slice(), outside.as_slice());
+            return match x.data() {
+                Data::C64(v) => self.nearest(ctx, v, resized),
+                Data::C128(v) => self.nearest(ctx, v, resized),
+                others => for_each_common_type!(
+                    others,
+                    v => self.nearest(ctx, v, resized),
+                    other => bail!(InvalidInput, "{} of {}", self.op, other.dtype())
+                ),
+            };
         }
         // Integers are cut, not rounded, and kept within their range.
         match x.data() {
@@ -275,6 +280,19 @@ impl Resize {
             }
             other => bail!(InvalidInput, "{} does not interpolate {}", self.op, other.dtype()),
         }
+    }
+
+    /// The nearest elements by how each axis is resized, which of its elements are taken, and which
+    /// of the results lie outside.
+    fn nearest<T: Element + nearest::Fill>(
+        &self,
+        ctx: &mut Context<'_>,
+        values: &[T],
+        (axes, indices, outside): (&[Axis], &[Vec<usize>], &[Vec<bool>]),
+    ) -> Result<Tensor> {
+        let dims: Vec<usize> = axes.iter().map(|a| a.output).collect();
+        let out = nearest::resize(ctx, values, axes, indices)?;
+        nearest::finish(ctx, &dims, out, outside, T::fill(self.extrapolation))
     }
 
     fn interpolate<T: Real>(
