@@ -25,6 +25,8 @@ mod feature;
 mod gather;
 mod generate;
 pub(crate) mod heap;
+#[cfg(feature = "images")]
+mod image;
 mod inner;
 mod linear;
 mod loss;

@@ -60,6 +60,8 @@ const FAMILIES: &[&[Entry]] = &[
     super::feature::OPS,
     super::gather::OPS,
     super::generate::OPS,
+    #[cfg(feature = "images")]
+    super::image::OPS,
     super::linear::OPS,
     super::loss::OPS,
     super::matmul::OPS,
