@@ -21,6 +21,7 @@ mod einsum;
 mod elementwise;
 mod encode;
 mod expand;
+mod experimental;
 mod feature;
 mod gather;
 mod generate;

@@ -57,6 +57,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::elementwise::OPS,
     super::encode::OPS,
     super::expand::OPS,
+    super::experimental::OPS,
     super::feature::OPS,
     super::gather::OPS,
     super::generate::OPS,

@@ -204,7 +204,8 @@ fn taps_lie_apart_and_channels_may_come_last() {
     let (bias, past) = (wave(&[6], 3), wave(&[2, 6, 2], 4));
     let expected = conv().run(&[x.clone(), w.clone(), bias.clone(), past.clone()]).unwrap();
     let behind = |x: &Tensor| {
-        let turned = Op::onnx("Transpose", 13).ints("perm", &[0, 2, 1]).run1(&[x.clone()]);
+        let turned =
+            Op::onnx("Transpose", 13).ints("perm", &[0, 2, 1]).run1(std::slice::from_ref(x));
         let shape = [2, turned.dims()[1], 2, 3];
         t(&shape, turned.as_slice::<f32>().unwrap())
     };
