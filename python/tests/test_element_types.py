@@ -56,6 +56,28 @@ def test_plain_numbers_take_the_declared_type() -> None:
             answer(INT4, wrong)
 
 
+@pytest.mark.parametrize("number", [3, 6, 7, 9, 13])
+@pytest.mark.parametrize("wrong", [[1.5], (1, 0.5), [float("nan")], [float("inf")], [None], ["1"]])
+def test_a_list_for_whole_numbers_has_to_hold_whole_numbers(number: int, wrong: Any) -> None:
+    with pytest.raises(ms.InvalidInputError):
+        answer(number, wrong)
+
+
+def test_lists_of_whole_numbers_are_taken_exactly() -> None:
+    for number, given in (
+        (7, [2**62 + 1, 1.0]),
+        (7, [True, 2]),
+        (13, [2**64 - 1, 1]),
+        (6, (2.0, -3.0)),
+        (7, []),
+        (9, [1, 0]),
+    ):
+        assert answer(number, given).tolist() == [int(v) for v in given]
+    for number, given in ((6, [2**31]), (3, [3e9]), (13, [-1]), (7, [2**63]), (9, [2])):
+        with pytest.raises(ms.InvalidInputError):
+            answer(number, given)
+
+
 def test_without_the_package_answers_are_widened() -> None:
     program = (
         "import sys; sys.modules['ml_dtypes'] = None\n"

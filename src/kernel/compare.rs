@@ -197,6 +197,10 @@ impl Kernel for Classify {
             Data::F64(v) => out.extend(v.iter().map(|&v| test(v))),
             Data::F16(v) => out.extend(v.iter().map(|v| test(v.to_f64()))),
             Data::BF16(v) => out.extend(v.iter().map(|v| test(v.to_f64()))),
+            Data::F8E4M3FN(v) => out.extend(v.iter().map(|v| test(v.to_f32().into()))),
+            Data::F8E4M3FNUZ(v) => out.extend(v.iter().map(|v| test(v.to_f32().into()))),
+            Data::F8E5M2(v) => out.extend(v.iter().map(|v| test(v.to_f32().into()))),
+            Data::F8E5M2FNUZ(v) => out.extend(v.iter().map(|v| test(v.to_f32().into()))),
             other => bail!(InvalidInput, "expected floats, got {}", other.dtype()),
         }
         one(ctx.tensor(input.shape().clone(), out)?)
@@ -206,6 +210,7 @@ impl Kernel for Classify {
 #[cfg(test)]
 mod tests {
     use crate::kernel::testing::{Op, strings, t};
+    use crate::tensor::{Float8E4M3FN, Float8E5M2};
 
     #[test]
     fn comparisons_broadcast_and_know_strings() {
@@ -235,5 +240,14 @@ mod tests {
         assert_eq!(nan, t(&[4], &[true, false, false, false]));
         let inf = Op::onnx("IsInf", 10).int("detect_negative", 0).run1(&[x]);
         assert_eq!(inf, t(&[4], &[false, true, false, false]));
+        // Encodings: 1, infinity, NaN, negative infinity of one type; the other has no infinity.
+        let x = t(&[4], &[0x3c, 0x7c, 0x7e, 0xfc].map(Float8E5M2::from_bits));
+        let nan = Op::onnx("IsNaN", 20).run1(std::slice::from_ref(&x));
+        assert_eq!(nan, t(&[4], &[false, false, true, false]));
+        assert_eq!(Op::onnx("IsInf", 20).run1(&[x]), t(&[4], &[false, true, false, true]));
+        let x = t(&[3], &[0x7e, 0x7f, 0xff].map(Float8E4M3FN::from_bits));
+        let nan = Op::onnx("IsNaN", 20).run1(std::slice::from_ref(&x));
+        assert_eq!(nan, t(&[3], &[false, true, true]));
+        assert_eq!(Op::onnx("IsInf", 20).run1(&[x]), t(&[3], &[false; 3]));
     }
 }

@@ -9,6 +9,7 @@ mod arena;
 mod attention;
 mod bit_cast;
 pub(crate) mod cast;
+mod channels_last;
 mod classes;
 mod compare;
 mod concat;
@@ -20,12 +21,16 @@ mod einsum;
 mod elementwise;
 mod encode;
 mod expand;
+mod experimental;
 mod feature;
 mod gather;
 mod generate;
 pub(crate) mod heap;
 #[cfg(test)]
 mod hostile;
+#[cfg(feature = "images")]
+mod image;
+mod inner;
 mod linear;
 mod loss;
 mod matmul;

@@ -57,9 +57,12 @@ const FAMILIES: &[&[Entry]] = &[
     super::elementwise::OPS,
     super::encode::OPS,
     super::expand::OPS,
+    super::experimental::OPS,
     super::feature::OPS,
     super::gather::OPS,
     super::generate::OPS,
+    #[cfg(feature = "images")]
+    super::image::OPS,
     super::linear::OPS,
     super::loss::OPS,
     super::matmul::OPS,

@@ -364,10 +364,66 @@ fn a_sentence_is_pooled_as_its_files_say() {
     write(&start, json!({"pooling_mode_lasttoken": true}));
     assert_eq!(refused().kind(), ErrorKind::Unsupported);
     write(
-        &[start[0].clone(), start[1].clone(), module("Dense", "2_Dense")],
+        &[start[0].clone(), start[1].clone(), module("CNN", "2_CNN")],
         json!({"pooling_mode": "cls"}),
     );
-    assert!(refused().message().contains("Dense"), "{}", refused());
+    assert!(refused().message().contains("CNN"), "{}", refused());
+
+    write(&start, json!({"pooling_mode_weightedmean_tokens": true}));
+    let weighted: Rows = (0..2)
+        .map(|s| {
+            let n = real(s);
+            let all: f64 = (1..=n).map(|place| place as f64).sum();
+            let of = |c: usize| (0..n).map(|t| states[s][t][c] * (t + 1) as f64).sum::<f64>() / all;
+            (0..HIDDEN).map(of).collect()
+        })
+        .collect();
+    nearly("weighted mean", &answer(), &[2, HIDDEN], &flat([&weighted]), 1e-4);
+
+    // A projection to five numbers, normalised by two modules.
+    let mut after = Weights(vec![]);
+    after.add_linear(&mut Random::new(37), "linear", 5, HIDDEN);
+    after.0.push(Weight::random(&mut Random::new(38), "norm.weight", &[5]));
+    after.0.push(Weight::random(&mut Random::new(39), "norm.bias", &[5]));
+    let (linear_part, norm_part) = after.0.split_at(2);
+    let part = |name: &str, weights: &[Weight], config: Json| {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+        std::fs::write(folder.join(name).join("model.safetensors"), file(weights)).unwrap();
+        std::fs::write(folder.join(name).join("config.json"), config.to_string()).unwrap();
+    };
+    let dense = |activation: &str| {
+        json!({"in_features": HIDDEN, "out_features": 5, "bias": true,
+               "activation_function": format!("torch.nn.modules.activation.{activation}")})
+    };
+    part("3_LayerNorm", norm_part, json!({"dimension": 5}));
+    let modules = [
+        start[0].clone(),
+        start[1].clone(),
+        module("Dense", "2_Dense"),
+        module("Dropout", "4_Dropout"),
+        module("LayerNorm", "3_LayerNorm"),
+        module("Normalize", "5_Normalize"),
+    ];
+    write(&modules, json!({"pooling_mode": "mean"}));
+    let functions: [(&str, fn(f64) -> f64); 3] =
+        [("Tanh", f64::tanh), ("SiLU", |x| x / (1.0 + (-x).exp())), ("Identity", |x| x)];
+    for (activation, function) in functions {
+        part("2_Dense", linear_part, dense(activation));
+        let want = map(&after.linear(&mean, "linear"), function);
+        let want = unit(&after.norm(&want, "norm", 1e-5));
+        nearly(activation, &answer(), &[2, 5], &flat([&want]), 1e-4);
+    }
+    for (config, kind) in [
+        (dense("GLU"), ErrorKind::Unsupported),
+        (json!({"in_features": HIDDEN + 1, "out_features": 5}), ErrorKind::InvalidModel),
+        (json!({"in_features": HIDDEN, "out_features": 5, "bias": false}), ErrorKind::InvalidModel),
+        (json!({"out_features": 5}), ErrorKind::InvalidModel),
+    ] {
+        part("2_Dense", linear_part, config);
+        assert_eq!(refused().kind(), kind, "{}", refused());
+    }
+    std::fs::remove_file(folder.join("2_Dense/model.safetensors")).unwrap();
+    assert!(refused().message().contains("2_Dense"), "{}", refused());
     std::fs::remove_dir_all(folder).unwrap();
 }
 

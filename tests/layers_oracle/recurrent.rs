@@ -227,6 +227,80 @@ fn sequences_of_every_kind() {
 }
 
 #[test]
+fn an_lstm_projects_its_state() {
+    const PROJ: usize = 2;
+    let random = &mut Random::new(13);
+    // Two layers of two directions; weights of the input, of the state, biases, the projection.
+    let stack: Vec<Vec<[Weight; 5]>> = (0..2)
+        .map(|l| {
+            let inputs = if l == 0 { IN } else { 2 * PROJ };
+            let direction = |end: &str| {
+                let name = |part: &str| format!("r.{part}_l{l}{end}");
+                [
+                    Weight::random(random, name("weight_ih"), &[4 * HIDDEN, inputs]),
+                    Weight::random(random, name("weight_hh"), &[4 * HIDDEN, PROJ]),
+                    Weight::random(random, name("bias_ih"), &[4 * HIDDEN]),
+                    Weight::random(random, name("bias_hh"), &[4 * HIDDEN]),
+                    Weight::random(random, name("weight_hr"), &[PROJ, HIDDEN]),
+                ]
+            };
+            ["", "_reverse"].map(direction).into_iter().collect()
+        })
+        .collect();
+    let steps = 4;
+    let config = json!({
+        "format": "modelserve-layers", "version": 1,
+        "inputs": [{"name": "x", "shape": ["batch", steps, IN]}],
+        "layers": [{"type": "lstm", "name": "r", "in": IN, "hidden": HIDDEN, "proj": PROJ,
+                    "layers": 2, "bidirectional": true, "state_as": ["h", "c"], "as": "y"}],
+        "outputs": [{"name": "y", "from": "y"}, {"name": "h", "from": "h"},
+                    {"name": "c", "from": "c"}],
+    });
+    let ours = model_of(&config, stack.iter().flatten().flatten());
+    let (x, _) = input(random, &[1, steps, IN], 1.0);
+    let got = run(&ours, &[("x", x.clone())]);
+
+    let product = |weight: &Weight, row: usize, x: &[f64]| -> f64 {
+        let weights = &weight.values[row * x.len()..(row + 1) * x.len()];
+        weights.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum()
+    };
+    let numbers = x.as_slice::<f32>().unwrap();
+    let mut sequence: Vec<Vec<f64>> =
+        numbers.chunks(IN).map(|row| row.iter().map(|&v| f64::from(v)).collect()).collect();
+    let (mut want_h, mut want_c) = (vec![], vec![]);
+    for directions in &stack {
+        let mut out = vec![Vec::new(); steps];
+        for (d, [ih, hh, input_bias, state_bias, hr]) in directions.iter().enumerate() {
+            let (mut h, mut c) = (vec![0.0; PROJ], vec![0.0; HIDDEN]);
+            for i in 0..steps {
+                let t = if d == 0 { i } else { steps - 1 - i };
+                let sum = |gate: usize, j: usize| {
+                    let row = gate * HIDDEN + j;
+                    product(ih, row, &sequence[t])
+                        + product(hh, row, &h)
+                        + f64::from(input_bias.values[row])
+                        + f64::from(state_bias.values[row])
+                };
+                let whole: Vec<f64> = (0..HIDDEN)
+                    .map(|j| {
+                        c[j] = sigmoid(sum(1, j)) * c[j] + sigmoid(sum(0, j)) * sum(2, j).tanh();
+                        sigmoid(sum(3, j)) * c[j].tanh()
+                    })
+                    .collect();
+                h = (0..PROJ).map(|row| product(hr, row, &whole)).collect();
+                out[t].extend_from_slice(&h);
+            }
+            want_h.extend(h);
+            want_c.extend(c);
+        }
+        sequence = out;
+    }
+    nearly("projected", &got[0].1, &[1, steps, 2 * PROJ], &sequence.concat(), 1e-5);
+    nearly("state", &got[1].1, &[4, 1, PROJ], &want_h, 1e-5);
+    nearly("cell", &got[2].1, &[4, 1, HIDDEN], &want_c, 1e-5);
+}
+
+#[test]
 fn cells_take_one_step() {
     for kind in ["rnn", "gru", "lstm"] {
         let random = &mut Random::new(12);

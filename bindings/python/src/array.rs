@@ -4,10 +4,10 @@ use crate::budget::{Budget, reserved};
 use crate::error::{OrRaise, raise};
 use crate::memory::{array_over, is_large};
 use crate::narrow;
-use modelserve::ErrorKind;
 use modelserve::graph::ValueType;
 use modelserve::limits::MAX_RANK;
 use modelserve::tensor::{Data, Element, ElementType, Map, MapKey, Tensor, Value, spare};
+use modelserve::{ErrorKind, convert_input};
 use numpy::ndarray::{ArrayD, IxDyn};
 use numpy::{Complex32, Complex64};
 use numpy::{
@@ -15,7 +15,7 @@ use numpy::{
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// The module `numpy`.
 pub(crate) fn numpy_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -249,11 +249,17 @@ pub(crate) fn value_in(
         declared => {
             let is_array = object.cast::<numpy::PyUntypedArray>().is_ok();
             let dtype = match declared {
-                Some(ValueType::Tensor { dtype, .. }) if !is_array => numpy_name(*dtype),
+                Some(ValueType::Tensor { dtype, .. }) if !is_array => Some(*dtype),
                 _ => None,
             };
-            let array = as_array(object, dtype)?;
-            let tensor = tensor_in(&array, budget)?;
+            let array = match dtype {
+                Some(dtype) if is_whole(dtype) => whole_array(object, dtype)?,
+                other => as_array(object, other.and_then(numpy_name))?,
+            };
+            let mut tensor = tensor_in(&array, budget)?;
+            if let Some(dtype) = dtype.filter(|d| is_whole(*d)) {
+                tensor = convert_input(tensor, dtype).or_raise(py)?;
+            }
             match declared {
                 // An array of objects does not say its type where it has none.
                 Some(ValueType::Tensor { dtype: ElementType::String, .. })
@@ -269,6 +275,33 @@ pub(crate) fn value_in(
             }
         }
     }
+}
+
+/// Whether a type holds whole numbers only.
+fn is_whole(dtype: ElementType) -> bool {
+    use ElementType::{Bool, I2, I4, U2, U4};
+    dtype.is_integer() || matches!(dtype, Bool | I4 | U4 | I2 | U2)
+}
+
+/// The array of a plain object's numbers, of the type that NumPy finds in them: told to make whole
+/// numbers, it would cut fractions off.
+fn whole_array<'py>(object: &Bound<'py, PyAny>, dtype: ElementType) -> PyResult<Bound<'py, PyAny>> {
+    let found = as_array(object, None)?;
+    // A list in which some whole numbers pass those of int64, or are floats, becomes doubles, which
+    // do not hold all of them.
+    let listed = object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>();
+    let kind: String = found.getattr("dtype")?.getattr("kind")?.extract()?;
+    if listed
+        && kind == "f"
+        && let Ok(exact) = as_array(object, numpy_name(dtype))
+        && numpy_module(object.py())?
+            .getattr("array_equal")?
+            .call1((&exact, &found))?
+            .extract::<bool>()?
+    {
+        return Ok(exact);
+    }
+    Ok(found)
 }
 
 fn numpy_name(dtype: ElementType) -> Option<&'static str> {

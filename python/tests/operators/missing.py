@@ -7,9 +7,4 @@ says `test_missing.py`; from then on its answers are held to the oracle like all
 from __future__ import annotations
 
 #: `domain:operator`, with an empty domain for `ai.onnx`.
-NOT_YET: frozenset[str] = frozenset(
-    {
-        # It decodes no pictures.
-        ":ImageDecoder",
-    }
-)
+NOT_YET: frozenset[str] = frozenset()

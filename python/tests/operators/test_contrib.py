@@ -110,5 +110,20 @@ def fused_conv(g: Draw) -> Case:
     return microsoft("FusedConv", values, attributes, constant=g.constants(len(values)))
 
 
+def experimental(g: Draw) -> Case:
+    """What ONNX had before opset 10 without having it."""
+    op = g.pick(("Affine", "Scale", "ScaledTanh", "ParametricSoftplus", "ImageScaler", "Crop"))
+    x = g.values("float32", [g.int(1, 2), g.int(1, 3), 4, 5], "small")
+    attributes: dict[str, Any] = {"alpha": 0.5, "beta": g.pick((-1.5, 2.0))}
+    if op == "Scale":
+        attributes = {"scale": g.pick((None, 2.0))}
+    elif op == "ImageScaler":
+        bias = [float(i) for i in range(x.shape[1])]
+        attributes = {"scale": g.pick((None, 2.0)), "bias": bias}
+    elif op == "Crop":
+        attributes = {"border": [g.int(0, 2), g.int(0, 1), 1, 1], "scale": g.pick((None, [2, 3]))}
+    return single(op, [x], attributes, opset=9, loose=4)
+
+
 def test_contrib() -> None:
-    hold(fused_matmul, gelu, skip, simplified, fused_conv, examples=15)
+    hold(fused_matmul, gelu, skip, simplified, fused_conv, experimental, examples=15)

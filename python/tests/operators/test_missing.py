@@ -41,6 +41,7 @@ ELSEWHERE: dict[str, str] = {
         ),
         "onnxruntime has none: unit tests, and those of ONNX's backend tests",
     ),
+    ":ImageDecoder": "onnxruntime has none: test_images.py holds it to Pillow",
 }
 
 

@@ -233,6 +233,17 @@ impl<'a> Builder<'a> {
             .map(|(name, dims)| self.weights.take(name, dims, self.dtype))
             .collect::<Result<Vec<_>>>()?;
         let tensor = make(&tensors)?;
+        let id = self.kept(name, tensor)?;
+        self.constants.insert(key, id);
+        Ok(id)
+    }
+
+    /// A constant of the computing type from another file.
+    pub(super) fn given(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+        self.kept(format!("{}.{name}", self.place), tensor)
+    }
+
+    fn kept(&mut self, name: String, tensor: Tensor) -> Result<ValueId> {
         self.weight_bytes = self.weight_bytes.saturating_add(tensor.byte_len());
         ensure!(
             self.weight_bytes <= self.limits.weight_bytes,
@@ -240,9 +251,7 @@ impl<'a> Builder<'a> {
             "weights of more than {} bytes",
             self.limits.weight_bytes
         );
-        let id = self.graph.add_constant(name, tensor);
-        self.constants.insert(key, id);
-        Ok(id)
+        Ok(self.graph.add_constant(name, tensor))
     }
 
     /// A constant of the computing type that is not in the file.

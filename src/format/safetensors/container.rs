@@ -36,6 +36,24 @@ struct Stored {
     bytes: Bytes,
 }
 
+impl Stored {
+    fn is_float8(&self) -> bool {
+        use ElementType::{F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0};
+        matches!(self.dtype, F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0)
+    }
+
+    /// Floats of eight bits as `F32` or `F64`, which hold all of them.
+    fn widened(&self, dtype: ElementType) -> Result<Data> {
+        let data = Data::from_small_bits(self.dtype, self.bytes.iter().copied())
+            .ok_or_else(|| err!(Internal, "{} is not of eight bits", self.dtype))?;
+        let narrow = Tensor::new(self.shape.clone(), data)?;
+        Ok(match dtype {
+            ElementType::F64 => Data::F64(narrow.to_f64_vec()?),
+            _ => Data::F32(narrow.to_f32_vec()?),
+        })
+    }
+}
+
 impl Weights {
     /// Reads and checks the header of a whole file.
     pub(super) fn parse(bytes: &Bytes, limits: &LoadLimits) -> Result<Weights> {
@@ -126,6 +144,9 @@ impl Weights {
             }
             (ElementType::BF16, ElementType::F64) => {
                 Data::F64(read(raw, |b| bf16::from_le_bytes(b).to_f64())?)
+            }
+            (_, ElementType::F32 | ElementType::F64) if stored.is_float8() => {
+                stored.widened(dtype)?
             }
             (got, want) => bail!(
                 InvalidModel,
@@ -437,6 +458,11 @@ fn element_type(dtype: Dtype) -> Option<ElementType> {
         Dtype::BOOL => ElementType::Bool,
         Dtype::U8 => ElementType::U8,
         Dtype::I8 => ElementType::I8,
+        Dtype::F8_E4M3 => ElementType::F8E4M3FN,
+        Dtype::F8_E4M3FNUZ => ElementType::F8E4M3FNUZ,
+        Dtype::F8_E5M2 => ElementType::F8E5M2,
+        Dtype::F8_E5M2FNUZ => ElementType::F8E5M2FNUZ,
+        Dtype::F8_E8M0 => ElementType::F8E8M0,
         Dtype::I16 => ElementType::I16,
         Dtype::U16 => ElementType::U16,
         Dtype::F16 => ElementType::F16,

@@ -63,9 +63,9 @@ pub fn import_with_config(source: &Source, config: &str, limits: &LoadLimits) ->
     );
     let document = json::parse(config).map_err(|e| e.context(CONFIG))?;
     if let Some(encoder) = hugging_face::Config::read(&document).map_err(|e| e.context(CONFIG))? {
-        let sentences = hugging_face::Pooling::beside(source, &config_limits(limits))?;
+        let sentence = hugging_face::Sentence::beside(source, &config_limits(limits), limits)?;
         let mut weights = weights(source, limits)?;
-        return hugging_face::build(&encoder, sentences.as_ref(), &mut weights, limits)
+        return hugging_face::build(&encoder, sentence.as_ref(), &mut weights, limits)
             .map_err(|e| e.context(CONFIG));
     }
     let description = Description::read(&document, limits).map_err(|e| e.context(CONFIG))?;

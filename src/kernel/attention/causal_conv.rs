@@ -1,31 +1,107 @@
-//! CausalConvWithState: each channel convolved with its own filter over what came before.
+//! CausalConvWithState of both domains: each channel convolved with its own filter over what came
+//! before.
 
 use super::scalar::Scalar;
-use crate::error::{Result, bail, ensure};
+use crate::error::{Result, bail, ensure, err};
 use crate::kernel::conv::real::narrowed;
 use crate::kernel::simd;
+use crate::kernel::transpose::permute;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
-use crate::tensor::{ElementType, Tensor, Value};
+use crate::tensor::{ElementType, Shape, Tensor};
+use smallvec::{SmallVec, smallvec};
+
+/// Most that taps may lie apart: products with it stay far from overflow.
+const MOST_DILATION: i64 = 1 << 30;
 
 struct CausalConv {
     /// Whether each result x becomes x · sigmoid(x).
     swish: bool,
+    /// How far apart the taps of a filter lie.
+    dilation: usize,
+    /// Whether the channels are the last axes, with as many as there are.
+    channels_last: bool,
 }
 
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    build(spec, 1, false)
+}
+
+pub(super) fn prepare_microsoft(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    let a = spec.attributes;
+    // One axis is what models of language have; the rest is of a GPU's kernel, or of drafts that
+    // are taken back.
+    for (name, default) in [
+        ("ndim", 1),
+        ("state_window", 0),
+        ("state_update_capacity", 0),
+        ("state_length", 0),
+        ("state_channels_last", -1),
+        ("input_channel_offset", 0),
+        ("input_channels", 0),
+    ] {
+        let value = a.int(name, default)?;
+        if value != default {
+            return Err(spec.unsupported(format_args!("{name} of {value}")));
+        }
+    }
+    let dilation = match a.int("dilation", 1)? {
+        n if (1..=MOST_DILATION).contains(&n) => n as usize,
+        n => return Err(spec.invalid(format_args!("a dilation of {n}"))),
+    };
+    build(spec, dilation, a.flag("channels_last", false)?)
+}
+
+fn build(spec: &OpSpec<'_>, dilation: usize, channels_last: bool) -> Result<Box<dyn Kernel>> {
     spec.arity(2..=4)?;
     let swish = match spec.attributes.str("activation", "none")?.as_str() {
         "none" => false,
         "silu" | "swish" => true,
         other => return Err(spec.invalid(format_args!("activation is '{other}'"))),
     };
-    Ok(Box::new(CausalConv { swish }))
+    Ok(Box::new(CausalConv { swish, dilation, channels_last }))
+}
+
+/// (batch, length, channels…) as (batch, channels, length).
+fn channels_first(ctx: &mut Context<'_>, x: &Tensor) -> Result<Tensor> {
+    let (&[batch, length], channels) = x.dims().split_first_chunk().ok_or_else(|| {
+        err!(InvalidInput, "CausalConvWithState of shape {}, channels last", x.shape())
+    })?;
+    let flat = Shape::new(&[batch, length, Shape::new(channels)?.len()])?;
+    permute(ctx, &x.clone().reshaped(flat)?, &[0, 2, 1])
 }
 
 impl Kernel for CausalConv {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
-        let (x, weight) = (inputs.tensor(0)?, inputs.tensor(1)?);
-        let (bias, past) = (inputs.tensor_opt(2)?, inputs.tensor_opt(3)?);
+        if !self.channels_last {
+            let (x, past) = (inputs.tensor(0)?, inputs.tensor_opt(3)?);
+            let [y, state] = self.compute(ctx, inputs, x, past)?;
+            return Ok(smallvec![y.into(), state.into()]);
+        }
+        let given = inputs.tensor(0)?;
+        let mut dims: SmallVec<[usize; 6]> = SmallVec::from_slice(given.dims());
+        let x = channels_first(ctx, given)?;
+        let past = inputs.tensor_opt(3)?.map(|past| channels_first(ctx, past)).transpose()?;
+        let [y, state] = self.compute(ctx, inputs, &x, past.as_ref())?;
+        let mut outputs = Outputs::new();
+        for value in [y, state] {
+            let value = permute(ctx, &value, &[0, 2, 1])?;
+            dims[1] = value.shape().dim(1);
+            outputs.push(value.reshaped(Shape::new(&dims)?)?.into());
+        }
+        Ok(outputs)
+    }
+}
+
+impl CausalConv {
+    /// The result and the state after it, of an input and a state with channels before places.
+    fn compute(
+        &self,
+        ctx: &mut Context<'_>,
+        inputs: &Inputs<'_>,
+        x: &Tensor,
+        past: Option<&Tensor>,
+    ) -> Result<[Tensor; 2]> {
+        let (weight, bias) = (inputs.tensor(1)?, inputs.tensor_opt(2)?);
         let dtype = x.dtype();
         ensure!(
             matches!(dtype, ElementType::F32 | ElementType::F16 | ElementType::BF16)
@@ -41,7 +117,7 @@ impl Kernel for CausalConv {
                 weight.shape()
             );
         };
-        let kept = taps.saturating_sub(1);
+        let kept = taps.saturating_sub(1).saturating_mul(self.dilation);
         ensure!(
             taps > 0
                 && filters == channels
@@ -55,6 +131,8 @@ impl Kernel for CausalConv {
             past.map(Tensor::dims)
         );
         let state_shape = ctx.shape_of::<f32>(&[batch, channels, kept])?;
+        // What each thread puts a line and what came before it into.
+        ctx.shape_of::<f32>(&[ctx.threads.size(), kept.saturating_add(length)])?;
         let mut state = match past {
             Some(past) => past.to_f32_vec()?,
             None => ctx.filled(state_shape.len(), 0.0)?,
@@ -76,7 +154,7 @@ impl Kernel for CausalConv {
                 let channel = i % channels;
                 out.fill(bias.as_ref().and_then(|b| b.get(channel)).copied().unwrap_or(0.0));
                 for (j, &w) in weight.iter().skip(channel * taps).take(taps).enumerate() {
-                    for (o, &x) in out.iter_mut().zip(padded.iter().skip(j)) {
+                    for (o, &x) in out.iter_mut().zip(padded.iter().skip(j * self.dilation)) {
                         *o += w * x;
                     }
                 }
@@ -98,9 +176,6 @@ impl Kernel for CausalConv {
         }
         let y = ctx.tensor(x.shape().clone(), out)?;
         let state = ctx.tensor(state_shape, state)?;
-        let mut outputs = Outputs::new();
-        outputs.push(Value::Tensor(narrowed(y, dtype)?));
-        outputs.push(Value::Tensor(narrowed(state, dtype)?));
-        Ok(outputs)
+        Ok([narrowed(y, dtype)?, narrowed(state, dtype)?])
     }
 }

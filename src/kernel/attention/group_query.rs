@@ -7,7 +7,9 @@ use super::rotary::{Turn, angles, place, turned_by_head};
 use super::scalar::Scalar;
 use super::scaled::{Attend, Precision, Sizes, Stage};
 use crate::error::{Result, bail, ensure};
-use crate::kernel::conv::real::{narrowed, with_real};
+use crate::kernel::conv::real::{narrowed, widened, with_real};
+use crate::kernel::elementwise::broadcast::owned;
+use crate::kernel::simd;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
 use crate::tensor::{Tensor, Value};
 
@@ -20,6 +22,7 @@ const ANGLES: [usize; 2] = [7, 8];
 const POSITIONS: usize = 9;
 const SCORE_BIAS: usize = 10;
 const SINKS: usize = 11;
+const NORMS: [usize; 2] = [14, 15];
 
 struct GroupQuery {
     heads: usize,
@@ -34,12 +37,14 @@ struct GroupQuery {
     interleaved: bool,
     /// Whether each softmax has one more term, of score 0.
     smooth: bool,
+    /// The epsilon of the normalisation of queries and keys.
+    epsilon: f32,
     keeps: Option<Stage>,
     outputs: usize,
 }
 
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
-    spec.arity(1..=16)?;
+    spec.arity(1..=17)?;
     if !spec.has_input(LENGTHS) || !spec.has_input(TOTAL) {
         return Err(spec.invalid("seqlens_k and total_sequence_length are required"));
     }
@@ -49,9 +54,14 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             return Err(spec.unsupported("a quantised cache"));
         }
     }
-    // Scales of a quantised cache, weights of a normalisation.
-    if (12..16).any(|i| spec.has_input(i)) {
-        return Err(spec.unsupported("inputs 12 to 15"));
+    if (12..14).any(|i| spec.has_input(i)) {
+        return Err(spec.unsupported("the scales of a quantised cache"));
+    }
+    if spec.has_input(16) {
+        return Err(spec.unsupported("query_seqlens"));
+    }
+    if spec.has_input(NORMS[0]) != spec.has_input(NORMS[1]) {
+        return Err(spec.invalid("q_norm_weight and k_norm_weight go together"));
     }
     if a.flag("sliding_window_cache", false)? {
         return Err(spec.unsupported("sliding_window_cache"));
@@ -84,6 +94,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         rotary,
         interleaved: a.flag("rotary_interleaved", false)?,
         smooth: a.int("smooth_softmax", 0)? == 1,
+        epsilon: a.float("qk_norm_epsilon", 1e-6)?,
         keeps: keeps.filter(|_| spec.wants(3)),
         outputs: (1..4).rev().find(|&i| spec.wants(i)).map_or(1, |last| last + 1),
     }))
@@ -99,6 +110,29 @@ struct Filled {
     total: usize,
     /// Whether the run starts all of them.
     prompt: bool,
+}
+
+/// Each head of each token divided by its root mean square, times `weight`.
+fn normalised(ctx: &mut Context<'_>, x: Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let (dtype, shape) = (x.dtype(), x.shape().clone());
+    let size = shape.dim(3);
+    ensure!(
+        weight.dims() == [size] && weight.dtype() == dtype,
+        InvalidInput,
+        "GroupQueryAttention: weights {} {} for heads of {size} {dtype}",
+        weight.dtype(),
+        weight.shape()
+    );
+    let weight = weight.to_f32_vec()?;
+    let wide = widened(&x)?;
+    drop(x);
+    let mut data = owned::<f32>(ctx, wide)?;
+    for head in data.chunks_exact_mut(size.max(1)) {
+        let mean = simd::dot(head, head) / size as f32;
+        let factor = 1.0 / (mean + epsilon).sqrt();
+        head.iter_mut().zip(&weight).for_each(|(x, &w)| *x *= factor * w);
+    }
+    narrowed(ctx.tensor(shape, data)?, dtype)
 }
 
 impl GroupQuery {
@@ -287,6 +321,10 @@ impl Kernel for GroupQuery {
             v.dtype()
         );
         let filled = self.filled(inputs, batch, queries)?;
+        if let Some(weight) = inputs.tensor_opt(NORMS[0])? {
+            q = normalised(ctx, q, weight, self.epsilon)?;
+            k = normalised(ctx, k, inputs.tensor(NORMS[1])?, self.epsilon)?;
+        }
         if self.rotary {
             let (angles, dims) = angles(inputs, ANGLES)?;
             let &[rows, pairs] = dims else {

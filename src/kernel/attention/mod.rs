@@ -1,6 +1,7 @@
 //! Attention and what models put around it: rotary embeddings, caches of keys and values, linear
 //! attention, gated activations.
 
+mod beams;
 mod bias;
 mod cached;
 mod causal_conv;
@@ -27,7 +28,10 @@ pub(super) const OPS: &[Entry] = &[
     onnx("CausalConvWithState", 27, causal_conv::prepare),
     onnx("SwiGLU", 28, swiglu::prepare),
     microsoft("Attention", packed::prepare),
+    microsoft("CausalConvWithState", causal_conv::prepare_microsoft),
+    microsoft("DecoderMaskedMultiHeadAttention", multi_head::prepare_decoder),
     microsoft("MultiHeadAttention", multi_head::prepare),
+    microsoft("QAttention", packed::prepare_quantised),
     microsoft("GroupQueryAttention", group_query::prepare),
     microsoft("RotaryEmbedding", rotary::prepare_microsoft),
     microsoft("LinearAttention", linear::prepare),

@@ -1,31 +1,49 @@
-//! Attention of com.microsoft: the projections to queries, keys and values are part of it.
+//! Attention of com.microsoft and its quantised form QAttention: the projections to queries, keys
+//! and values are part of them.
 
 use super::cached::{Cached, Operands, Settings, filled};
 use super::heads;
 use super::scalar::Scalar;
+use crate::attribute::Attributes;
 use crate::error::{Result, bail, ensure};
 use crate::kernel::concat::concat;
 use crate::kernel::conv::real::{narrowed, with_real};
 use crate::kernel::elementwise;
+use crate::kernel::inner::{Inner, lent};
 use crate::kernel::simd::packed::{Epilogue, PackedMatrix, Strides};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs};
 use crate::tensor::{ElementType, Shape, Tensor, Value};
 
 const WEIGHTS: usize = 1;
 const BIAS: usize = 2;
-const MASK: usize = 3;
-const PAST: usize = 4;
-const SCORE_BIAS: usize = 5;
-const PAST_LENGTH: usize = 6;
+
+/// The numbers of the inputs that come after the projections.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    mask: usize,
+    past: usize,
+    score_bias: Option<usize>,
+    past_length: Option<usize>,
+}
+
+const PLACES: Places = Places { mask: 3, past: 4, score_bias: Some(5), past_length: Some(6) };
+const LEVEL_PLACES: Places = Places { mask: 5, past: 8, score_bias: None, past_length: None };
+
+/// The inputs of QAttention in the order in which the product of 8-bit integers takes them: both
+/// sides, their scales, their zero points, the bias.
+const LEVELS: [usize; 7] = [0, WEIGHTS, 3, 4, 6, 7, BIAS];
 
 struct Attention {
     settings: Settings,
+    at: Places,
     /// Widths of queries, keys and values, where they are not equal.
     widths: Option<[usize; 3]>,
     /// Whether the cache is a buffer with room for more.
     shared: bool,
     /// The weights, where they are constant, and the type they had.
     weights: Option<(PackedMatrix, ElementType)>,
+    /// The projection of quantised operands.
+    levels: Option<Inner>,
     present: bool,
 }
 
@@ -59,10 +77,34 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         }
     }
     let shared = a.flag("past_present_share_buffer", false)?;
-    if shared && spec.has_input(PAST) && !spec.has_input(PAST_LENGTH) {
+    let at = PLACES;
+    if shared && spec.has_input(at.past) && !at.past_length.is_some_and(|i| spec.has_input(i)) {
         return Err(spec.invalid("a shared buffer needs past_sequence_length"));
     }
-    Ok(Box::new(Attention { settings, widths, shared, weights, present: spec.wants(1) }))
+    let present = spec.wants(1);
+    Ok(Box::new(Attention { settings, at, widths, shared, weights, levels: None, present }))
+}
+
+pub(super) fn prepare_quantised(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
+    spec.arity(5..=9)?;
+    if spec.attributes.flag("do_rotary", false)? {
+        return Err(spec.unsupported("do_rotary"));
+    }
+    if spec.attributes.flag("past_present_share_buffer", false)? {
+        return Err(spec.unsupported("a shared buffer, of which no input says how full it is"));
+    }
+    let inputs = LEVELS.map(|i| spec.inputs.get(i).copied().unwrap_or_default());
+    let product = ("com.microsoft", "MatMulIntegerToFloat", 1);
+    let levels = Inner::new(spec, product, &Attributes::default(), &inputs)?;
+    Ok(Box::new(Attention {
+        settings: Settings::new(spec)?,
+        at: LEVEL_PLACES,
+        widths: None,
+        shared: false,
+        weights: None,
+        levels: Some(levels),
+        present: spec.wants(1),
+    }))
 }
 
 impl Attention {
@@ -77,6 +119,16 @@ impl Attention {
 
     /// input · weights + bias.
     fn project(&self, ctx: &mut Context<'_>, inputs: &Inputs<'_>) -> Result<Tensor> {
+        if let Some(levels) = &self.levels {
+            let x = inputs.tensor(0)?;
+            ensure!(
+                x.shape().rank() == 3,
+                InvalidInput,
+                "QAttention: an input of shape {}",
+                x.shape()
+            );
+            return levels.run(ctx, LEVELS.map(|i| lent(inputs, i)));
+        }
         let (x, weights) = (inputs.tensor(0)?, inputs.tensor_opt(WEIGHTS)?);
         let [rows, columns] = self.weight_dims(weights)?;
         let dtype = x.dtype();
@@ -180,6 +232,7 @@ impl Projecting for f64 {
 
 impl Kernel for Attention {
     fn run(&self, ctx: &mut Context<'_>, inputs: &mut Inputs<'_>) -> Result<Outputs> {
+        let inputs: &Inputs<'_> = inputs;
         let qkv = self.project(ctx, inputs)?;
         let (heads, all) = (self.settings.heads, qkv.shape().dim(2));
         let [q, k, v] = self.widths.unwrap_or([all / 3; 3]);
@@ -196,11 +249,15 @@ impl Kernel for Attention {
             heads::part(ctx, &qkv, offset, [batch, heads, length, size], strides)
         };
         let (q, new_k, new_v) = (by_head(0, q)?, by_head(q, k)?, by_head(q + k, v)?);
-        let [past_k, past_v] = match inputs.tensor_opt(PAST)? {
+        let optional = |at: Option<usize>| match at {
+            Some(at) => inputs.tensor_opt(at),
+            None => Ok(None),
+        };
+        let [past_k, past_v] = match inputs.tensor_opt(self.at.past)? {
             Some(past) => halves(ctx, past)?.map(Some),
             None => [None, None],
         };
-        let filled = match (self.shared, inputs.tensor_opt(PAST_LENGTH)?) {
+        let filled = match (self.shared, optional(self.at.past_length)?) {
             (true, Some(tensor)) => Some(filled(tensor)?),
             _ => None,
         };
@@ -211,8 +268,8 @@ impl Kernel for Attention {
             k: &k.all,
             v: &v.all,
             past: k.all.shape().dim(2).saturating_sub(length),
-            mask: inputs.tensor_opt(MASK)?,
-            bias: inputs.tensor_opt(SCORE_BIAS)?,
+            mask: inputs.tensor_opt(self.at.mask)?,
+            bias: optional(self.at.score_bias)?,
         };
         let (y, _) = operands.attend(ctx, &self.settings, false)?;
         let mut outputs = Outputs::new();
@@ -224,11 +281,13 @@ impl Kernel for Attention {
     }
 
     fn holds(&self, i: usize) -> bool {
-        i == WEIGHTS && self.weights.is_some()
+        // The weights are the second operand of the quantised product, too.
+        i == WEIGHTS && (self.weights.is_some() || self.levels.as_ref().is_some_and(|l| l.holds(i)))
     }
 
     fn packed_bytes(&self) -> u64 {
         self.weights.as_ref().map_or(0, |(packed, _)| packed.bytes())
+            + self.levels.as_ref().map_or(0, Inner::packed_bytes)
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) const OPS: &[Entry] = &[
     microsoft("SkipLayerNormalization", layer::prepare_skip),
     microsoft("SkipSimplifiedLayerNormalization", layer::prepare_skip_rms),
     microsoft("EmbedLayerNormalization", embed::prepare),
+    microsoft("QEmbedLayerNormalization", embed::prepare_quantised),
     onnx("InstanceNormalization", 1, grouped::prepare_instance),
     onnx("GroupNormalization", 18, grouped::prepare_group),
     onnx("MeanVarianceNormalization", 9, grouped::prepare_mean_variance),

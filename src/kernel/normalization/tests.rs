@@ -249,3 +249,60 @@ fn lp_and_local_response_normalization() {
     let zeros = Op::onnx("LpNormalization", 1).run1(&[v(&[0.0, 0.0])]);
     assert_eq!(zeros, v(&[0.0, 0.0]));
 }
+
+#[test]
+fn tables_of_levels() {
+    let op = Op::new("com.microsoft", "QEmbedLayerNormalization", 1).outputs(2);
+    let ids = t(&[1, 2], &[2i32, 0]);
+    let words = t(&[3, 2], &[1u8, 2, 3, 4, 5, 9]);
+    let places = t(&[2, 2], &[-4i8, 0, 8, 2]);
+    let segments = t(&[1, 2], &[7u8, 7]);
+    let (gamma, beta) = (t(&[2], &[3i8, -2]), t(&[2], &[10u8, 30]));
+    let zero = t(&[1, 2], &[0i32; 2]);
+    let one = |x: f32| t(&[], &[x]);
+    let all = [
+        Some(ids),
+        Some(zero),
+        Some(words),
+        Some(places),
+        Some(segments),
+        Some(gamma),
+        Some(beta),
+        Some(t(&[1, 2], &[1i32, 0])),
+        Some(one(0.5)),
+        Some(one(0.25)),
+        Some(one(2.0)),
+        Some(one(0.5)),
+        Some(one(0.1)),
+        Some(t(&[], &[1u8])),
+        Some(t(&[], &[0i8])),
+        Some(t(&[], &[6u8])),
+        Some(t(&[], &[-1i8])),
+        Some(t(&[], &[20u8])),
+    ];
+    let run = |inputs: &[Option<Tensor>]| {
+        let inputs: Vec<_> = inputs.iter().map(|t| t.clone().map(Value::Tensor)).collect();
+        op.run_values(&inputs)
+    };
+    let out = run(&all).unwrap();
+    // The lines are 2 − 1 + 2 and 4 + 0 + 2, then 0 + 2 + 2 and 0.5 + 0.5 + 2: both normalise to
+    // −1 and 1, or the other way round. The scale is 2 and −0.5, the bias −1 and 1.
+    let expected = t(&[1, 2, 2], &[-3f32, 0.5, 1.0, 1.5]);
+    assert_close(out[0].as_tensor().unwrap(), &expected);
+    assert_eq!(out[1].as_tensor().unwrap(), &t(&[1], &[1i32]));
+    // The four parts of the segments go together.
+    for part in [1, 4, 10, 15] {
+        let mut inputs = all.clone();
+        inputs[part] = None;
+        assert!(run(&inputs).is_err(), "{part}");
+    }
+    let mut bare = all.clone();
+    for part in [1, 4, 7, 10, 15] {
+        bare[part] = None;
+    }
+    let out = run(&bare).unwrap();
+    assert_close(out[0].as_tensor().unwrap(), &expected);
+    let mut wrong = all;
+    wrong[8] = Some(t(&[2], &[0.5f32; 2]));
+    assert!(run(&wrong).is_err());
+}

@@ -7,9 +7,10 @@ mod mean;
 mod tests;
 mod unpool;
 
+use super::channels_last::always;
 use super::conv::polyphase::Polyphase;
 use super::conv::window::{Dims, Sliding, SlidingMap, Window};
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use super::{Context, OpSpec};
 use crate::error::{Result, ensure};
 use crate::tensor::{Element, Shape, Tensor};
@@ -22,6 +23,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("LpPool", 1, mean::prepare),
     onnx("MaxPool", 1, max::prepare),
     onnx("MaxUnpool", 9, unpool::prepare),
+    microsoft("NhwcMaxPool", |spec| Ok(always(max::prepare(spec)?))),
 ];
 
 /// The window of a pooling node, which must say its kernel's sizes.

@@ -5,6 +5,7 @@ use super::level::{Byte, scale, with_byte, with_bytes, zero, zeros};
 use super::lines::{Direction, Lines};
 use super::product::{Rows, centre, padded, product};
 use crate::error::{Result, ensure};
+use crate::kernel::channels_last::as_told;
 use crate::kernel::conv::group;
 use crate::kernel::conv::window::{Dims, SlidingMap, Window};
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
@@ -55,9 +56,6 @@ struct QuantisedConv {
 pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
     let quantised = spec.op == "QLinearConv";
     spec.arity(if quantised { 8..=9 } else { 2..=4 })?;
-    if spec.attributes.flag("channels_last", false)? {
-        return Err(spec.unsupported("channels_last"));
-    }
     let places = if quantised { [3, 5, 2] } else { [1, 3, 2] };
     let mut conv = QuantisedConv {
         op: spec.op.to_string(),
@@ -74,7 +72,7 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             .and_then(|_| Filters::new(spec.op, w, spec.constant(places[1])));
         conv.filters = Some(filters.map_err(|e| spec.invalid(e.message()))?);
     }
-    Ok(Box::new(conv))
+    as_told(spec, Box::new(conv))
 }
 
 /// What convolving one image takes.

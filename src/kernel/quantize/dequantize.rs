@@ -90,6 +90,8 @@ impl Kernel for DequantizeLinear {
             Data::F8E4M3FNUZ(v) => wide!(v, |x| x.to_f32()),
             Data::F8E5M2(v) => wide!(v, |x| x.to_f32()),
             Data::F8E5M2FNUZ(v) => wide!(v, |x| x.to_f32()),
+            Data::F6E2M3(v) => wide!(v, |x| x.to_f32()),
+            Data::F6E3M2(v) => wide!(v, |x| x.to_f32()),
             Data::F4E2M1(v) => wide!(v, |x| x.to_f32()),
             other => bail!(InvalidInput, "DequantizeLinear of {}", other.dtype()),
         };

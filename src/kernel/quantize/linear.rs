@@ -8,8 +8,8 @@ use crate::kernel::cast::element_type;
 use crate::kernel::conv::real::widened;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::{
-    Data, Element, ElementType, Float4E2M1, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2,
-    Float8E5M2FNUZ, Int2, Int4, Tensor, UInt2, UInt4,
+    Data, Element, ElementType, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ,
+    Float8E5M2, Float8E5M2FNUZ, Int2, Int4, Tensor, UInt2, UInt4,
 };
 use half::{bf16, f16};
 
@@ -131,7 +131,13 @@ fn quantise_to(
         ElementType::F8E4M3FNUZ => float!(Float8E4M3FNUZ),
         ElementType::F8E5M2 => float!(Float8E5M2),
         ElementType::F8E5M2FNUZ => float!(Float8E5M2FNUZ),
-        // This type has no infinity: there is only one way.
+        // These types have no infinity: there is only one way.
+        ElementType::F6E2M3 => {
+            quantise(ctx, operands, divide, |x, zero| Float6E2M3::from_f32(x + zero, true))
+        }
+        ElementType::F6E3M2 => {
+            quantise(ctx, operands, divide, |x, zero| Float6E3M2::from_f32(x + zero, true))
+        }
         ElementType::F4E2M1 => {
             quantise(ctx, operands, divide, |x, zero| Float4E2M1::from_f32(x + zero, true))
         }

@@ -6,10 +6,13 @@
 //! round where ONNX Runtime does.
 
 mod binary;
+mod bnb4;
+mod by_columns;
 mod columns;
 mod conv;
 mod dequantize;
 mod dynamic;
+mod gather;
 mod gemm;
 mod layout;
 mod level;
@@ -39,6 +42,8 @@ pub(super) const OPS: &[Entry] = &[
     microsoft("DequantizeLinear", dequantize::prepare),
     microsoft("DynamicQuantizeLSTM", lstm::prepare),
     microsoft("DynamicQuantizeMatMul", matmul::prepare_dynamic),
+    microsoft("GatherBlockQuantized", gather::prepare),
+    microsoft("MatMulBnb4", bnb4::prepare),
     microsoft("MatMulIntegerToFloat", matmul::prepare_float),
     microsoft("MatMulNBits", nbits::prepare),
     microsoft("QGemm", gemm::prepare),

@@ -4,9 +4,9 @@
 //! The weights stay as they are in the file. A column is unpacked to floats when its turn comes,
 //! once for all rows.
 
+use super::by_columns::by_columns;
 use crate::error::{Result, bail, ensure, err};
 use crate::kernel::conv::real::{narrowed, widened, wrong_type};
-use crate::kernel::simd::dot;
 use crate::kernel::{Context, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::{ElementType, Shape, Tensor};
 
@@ -18,7 +18,7 @@ struct MatMulNBits {
 }
 
 /// A size from an attribute, at least `least`.
-fn size(spec: &OpSpec<'_>, name: &str, least: usize) -> Result<usize> {
+pub(super) fn size(spec: &OpSpec<'_>, name: &str, least: usize) -> Result<usize> {
     let value = spec.attributes.int(name, -1)?;
     match usize::try_from(value) {
         Ok(v) if v >= least => Ok(v),
@@ -57,7 +57,7 @@ enum Zeros<'a> {
 
 /// Number `i` of the numbers of `bits` bits in `bytes`, the first ones lowest.
 #[inline(always)]
-fn packed(bytes: &[u8], bits: usize, i: usize) -> u8 {
+pub(super) fn packed(bytes: &[u8], bits: usize, i: usize) -> u8 {
     let per = 8 / bits;
     let byte = bytes.get(i / per).copied().unwrap_or(0);
     let mask = u8::MAX >> (8 - bits);
@@ -208,34 +208,9 @@ impl MatMulNBits {
             "MatMulNBits: a bias of {} elements for {n} columns",
             bias.as_ref().map_or(0, Vec::len)
         );
-        let mut dims = front.to_vec();
-        dims.push(n);
-        let shape = ctx.shape_of::<f32>(&dims)?;
-        ctx.shape_of::<f32>(&[k, ctx.threads.size()])?;
-        let m = shape.len().checked_div(n).unwrap_or(0);
-        // Column by column, so that each is unpacked once and threads share the columns.
-        let mut turned = ctx.filled(shape.len(), 0f32)?;
-        let ns = k.saturating_mul(m) / 8 + k;
-        ctx.check_deadline()?;
-        ctx.threads.split_rows(&mut turned, m, ns, |columns, out| {
-            let mut column = vec![0f32; k];
-            for (index, out) in columns.zip(out.chunks_mut(m.max(1))) {
-                weights.column(index, &mut column);
-                let bias = bias.as_ref().and_then(|b| b.get(index)).copied().unwrap_or(0.0);
-                for (row, out) in out.iter_mut().enumerate() {
-                    *out = dot(a.get(row * k..(row + 1) * k).unwrap_or(&[]), &column) + bias;
-                }
-            }
-        });
-        if m == 1 {
-            return ctx.tensor(shape, turned);
-        }
-        let mut out = ctx.filled(shape.len(), 0f32)?;
-        for (row, out) in out.chunks_mut(n.max(1)).enumerate() {
-            out.iter_mut().zip(turned.iter().skip(row).step_by(m)).for_each(|(o, &x)| *o = x);
-        }
-        ctx.recycle(turned);
-        ctx.tensor(shape, out)
+        by_columns(ctx, (a, front), [k, n], bias.as_deref(), |index, column| {
+            weights.column(index, column);
+        })
     }
 }
 

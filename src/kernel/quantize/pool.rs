@@ -4,10 +4,11 @@
 use super::level::{Byte, with_byte};
 use super::needs;
 use super::unary::Affine;
-use crate::error::{Result, ensure, err};
-use crate::kernel::{Arg, Context, InputSpec, Inputs, Kernel, OpSpec, Outputs, one, registry};
+use crate::error::{Result, ensure};
+use crate::kernel::channels_last::as_told;
+use crate::kernel::inner::Inner;
+use crate::kernel::{Arg, Context, InputSpec, Inputs, Kernel, OpSpec, Outputs, one};
 use crate::tensor::{Tensor, Value};
-use smallvec::smallvec;
 
 struct GlobalAveragePool {
     channels_last: bool,
@@ -73,29 +74,19 @@ impl Kernel for GlobalAveragePool {
 /// A kernel for floats between two quantisations.
 struct ThroughFloats {
     op: String,
-    inner: Box<dyn Kernel>,
+    inner: Inner,
 }
 
 /// The operator `op` of `ai.onnx` with the node's attributes, on numbers.
-fn through_floats(spec: &OpSpec<'_>, op: &str, version: i64) -> Result<Box<dyn Kernel>> {
+fn through_floats(spec: &OpSpec<'_>, op: &'static str, version: i64) -> Result<Box<dyn Kernel>> {
     needs(spec, &[0, 1, 3], 5)?;
     let input = [InputSpec { present: true, constant: None }];
-    let inner = registry::prepare(&OpSpec {
-        op,
-        domain: "",
-        version,
-        inputs: &input,
-        outputs: &[true],
-        ..*spec
-    })?;
+    let inner = Inner::new(spec, ("", op, version), spec.attributes, &input)?;
     Ok(Box::new(ThroughFloats { op: spec.op.to_string(), inner }))
 }
 
 pub(super) fn prepare_average(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
-    if spec.attributes.flag("channels_last", false)? {
-        return Err(spec.unsupported("channels_last"));
-    }
-    through_floats(spec, "AveragePool", 22)
+    as_told(spec, through_floats(spec, "AveragePool", 22)?)
 }
 
 pub(super) fn prepare_reduce_mean(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
@@ -110,9 +101,7 @@ impl ThroughFloats {
         let mut numbers = ctx.buffer::<f32>(tensor.len())?;
         numbers.extend(tensor.as_slice::<T>()?.iter().map(|&x| from.number(x)));
         let numbers = ctx.tensor(tensor.shape().clone(), numbers)?;
-        let mut inner = Inputs::new(smallvec![Arg::Owned(Value::Tensor(numbers))]);
-        let mean = self.inner.run(ctx, &mut inner)?.into_iter().next();
-        let mean = mean.ok_or_else(|| err!(Internal, "{}: no result", self.op))?.into_tensor()?;
+        let mean = self.inner.run(ctx, [Arg::Owned(Value::Tensor(numbers))])?;
         let mut out = ctx.buffer::<T>(mean.len())?;
         let level = |&x: &f32| T::of(T::LEVELS.round(x / to.scale + to.zero));
         out.extend(mean.as_slice::<f32>()?.iter().map(level));

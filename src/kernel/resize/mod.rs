@@ -255,11 +255,15 @@ impl Resize {
         if let Mode::Nearest(rounding) = self.mode {
             let indices: Vec<Vec<usize>> =
                 axes.iter().map(|a| a.nearest(self.coordinates, rounding)).collect();
-            let filling = for_each_common_type!(
-                x.data(),
-                v => nearest::filling(v, self.extrapolation),
-                other => bail!(InvalidInput, "{} of {}", self.op, other.dtype())
-            );
+            let filling = match x.data() {
+                Data::C64(v) => nearest::filling(v, self.extrapolation),
+                Data::C128(v) => nearest::filling(v, self.extrapolation),
+                others => for_each_common_type!(
+                    others,
+                    v => nearest::filling(v, self.extrapolation),
+                    other => bail!(InvalidInput, "{} of {}", self.op, other.dtype())
+                ),
+            };
             return for_each_carrier!(x.data(), v => {
                 nearest::tensor(ctx, v, axes, &indices, &outside, &filling)
             });

@@ -3,7 +3,7 @@
 use super::coordinates::Axis;
 use crate::error::Result;
 use crate::kernel::Context;
-use crate::tensor::{Carrier, Element, ElementType, Shape, Tensor};
+use crate::tensor::{Carrier, Complex, Element, ElementType, Shape, Tensor};
 use half::{bf16, f16};
 
 /// The extrapolation value as an element.
@@ -23,6 +23,8 @@ fill!(
     i8: |v: f32| v as i8, i16: |v: f32| v as i16, i32: |v: f32| v as i32, i64: |v: f32| v as i64,
     u8: |v: f32| v as u8, u16: |v: f32| v as u16, u32: |v: f32| v as u32, u64: |v: f32| v as u64,
     bool: |v: f32| v != 0.0, String: |v: f32| v.to_string(),
+    Complex<f32>: |re: f32| Complex { re, im: 0.0 },
+    Complex<f64>: |re: f32| Complex { re: re.into(), im: 0.0 },
 );
 
 /// The extrapolation value as an element of the type of `_like`.

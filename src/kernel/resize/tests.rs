@@ -1,6 +1,6 @@
 use crate::error::ErrorKind;
 use crate::kernel::testing::{Op, assert_close, strings, t};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Complex, Tensor, Value};
 
 /// The expected values are another runtime's.
 fn check(op: &Op, inputs: &[Option<Value>], expected: &[Tensor]) {
@@ -374,4 +374,15 @@ fn what_does_not_fit_is_refused() {
     // A tiny scale would make an antialiasing filter of absurd width.
     let tiny = op().int("antialias", 1);
     assert!(by_scales(&tiny, x(), &[1.0, 1.0, 1e-30, 1.0]).is_ok());
+}
+
+#[test]
+fn nearest_complex_numbers() {
+    let x = [1f64, 2.0].map(|re| Complex { re, im: -re });
+    let inputs =
+        [Some(t(&[1, 1, 1, 2], &x).into()), None, Some(t(&[4], &[1f32, 1.0, 1.0, 2.0]).into())];
+    let out = Op::onnx("Resize", 13).run_values(&inputs).unwrap();
+    assert_eq!(out[0].as_tensor().unwrap(), &t(&[1, 1, 1, 4], &[x[0], x[0], x[1], x[1]]));
+    let linear = Op::onnx("Resize", 13).string("mode", "linear");
+    assert_eq!(linear.run_values(&inputs).unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -14,6 +14,8 @@ use smallvec::SmallVec;
 
 pub(super) const OPS: &[Entry] = &[
     onnx("CenterCropPad", 18, pad::prepare_center),
+    // What Slice became in version 10, as an experiment of before.
+    onnx("DynamicSlice", 1, |s| prepare(&OpSpec { version: 10, ..*s })),
     onnx("Pad", 2, pad::prepare),
     onnx("ReverseSequence", 10, reverse::prepare),
     onnx("Slice", 1, prepare),

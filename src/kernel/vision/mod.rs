@@ -9,7 +9,7 @@ mod non_max_suppression;
 mod roi_align;
 
 use super::OpSpec;
-use super::registry::{Entry, onnx};
+use super::registry::{Entry, microsoft, onnx};
 use crate::error::{Result, bail, ensure};
 use crate::tensor::Tensor;
 
@@ -17,6 +17,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("AffineGrid", 20, affine_grid::prepare),
     onnx("Col2Im", 18, col2im::prepare),
     onnx("GridSample", 16, grid_sample::prepare),
+    microsoft("GridSample", grid_sample::prepare),
     onnx("MaxRoiPool", 1, max_roi_pool::prepare),
     onnx("NonMaxSuppression", 10, non_max_suppression::prepare),
     onnx("RoiAlign", 10, roi_align::prepare),

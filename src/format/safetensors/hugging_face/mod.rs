@@ -8,9 +8,10 @@ mod config;
 mod encoder;
 mod heads;
 mod pooling;
+mod sentence;
 
 pub(super) use config::{Config, MODEL_TYPES};
-pub(super) use pooling::Pooling;
+pub(super) use sentence::Sentence;
 
 use super::builder::Builder;
 use super::container::Weights;
@@ -21,23 +22,23 @@ use crate::limits::LoadLimits;
 use crate::tensor::ElementType;
 use encoder::Encoder;
 
-/// Builds the graph: the encoder, and what stands on it. With `sentences` that is the vector of a
+/// Builds the graph: the encoder, and what stands on it. With `sentence` that is the vector of a
 /// text, as sentence-transformers has it; else it is what the architecture says.
 pub(super) fn build(
     config: &Config,
-    sentences: Option<&Pooling>,
+    sentence: Option<&Sentence>,
     weights: &mut Weights,
     limits: &LoadLimits,
 ) -> Result<Graph> {
     let mut b = Builder::new(ElementType::F32, weights, limits);
     let encoder = Encoder::new(config, b.weights);
-    let outputs = outputs(&mut b, &encoder, sentences).map_err(in_model)?;
+    let outputs = outputs(&mut b, &encoder, sentence).map_err(in_model)?;
     if !config.ignore_unused {
         b.weights.all_used()?;
     }
     b.outputs(outputs)?;
     b.say("format", "safetensors");
-    if sentences.is_none() {
+    if sentence.is_none() {
         heads::say(&mut b, config);
     }
     Ok(b.graph)
@@ -46,15 +47,14 @@ pub(super) fn build(
 fn outputs(
     b: &mut Builder<'_>,
     encoder: &Encoder<'_>,
-    sentences: Option<&Pooling>,
+    sentence: Option<&Sentence>,
 ) -> Result<heads::Outputs> {
     let encoded = encoder.build(b)?;
-    let Some(pooling) = sentences else { return heads::build(b, encoder, encoded) };
+    let Some(sentence) = sentence else { return heads::build(b, encoder, encoded) };
     heads::skip(b, encoder);
-    b.enter("pooling".into());
-    let sentence = pooling.build(b, &encoded)?;
+    let vector = sentence.build(b, &encoded)?;
     Ok(vec![
         ("last_hidden_state".to_string(), encoded.hidden),
-        ("sentence_embedding".to_string(), sentence),
+        ("sentence_embedding".to_string(), vector),
     ])
 }

@@ -5,10 +5,11 @@ use super::movement::{permute, slice, squeeze, unsqueeze};
 use super::{Kind, Layer, Reader, kind};
 use crate::attribute::Attribute;
 use crate::error::{Result, ensure};
-use crate::format::safetensors::arrange::assembled;
+use crate::format::safetensors::arrange::{assembled, transposed};
 use crate::format::safetensors::builder::{Builder, int};
 use crate::format::safetensors::signal::{Signal, unified};
 use crate::graph::{Dim, ValueId};
+use crate::tensor::Tensor;
 use bytes::Bytes;
 
 pub(super) const KINDS: &[Kind] = &[
@@ -46,6 +47,8 @@ struct Core {
     bias: bool,
     /// The activation of a plain RNN, where it is not tanh.
     relu: bool,
+    /// How many numbers a sequence's state is projected to; 0 where it is not.
+    projection: usize,
     /// The names of the state that it begins with, and that its last state is given.
     state: Vec<String>,
     state_as: Vec<String>,
@@ -60,6 +63,7 @@ impl Core {
             hidden: r.size("hidden")?,
             bias: r.flag_or("bias", true)?,
             relu: cell.op == "RNN" && r.one_of("nonlinearity", &["tanh", "relu"])? == "relu",
+            projection: 0,
             state: r.names("state")?.unwrap_or_default(),
             state_as: r.names("state_as")?.unwrap_or_default(),
         };
@@ -125,6 +129,40 @@ impl Core {
         })
     }
 
+    /// The projections of some directions: `[directions, projection, hidden]`, or with the last two
+    /// axes exchanged.
+    fn projections(
+        &self,
+        b: &mut Builder<'_>,
+        suffixes: &[String],
+        turned: bool,
+    ) -> Result<ValueId> {
+        let (from, to) = (self.hidden, self.projection);
+        let part = |suffix: &String| (format!("{}.weight_hr{suffix}", self.name), vec![to, from]);
+        let parts: Vec<_> = suffixes.iter().map(part).collect();
+        let (form, [rows, columns]) =
+            if turned { (".T", [from, to]) } else { (".stacked", [to, from]) };
+        b.combined(&parts, form, |tensors| {
+            let change = |tensor| if turned { transposed(tensor) } else { Ok(tensor.clone()) };
+            let tensors = tensors.iter().map(change).collect::<Result<Vec<Tensor>>>()?;
+            let stretches: Vec<_> = tensors.iter().map(|tensor| (tensor, 0..rows)).collect();
+            assembled(&[tensors.len(), rows, columns], &stretches)
+        })
+    }
+
+    /// The state's weights. Those that read a projected state are multiplied by the projection, which
+    /// gives weights for the state as it is: the operator knows no projection.
+    fn state_weights(&self, b: &mut Builder<'_>, suffixes: &[String]) -> Result<ValueId> {
+        if self.projection == 0 {
+            return self.weights(b, "hh", suffixes, self.hidden);
+        }
+        let weights = self.weights(b, "hh", suffixes, self.projection)?;
+        let projections = self.projections(b, suffixes, false)?;
+        let dims = [suffixes.len(), self.rows(), self.hidden].map(Dim::Fixed).to_vec();
+        let dtype = b.dtype;
+        b.value("MatMul", &[weights, projections], &[], dtype, dims)
+    }
+
     fn rows(&self) -> usize {
         self.cell.gates.len().saturating_mul(self.hidden)
     }
@@ -149,7 +187,7 @@ impl Core {
         let mut inputs = vec![
             Some(x.value),
             Some(self.weights(b, "ih", suffixes, columns)?),
-            Some(self.weights(b, "hh", suffixes, self.hidden)?),
+            Some(self.state_weights(b, suffixes)?),
             self.bias.then(|| self.biases(b, suffixes)).transpose()?,
             // The lengths of the sequences: all steps.
             None,
@@ -179,10 +217,18 @@ impl Core {
         let values = b.node(self.cell.op, inputs, &attributes, &outputs)?;
         let mut values = values.into_iter().flatten();
         let first = values.next().unwrap_or(x.value);
-        let y = Signal { value: first, dtype: x.dtype, dims: all, batch: 2 };
-        let states = values
+        let mut y = Signal { value: first, dtype: x.dtype, dims: all, batch: 2 };
+        let mut states: Vec<Signal> = values
             .map(|value| Signal { value, dtype: x.dtype, dims: last.clone(), batch: 1 })
             .collect();
+        if self.projection > 0 {
+            let projections = self.projections(b, suffixes, true)?;
+            // Of the states the first one is what is answered.
+            for signal in [Some(&mut y), states.first_mut()].into_iter().flatten() {
+                let dims = signal.with_last(self.projection);
+                *signal = b.then("MatMul", signal, &[projections], &[], dims)?;
+            }
+        }
         Ok((y, states))
     }
 
@@ -211,7 +257,22 @@ struct Sequence {
 }
 
 fn read_sequence(r: &Reader<'_>, cell: &'static Cell) -> Result<Box<dyn Layer>> {
-    let core = Core::read(r, cell)?;
+    let mut core = Core::read(r, cell)?;
+    if cell.op == "LSTM" {
+        core.projection = r.size_or("proj", 0)?;
+        if core.projection >= core.hidden {
+            return Err(r.error(format_args!(
+                "\"proj\" is {}, expected less than the {} of \"hidden\"",
+                core.projection, core.hidden
+            )));
+        }
+        if core.projection > 0 && !core.state.is_empty() {
+            // The operator's state is the one before its projection, which does not tell it.
+            return Err(
+                r.error("with \"proj\" the state begins with zeros, \"state\" is not known")
+            );
+        }
+    }
     let layers = r.size_or("layers", 1)?;
     if !(1..=MAX_STACK).contains(&layers) {
         return Err(r.error(format_args!("\"layers\" is {layers}, expected 1 to {MAX_STACK}")));

@@ -69,7 +69,7 @@ fn faults_of_tensors_are_refused() {
     refused(raw(&one("F32", "[4294967296,4294967296]", "[0,0]"), 0), InvalidModel, "overflow");
     refused(raw(&one("F32", "[9223372036854775808,2]", "[0,0]"), 0), InvalidModel, "overflow");
     refused(raw(&one("F4", "[1]", "[0,1]"), 1), InvalidModel, "byte boundary");
-    refused(raw(&one("F8_E4M3", "[1]", "[0,1]"), 1), Unsupported, "'a' has element type F8_E4M3");
+    refused(raw(&one("C64", "[1]", "[0,8]"), 8), Unsupported, "'a' has element type C64");
     refused(raw(&one("Q4_K", "[1]", "[0,1]"), 1), Unsupported, "'a' has element type 'Q4_K'");
     let deep = format!("[{}]", ["1"; 33].join(","));
     refused(raw(&one("U8", &deep, "[0,1]"), 1), LimitExceeded, "rank 33");
@@ -110,6 +110,9 @@ fn elements_widen_exactly_and_never_narrow() {
         ("brain", TensorView::new(Dtype::BF16, vec![1], &brain).unwrap()),
         ("double", TensorView::new(Dtype::F64, vec![1], &double).unwrap()),
         ("int", TensorView::new(Dtype::I64, vec![1], &int).unwrap()),
+        ("e4m3", TensorView::new(Dtype::F8_E4M3, vec![1], &[0x7e]).unwrap()),
+        ("e5m2", TensorView::new(Dtype::F8_E5M2, vec![1], &[0xc5]).unwrap()),
+        ("e8m0", TensorView::new(Dtype::F8_E8M0, vec![1], &[124]).unwrap()),
     ];
     let mut weights = parse(safetensors::serialize(views, None).unwrap()).unwrap();
     let single = |w: &mut Weights, name: &str| {
@@ -117,6 +120,10 @@ fn elements_widen_exactly_and_never_narrow() {
     };
     assert_eq!(single(&mut weights, "half").unwrap(), 1.5);
     assert_eq!(single(&mut weights, "brain").unwrap(), -2.5);
+    assert_eq!(single(&mut weights, "e4m3").unwrap(), 448.0);
+    assert_eq!(single(&mut weights, "e5m2").unwrap(), -5.0);
+    let power = weights.take("e8m0", &[1], ElementType::F64).unwrap();
+    assert_eq!(power.into_vec::<f64>().unwrap(), [0.125]);
     let wide = weights.take("brain", &[1], ElementType::F64).unwrap();
     assert_eq!(wide.as_slice::<f64>().unwrap(), [-2.5]);
     let e = single(&mut weights, "double").unwrap_err();

@@ -7,6 +7,7 @@ mod oracle;
 mod recurrent;
 mod rotary;
 mod standard;
+mod variants;
 
 use crate::kernel::testing::t;
 use crate::tensor::Tensor;

@@ -1,7 +1,7 @@
 use crate::kernel::testing::{Op, t};
 use crate::tensor::{
-    Element, Float4E2M1, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0,
-    Int2, Int4, Tensor, UInt2, UInt4, Value,
+    Element, Float4E2M1, Float6E2M3, Float6E3M2, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2,
+    Float8E5M2FNUZ, Float8E8M0, Int2, Int4, Tensor, UInt2, UInt4, Value,
 };
 use half::{bf16, f16};
 
@@ -212,4 +212,22 @@ fn dynamic_scales_cover_the_range_and_zero() {
     let (levels, _, zero) = run(&[1.0, 2.1, 4.0]);
     assert_eq!((levels, zero), (vec![64, 134, 255], 0));
     assert_eq!(run(&[0.0; 2]), (vec![0; 2], 1.0 / 255.0, 0));
+}
+
+#[test]
+fn floats_of_six_bits() {
+    // Steps of an eighth below 2, of a quarter up to 4, of a half up to 7.5; halves go to even.
+    let x = t(&[5], &[0.25f32, 2.25, 6.5, -40.0, 0.125]);
+    let q = Op::onnx("QuantizeLinear", 28);
+    let to = |zero: Tensor| q.run1(&[x.clone(), t(&[], &[2f32]), zero]);
+    let narrow = floats(&[5], &[0.125, 1.125, 3.25, -7.5, 0.0], |v| Float6E2M3::from_f32(v, true));
+    assert_eq!(to(t(&[], &[Float6E2M3::default()])), narrow);
+    // Quarters between 1 and 2, halves up to 4; 0.0625 is the smallest number.
+    let wide = floats(&[5], &[0.125, 1.0, 3.0, -20.0, 0.0625], |v| Float6E3M2::from_f32(v, true));
+    assert_eq!(to(t(&[], &[Float6E3M2::default()])), wide);
+    let d = Op::onnx("DequantizeLinear", 28);
+    let back = d.run1(&[narrow, t(&[], &[2f32])]);
+    assert_eq!(back, t(&[5], &[0.25f32, 2.25, 6.5, -15.0, 0.0]));
+    let back = d.run1(&[wide, t(&[], &[2f32])]);
+    assert_eq!(back, t(&[5], &[0.25f32, 2.0, 6.0, -40.0, 0.125]));
 }

@@ -46,6 +46,9 @@ fn modes_and_corners() {
         let old =
             Op::onnx("GridSample", 16).string("mode", &named).int("align_corners", align_corners);
         assert_eq!(at(&old, image(), &points), y);
+        // Before opset 16 exporters wrote ONNX Runtime's own, of the same names.
+        let own = Op::new("com.microsoft", "GridSample", 1).string("mode", &named);
+        assert_eq!(at(&own.int("align_corners", align_corners), image(), &points), y);
     }
     let points =
         [-1f32, -0.8, -0.6, -0.5, -0.1, -0.2, 0.7, 0.0, 0.0, 0.4, 0.2, -0.2, -0.3, 0.5, -1.0, 1.0];
