@@ -127,7 +127,7 @@ soak: toolchain
 lint: $(VENV)/.dev
 	$(CARGO) fmt --all --check
 	$(PYO3_ENV) $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	for features in "" onnx safetensors; do \
+	for features in "" onnx safetensors images,onnx; do \
 		$(CARGO) clippy --locked -p modelserve --lib --no-default-features \
 			--features "$$features" -- -D warnings || exit 1; \
 	done
@@ -306,6 +306,7 @@ programs:
 	@missing=; \
 	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v cmake >/dev/null || missing="$$missing cmake"; \
 	command -v pkg-config >/dev/null || missing="$$missing pkg-config"; \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$$missing nginx-light"; \
