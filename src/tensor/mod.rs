@@ -6,6 +6,7 @@
 mod candle;
 mod complex;
 mod data;
+pub mod dlpack;
 mod dtype;
 mod interop;
 mod rows;
