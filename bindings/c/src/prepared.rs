@@ -334,14 +334,7 @@ mod tests {
     }
 
     fn layout(row_stride: isize, feature_stride: isize, dtype: i32) -> modelserve_layout {
-        modelserve_layout {
-            width: 2,
-            max_rows: 2,
-            row_stride,
-            feature_stride,
-            dtype,
-            ..defaults()
-        }
+        modelserve_layout { width: 2, max_rows: 2, row_stride, feature_stride, dtype, ..defaults() }
     }
 
     fn sums(model: modelserve_model, layout: &modelserve_layout, rows: *const c_void) -> [f64; 2] {

@@ -70,9 +70,7 @@ pub unsafe extern "C" fn modelserve_predict_batch_submit(
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
     guard(|| unsafe {
-        submit_rows(
-            model, rows, n_rows, width, row_stride, options, callback, user_data, request,
-        )
+        submit_rows(model, rows, n_rows, width, row_stride, options, callback, user_data, request)
     })
 }
 
@@ -159,11 +157,7 @@ pub(crate) type Told = unsafe extern "C" fn(
     *const c_char,
 );
 
-fn tell(
-    callback: Told,
-    user_data: &UserData,
-    told: Outcome<(Columns, modelserve_receipt)>,
-) {
+fn tell(callback: Told, user_data: &UserData, told: Outcome<(Columns, modelserve_receipt)>) {
     let data = user_data.pointer();
     match told {
         Ok((columns, receipt)) => {

@@ -42,8 +42,6 @@ pub unsafe extern "C" fn modelserve_predict_batch_submit_f64(
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
     guard(|| unsafe {
-        submit_rows(
-            model, rows, n_rows, width, row_stride, options, callback, user_data, request,
-        )
+        submit_rows(model, rows, n_rows, width, row_stride, options, callback, user_data, request)
     })
 }
