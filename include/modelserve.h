@@ -1,5 +1,6 @@
-/*
- * modelserve: load, predict with and hot-reload models inside your own process.
+/**
+ * @file modelserve.h
+ * The C interface of modelserve: load, predict with and hot-reload models inside your own process.
  *
  * Conventions
  * - Every function may be called from any thread, and with any handle: handles are numbers that
@@ -2158,7 +2159,7 @@ modelserve_status modelserve_manager_can_answer(struct modelserve_manager manage
 /**
  * Sets the policies of `name` from text in the words of the configuration file
  * (docs/configuration.md): what a file has in `[models.<name>.…]`, without that in front, such as
- * `"[batching]\nmax_batch_size = 32\n[[fallback]]\nversion = 1"`.
+ * `[batching]` and, in the next line, `max_batch_size = 32`.
  *
  * Policies that the text does not name are off from then on: empty text ends all of them.
  * Requests under way finish under the old ones.

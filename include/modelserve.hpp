@@ -1,15 +1,19 @@
-// modelserve for C++17: owning, move-only wrappers of modelserve.h. Header-only.
-//
-// Errors. A call that fails throws modelserve::Error. Where MODELSERVE_NO_EXCEPTIONS is defined
-// before this header is included, or the compiler has exceptions off, nothing is thrown and a call
-// gives a modelserve::Result: a value or an Error. `Answer<T>` in the declarations is T or
-// Result<T> accordingly. With exceptions on, modelserve::attempt makes a Result of any one call. A
-// program may be linked from files of either kind: their classes are different ones.
-//
-// Threads. Objects may be used from several threads at once, as the handles beneath may; moving or
-// destroying one is for a single thread.
-//
-// Callbacks may throw: see set_on_thrown.
+/// @file modelserve.hpp
+/// modelserve for C++17: owning, move-only wrappers of modelserve.h. Header-only.
+///
+/// **Errors.** A call that fails throws modelserve::Error. Where MODELSERVE_NO_EXCEPTIONS is defined
+/// before this header is included, or the compiler has exceptions off, nothing is thrown and a call
+/// gives a modelserve::Result: a value or an Error. `Answer<T>` in the declarations is `T` or
+/// `Result<T>` accordingly. With exceptions on, modelserve::attempt makes a Result of any one call.
+/// A program may be linked from files of either kind: their classes are different ones.
+///
+/// **Threads.** Objects may be used from several threads at once, as the handles beneath may; moving
+/// or destroying one is for a single thread.
+///
+/// **Callbacks** may throw: see modelserve::set_on_thrown.
+///
+/// What a function does, takes and refuses is said in full where the C interface has it, whose
+/// functions have the same names.
 #ifndef MODELSERVE_HPP
 #define MODELSERVE_HPP
 
@@ -624,6 +628,7 @@ public:
         : managed_(reinterpret_cast<Managed *>(managed)) {
         static_assert(sizeof(Other) == sizeof(Managed), "not the struct of that version");
     }
+    /// Takes what the other owns.
     BasicDlTensor(BasicDlTensor &&other) noexcept
         : managed_(std::exchange(other.managed_, nullptr)) {}
     /// Gives up what it owned for what the other owns.
@@ -666,7 +671,9 @@ using DlTensorLegacy = BasicDlTensor<modelserve_dl_managed>;
 /// was given has to live as long as it is used: nothing but names and shapes is copied.
 class Inputs {
 public:
+    /// No tensors.
     Inputs() = default;
+    /// Takes what the other has.
     Inputs(Inputs &&) noexcept = default;
     /// Takes what the other has.
     Inputs &operator=(Inputs &&) noexcept = default;

@@ -139,10 +139,10 @@ fi
 echo '#include <httplib.h>' >"$out/httplib.cpp"
 if $CXX -std=c++17 $HTTPLIB -fsyntax-only "$out/httplib.cpp" 2>/dev/null; then
     for program in examples/cpp/service/main.cpp tests/ffi/cpp/service_load.cpp; do
-        name=service-$(basename "$program" .cpp)
-        t "$name: compile" $CXX -std=c++17 -Wall -Wextra $CFLAGS -g -I"$root/include" $HTTPLIB \
-            -c "$root/$program" -o "$out/$name.o"
-        t "$name: link" $CXX $LDFLAGS "$out/$name.o" -o "$out/$name" "$lib/libmodelserve_c.a" \
+        built=service-$(basename "$program" .cpp)
+        t "$built: compile" $CXX -std=c++17 -Wall -Wextra $CFLAGS -g -I"$root/include" $HTTPLIB \
+            -c "$root/$program" -o "$out/$built.o"
+        t "$built: link" $CXX $LDFLAGS "$out/$built.o" -o "$out/$built" "$lib/libmodelserve_c.a" \
             $HTTPLIB $system
     done
     t "service: under load" $RUN "$out/service-service_load" "$out/service-main" "$v1" "$v2" "$out"
