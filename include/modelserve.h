@@ -2158,7 +2158,7 @@ modelserve_status modelserve_manager_can_answer(struct modelserve_manager manage
 
 /**
  * Sets the policies of `name` from text in the words of the configuration file
- * (docs/configuration.md): what a file has in `[models.<name>.…]`, without that in front, such as
+ * (docs/configuration.md): what a file has below `models.NAME`, without that in front, such as
  * `[batching]` and, in the next line, `max_batch_size = 32`.
  *
  * Policies that the text does not name are off from then on: empty text ends all of them.
