@@ -1,6 +1,7 @@
 //! Tensors to and from NumPy arrays.
 
 use crate::budget::{Budget, reserved};
+use crate::dlpack;
 use crate::error::{OrRaise, raise};
 use crate::narrow;
 use modelserve::ErrorKind;
@@ -243,6 +244,7 @@ pub(crate) fn value_in(
             Ok(Value::Map(Map { entries: entries.collect::<PyResult<_>>()? }))
         }
         declared => {
+            let object = &dlpack::seen(object)?;
             let is_array = object.cast::<numpy::PyUntypedArray>().is_ok();
             let dtype = match declared {
                 Some(ValueType::Tensor { dtype, .. }) if !is_array => numpy_name(*dtype),
