@@ -136,8 +136,11 @@ done
 if [ -z "$HTTPLIB" ] && pkg-config --exists cpp-httplib 2>/dev/null; then
     HTTPLIB=$(pkg-config --cflags --libs cpp-httplib)
 fi
-echo '#include <httplib.h>' >"$out/httplib.cpp"
-if $CXX -std=c++17 $HTTPLIB -fsyntax-only "$out/httplib.cpp" 2>/dev/null; then
+{
+    echo '#include <httplib.h>'
+    echo 'int main() { return httplib::Server().is_running(); }'
+} >"$out/httplib.cpp"
+if $CXX -std=c++17 "$out/httplib.cpp" -o "$out/httplib" $HTTPLIB -lpthread 2>/dev/null; then
     for program in examples/cpp/service/main.cpp tests/ffi/cpp/service_load.cpp; do
         built=service-$(basename "$program" .cpp)
         t "$built: compile" $CXX -std=c++17 -Wall -Wextra $CFLAGS -g -I"$root/include" $HTTPLIB \
@@ -147,9 +150,8 @@ if $CXX -std=c++17 $HTTPLIB -fsyntax-only "$out/httplib.cpp" 2>/dev/null; then
     done
     t "service: under load" $RUN "$out/service-service_load" "$out/service-main" "$v1" "$v2" "$out"
 else
-    echo "skip  service: cpp-httplib is not installed (apt install libcpp-httplib-dev)"
+    echo "skip  service: no cpp-httplib is found (apt install libcpp-httplib-dev pkg-config)"
 fi
-
 
 if [ -z "$SANITIZED" ] && ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     apt-get install -y valgrind >/dev/null 2>&1
