@@ -26,7 +26,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
 .PHONY: deny sbom faults soak-process
-.PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom fuzz-smoke fuzz fuzz-replay cargo-fuzz toolchain programs clean
+.PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom asan tsan doxygen fuzz-smoke fuzz fuzz-replay cargo-fuzz toolchain programs clean
 
 help:
 	@echo "make demo        build the Python module and run examples/demo.py"
@@ -45,6 +45,9 @@ help:
 	@echo "make loom        model checking of the concurrent protocols"
 	@echo "make deny        licences, sources, duplicates and advisories of every crate (cargo-deny)"
 	@echo "make sbom        what is shipped, as CycloneDX JSON, in build/modelserve.cdx.json"
+	@echo "make asan        the C and C++ programs with AddressSanitizer (INSTRUMENTED=1: the library too)"
+	@echo "make tsan        the C and C++ programs and the library with ThreadSanitizer"
+	@echo "make doxygen     the reference of the C and C++ headers, in build/doxygen"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
 	@echo "make fuzz        one fuzz target (T=..., FUZZ_SECONDS=..., JOBS=..., FUZZ_SANITIZER=address)"
 	@echo "make fuzz-replay every file kept for the fuzz targets, or for one (T=...)"
@@ -187,6 +190,53 @@ wheel: $(VENV)/.demo
 loom: toolchain
 	cd tests/loom && $(CARGO) test --locked
 
+# The programs of tests/ffi and the service of examples/cpp, checked by a sanitizer. The library is
+# built into a folder of its own: plain, or instrumented (a compiler flag that stable accepts behind
+# RUSTC_BOOTSTRAP), and linked with the sanitizer's runtime that comes with Rust. Addresses are not
+# randomised where that can be had: older runtimes do not find their place otherwise.
+SANITIZER_HOST = $$(rustc -vV | sed -n 's/^host: //p')
+SANITIZER_RT = $$(rustc --print target-libdir)/librustc-stable_rt
+SANITIZER_RUN = $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$$(uname -m)" -R)
+ASAN_FLAGS = -fsanitize=address -fno-omit-frame-pointer
+UBSAN_FLAGS = -fsanitize=undefined -fno-sanitize-recover=all
+
+asan: toolchain
+ifeq ($(INSTRUMENTED),)
+	CARGO_TARGET_DIR="$(CURDIR)/build/asan" $(CARGO) build --locked -p modelserve-c
+	SANITIZED=1 RUN="$(SANITIZER_RUN)" CFLAGS="$(ASAN_FLAGS) $(UBSAN_FLAGS)" \
+		LDFLAGS="$(ASAN_FLAGS) $(UBSAN_FLAGS)" bash tests/ffi/run.sh build/asan/debug
+else
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$(CURDIR)/build/asan" \
+		$(CARGO) rustc --locked -p modelserve-c --lib --crate-type staticlib \
+		--target "$(SANITIZER_HOST)"
+	SANITIZED=1 RUN="$(SANITIZER_RUN)" CFLAGS="$(ASAN_FLAGS)" \
+		LDFLAGS="-Wl,--whole-archive $(SANITIZER_RT).asan.a -Wl,--no-whole-archive -lrt" \
+		bash tests/ffi/run.sh "build/asan/$(SANITIZER_HOST)/debug"
+endif
+
+# Of a library that is not instrumented ThreadSanitizer would see the memory and not the locks.
+tsan: toolchain
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+		CARGO_TARGET_DIR="$(CURDIR)/build/tsan" $(CARGO) rustc --locked -p modelserve-c --lib \
+		--crate-type staticlib --target "$(SANITIZER_HOST)"
+	SANITIZED=1 RUN="$(SANITIZER_RUN)" CFLAGS="-fsanitize=thread" \
+		LDFLAGS="-Wl,--whole-archive $(SANITIZER_RT).tsan.a -Wl,--no-whole-archive -lrt" \
+		TSAN_OPTIONS="suppressions=$(CURDIR)/tests/ffi/tsan.supp die_after_fork=0 halt_on_error=1" \
+		bash tests/ffi/run.sh "build/tsan/$(SANITIZER_HOST)/debug"
+
+# Fails on a warning: whatever is public has a description.
+doxygen:
+	@if ! command -v doxygen >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+				apt-get -qq install -y --no-install-recommends doxygen; \
+		else \
+			echo "please install doxygen" >&2; exit 1; \
+		fi; \
+	fi
+	@mkdir -p build
+	doxygen bindings/c/Doxyfile
+
 # libFuzzer's instrumentation is a compiler flag that stable accepts behind RUSTC_BOOTSTRAP.
 # Without a sanitizer: what is looked for here is a panic, an overflow, a hang or a memory bomb.
 fuzz-smoke: toolchain
@@ -306,6 +356,7 @@ programs:
 	@missing=; \
 	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	[ -e /usr/include/httplib.h ] || missing="$$missing libcpp-httplib-dev"; \
 	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v cmake >/dev/null || missing="$$missing cmake"; \
 	command -v pkg-config >/dev/null || missing="$$missing pkg-config"; \

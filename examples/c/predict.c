@@ -38,7 +38,6 @@ int main(int argc, char **argv)
     }
     check(modelserve_manager_new(0, &manager), "manager");
     check(modelserve_manager_load(manager, "iris", argv[1], NULL, &iris), "load");
-
     check(modelserve_predict(iris, rows[0], 4, &one), "predict");
     printf("one row: label %" PRId64 ", probability %.3f, version %" PRIu64 "\n", one.label,
            one.probability, one.model_version);

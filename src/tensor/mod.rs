@@ -7,6 +7,7 @@ mod candle;
 mod carrier;
 mod complex;
 mod data;
+pub mod dlpack;
 mod dtype;
 mod interop;
 mod rows;

@@ -3,7 +3,9 @@
 #
 #     tests/ffi/run.sh [DIRECTORY OF libmodelserve_c.so AND .a]      (default: target/debug)
 #
-# CC, CXX, CFLAGS and PYTHON are heeded. Memory is checked with valgrind where there is one.
+# CC, CXX, CFLAGS, LDFLAGS and PYTHON are heeded. Memory is checked with valgrind where there is one.
+# With SANITIZED=1 it is the compiler that checks (`make asan`, `make tsan`): the programs are linked
+# with the static library alone, run by $RUN where that is given, and there is no valgrind.
 root=$(cd "$(dirname "$0")/../.." && pwd)
 lib=${1:-$root/target/debug}
 lib=$(cd "$lib" && pwd) || exit 2
@@ -16,6 +18,8 @@ python=${PYTHON:-$root/.venv/bin/python}
 [ -x "$python" ] || python=python3
 warnings="-Wall -Wextra -Wpedantic -Werror"
 system="-lpthread -ldl -lm"
+links="shared static"
+[ -z "$SANITIZED" ] || links=static
 data=$root/tests/data
 v1=$data/iris_v1/model.onnx
 v2=$data/iris_v2/model.onnx
@@ -45,26 +49,30 @@ for std in c99 c11; do
 done
 t "modelserve.h alone, c++17" $CXX -x c++ -std=c++17 $warnings -I"$root/include" \
     -fsyntax-only "$out/twice.c"
-t "modelserve.hpp alone, c++17" $CXX -std=c++17 $warnings -I"$root/include" \
-    -fsyntax-only "$out/twice.cpp"
+for std in c++17 c++20; do
+    for errors in "" -DMODELSERVE_NO_EXCEPTIONS -fno-exceptions; do
+        t "modelserve.hpp alone, $std $errors" $CXX -std=$std $errors $warnings -I"$root/include" \
+            -fsyntax-only "$out/twice.cpp"
+    done
+done
 
-t "exported symbols" sh "$root/tests/ffi/symbols.sh" "$lib/libmodelserve_c.so"
+[ -n "$SANITIZED" ] || t "exported symbols" sh "$root/tests/ffi/symbols.sh" "$lib/libmodelserve_c.so"
 
-# build NAME LANGUAGE SOURCE: NAME-shared and NAME-static.
+# build NAME LANGUAGE SOURCE: compiles it, for being linked as NAME-shared and NAME-static.
+compiled=
 includes="-I$root/include -I$root/tests/ffi/c"
 build() {
     case $2 in
-    c) compile="$CC -std=c99 -D_POSIX_C_SOURCE=200809L" ;;
-    *) compile="$CXX -std=c++17" ;;
+    c) compile="$CC -std=c99 -D_POSIX_C_SOURCE=200809L" link=$CC ;;
+    results) compile="$CXX -std=c++17 -fno-exceptions" link=$CXX ;;
+    *) compile="$CXX -std=c++17" link=$CXX ;;
     esac
     case $3 in
     /*) source=$3 ;;
     *) source=$root/$3 ;;
     esac
-    t "$1: compile, shared" $compile $warnings $CFLAGS -g $includes "$source" \
-        -o "$out/$1-shared" -L"$lib" -lmodelserve_c "-Wl,-rpath,$lib" $system
-    t "$1: compile, static" $compile $warnings $CFLAGS -g $includes "$source" \
-        -o "$out/$1-static" "$lib/libmodelserve_c.a" $system
+    t "$1: compile" $compile $warnings $CFLAGS -g $includes -c "$source" -o "$out/$1.o"
+    compiled="$compiled $1:$link"
 }
 two_at_once
 build predict c examples/c/predict.c
@@ -82,40 +90,86 @@ build operating-cpp c++ tests/ffi/cpp/operating.cpp
 build doubles c tests/ffi/c/doubles.c
 build explain c tests/ffi/c/explain.c
 build explain-cpp c++ tests/ffi/cpp/explain.cpp
-build allocations c tests/ffi/c/allocations.c
 # NULL in each pointer and a wrong number in each handle of every function of the header.
-settle
-t "null-matrix: written" sh -c "\"$python\" \"$root/tests/ffi/null_matrix.py\" \
-    \"$root/include/modelserve.h\" >\"$out/null-matrix.c\""
+"$python" "$root/tests/ffi/null_matrix.py" "$root/include/modelserve.h" >"$out/null-matrix.c"
 build null-matrix c "$out/null-matrix.c"
+build dlpack c tests/ffi/c/dlpack.c
+build memory c tests/ffi/c/memory.c
+build asking c tests/ffi/c/asking.c
+build throwing c++ tests/ffi/cpp/throwing.cpp
+build results results tests/ffi/cpp/results.cpp
+# Its allocator would be that of a sanitizer.
+[ -n "$SANITIZED" ] || build allocations c tests/ffi/c/allocations.c
+settle
+two_at_once
+for program in $compiled; do
+    name=${program%%:*}
+    link=${program#*:}
+    [ -n "$SANITIZED" ] || t "$name: link, shared" $link $LDFLAGS "$out/$name.o" \
+        -o "$out/$name-shared" -L"$lib" -lmodelserve_c "-Wl,-rpath,$lib" $system
+    t "$name: link, static" $link $LDFLAGS "$out/$name.o" -o "$out/$name-static" \
+        "$lib/libmodelserve_c.a" $system
+done
+settle
 
 two_at_once
-for link in shared static; do
-    t "predict: run, $link" "$out/predict-$link" "$v1" "$v2"
-    t "api: run, $link" "$out/api-$link" "$v1" "$v2" "$strings" "$maps"
-    t "api-cpp: run, $link" "$out/api-cpp-$link" "$v1" "$v2" "$strings"
-    t "serving-example: run, $link" "$out/serving-example-$link" "$v1" "$v2"
-    t "serving: run, $link" "$out/serving-$link" "$v1" "$v2"
-    t "callbacks: run, $link" "$out/callbacks-$link" "$v1" "$v2"
-    t "callbacks: fork, $link" "$out/callbacks-$link" "$v1" "$v2" fork
-    t "refusals: run, $link" "$out/refusals-$link" "$v1" "$v2"
-    t "serving-cpp: run, $link" "$out/serving-cpp-$link" "$v1" "$v2"
-    t "submitting: run, $link" "$out/submitting-$link" "$v1" "$v2"
-    t "recording: run, $link" "$out/recording-$link" "$v1" "$v2"
-    t "operating: run, $link" "$out/operating-$link" "$v1" "$v2"
-    t "operating-cpp: run, $link" "$out/operating-cpp-$link" "$v1" "$v2"
-    t "doubles: run, $link" "$out/doubles-$link" "$v1" "$strings" "$lightgbm"
-    t "explain: run, $link" "$out/explain-$link" "$lightgbm" "$xgboost" "$seeds/linear.json" "$v1"
-    t "explain-cpp: run, $link" "$out/explain-cpp-$link" "$v1" "$lightgbm" "$xgboost"
-    t "null-matrix: run, $link" "$out/null-matrix-$link" "$v1" "$lightgbm"
+for link in $links; do
+    t "predict: run, $link" $RUN "$out/predict-$link" "$v1" "$v2"
+    t "api: run, $link" $RUN "$out/api-$link" "$v1" "$v2" "$strings" "$maps"
+    t "api-cpp: run, $link" $RUN "$out/api-cpp-$link" "$v1" "$v2" "$strings"
+    t "serving-example: run, $link" $RUN "$out/serving-example-$link" "$v1" "$v2"
+    t "serving: run, $link" $RUN "$out/serving-$link" "$v1" "$v2"
+    t "callbacks: run, $link" $RUN "$out/callbacks-$link" "$v1" "$v2"
+    t "callbacks: fork, $link" $RUN "$out/callbacks-$link" "$v1" "$v2" fork
+    t "refusals: run, $link" $RUN "$out/refusals-$link" "$v1" "$v2"
+    t "serving-cpp: run, $link" $RUN "$out/serving-cpp-$link" "$v1" "$v2"
+    t "submitting: run, $link" $RUN "$out/submitting-$link" "$v1" "$v2"
+    t "recording: run, $link" $RUN "$out/recording-$link" "$v1" "$v2"
+    t "operating: run, $link" $RUN "$out/operating-$link" "$v1" "$v2"
+    t "operating-cpp: run, $link" $RUN "$out/operating-cpp-$link" "$v1" "$v2"
+    t "doubles: run, $link" $RUN "$out/doubles-$link" "$v1" "$strings" "$lightgbm"
+    t "explain: run, $link" $RUN "$out/explain-$link" "$lightgbm" "$xgboost" "$seeds/linear.json" "$v1"
+    t "explain-cpp: run, $link" $RUN "$out/explain-cpp-$link" "$v1" "$lightgbm" "$xgboost"
+    t "null-matrix: run, $link" $RUN "$out/null-matrix-$link" "$v1" "$lightgbm"
+    t "dlpack: run, $link" $RUN "$out/dlpack-$link" "$v1"
+    t "memory: run, $link" $RUN "$out/memory-$link" "$v1" "$v2" "$strings"
+    t "asking: run, $link" $RUN "$out/asking-$link" "$v1" "$v2"
+    t "throwing: run, $link" $RUN "$out/throwing-$link" "$v1" "$strings"
+    t "results: run, $link" $RUN "$out/results-$link" "$v1" "$v2" "$lightgbm"
     # Not with valgrind, whose allocator would be counted instead.
-    t "allocations: run, $link" "$out/allocations-$link" $fast
+    [ -n "$SANITIZED" ] || t "allocations: run, $link" "$out/allocations-$link" $fast
 done
 
-if ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+settle
+# The service of examples/cpp/service, under load. Its HTTP library is found on the system:
+# HTTPLIB has the compiler's words for another place.
+if [ -z "$HTTPLIB" ] && pkg-config --exists cpp-httplib 2>/dev/null; then
+    HTTPLIB=$(pkg-config --cflags --libs cpp-httplib)
+fi
+{
+    echo '#include <httplib.h>'
+    echo 'int main() { return httplib::Server().is_running(); }'
+} >"$out/httplib.cpp"
+if $CXX -std=c++17 "$out/httplib.cpp" -o "$out/httplib" $HTTPLIB -lpthread 2>/dev/null; then
+    for program in examples/cpp/service/main.cpp tests/ffi/cpp/service_load.cpp; do
+        built=service-$(basename "$program" .cpp)
+        t "$built: compile" $CXX -std=c++17 -Wall -Wextra $CFLAGS -g -I"$root/include" $HTTPLIB \
+            -c "$root/$program" -o "$out/$built.o"
+        t "$built: link" $CXX $LDFLAGS "$out/$built.o" -o "$out/$built" "$lib/libmodelserve_c.a" \
+            $HTTPLIB $system
+    done
+    t "service: under load" $RUN "$out/service-service_load" "$out/service-main" "$v1" "$v2" "$out"
+else
+    echo "skip  service: no cpp-httplib is found (apt install libcpp-httplib-dev pkg-config)"
+fi
+
+two_at_once
+if [ -z "$SANITIZED" ] && ! command -v valgrind >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     apt-get install -y valgrind >/dev/null 2>&1
 fi
-if command -v valgrind >/dev/null 2>&1; then
+if [ -n "$SANITIZED" ]; then
+    echo "skip  valgrind: the programs have a sanitizer"
+elif command -v valgrind >/dev/null 2>&1; then
     # Fair: else a thread that waits by spinning can keep the one that it waits for from running.
     memcheck="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite,indirect"
     memcheck="$memcheck --error-exitcode=9"
@@ -138,10 +192,19 @@ if command -v valgrind >/dev/null 2>&1; then
         "$seeds/linear.json" "$v1"
     t "null-matrix: valgrind" $memcheck "$out/null-matrix-shared" "$v1" "$lightgbm"
     t "explain-cpp: valgrind" $memcheck "$out/explain-cpp-shared" "$v1" "$lightgbm" "$xgboost"
+    t "dlpack: valgrind" $memcheck "$out/dlpack-shared" "$v1"
+    t "memory: valgrind" $memcheck "$out/memory-shared" "$v1" "$v2" "$strings"
+    t "asking: valgrind" $memcheck "$out/asking-shared" "$v1" "$v2"
+    t "throwing: valgrind" $memcheck "$out/throwing-shared" "$v1" "$strings"
 else
     echo "skip  valgrind: not installed"
 fi
 settle
+
+if [ -n "$SANITIZED" ]; then
+    finish
+    exit
+fi
 
 # A program compiled with the last release's header works with this library, if the interface is
 # still that one.

@@ -6,10 +6,13 @@
 //! number that is being given out, so that the child finds the table whole and unlocked.
 
 use crate::fork;
+use crate::prepared::Prepared;
 use crate::status::*;
 use arc_swap::ArcSwapOption;
 use modelserve::tensor::Value;
-use modelserve::{CancelToken, HttpResponse, Model, ModelHandle, ModelManager, RefreshReport};
+use modelserve::{
+    CancelToken, Http, HttpResponse, Model, ModelHandle, ModelManager, RefreshReport,
+};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,6 +65,24 @@ pub struct modelserve_http_response {
     pub id: u64,
 }
 
+/// A form of request that is asked many times. Made by `modelserve_prepare`, freed by
+/// `modelserve_prepared_free`. A small value: copy it freely.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct modelserve_prepared {
+    /// A number of the library's; 0 is "none".
+    pub id: u64,
+}
+
+/// A manager's models as HTTP knows them. Made by `modelserve_manager_http`, freed by
+/// `modelserve_http_free`. A small value: copy it freely.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct modelserve_http {
+    /// A number of the library's; 0 is "none".
+    pub id: u64,
+}
+
 /// What a model handle stands for.
 #[derive(Clone)]
 pub(crate) enum Served {
@@ -86,6 +107,8 @@ pub(crate) enum Object {
     Outputs(Named),
     Request(CancelToken),
     HttpResponse(Box<HttpResponse>),
+    Prepared(Box<Prepared>),
+    Http(Http),
 }
 
 impl Object {
@@ -96,6 +119,8 @@ impl Object {
             Object::Outputs(_) => 3,
             Object::Request(_) => 4,
             Object::HttpResponse(_) => 5,
+            Object::Prepared(_) => 6,
+            Object::Http(_) => 7,
         }
     }
 }
@@ -253,6 +278,26 @@ pub(crate) fn with_http_response<R>(
     })
 }
 
+pub(crate) fn with_prepared<R>(
+    handle: modelserve_prepared,
+    body: impl FnOnce(&Prepared) -> Outcome<R>,
+) -> Outcome<R> {
+    with("modelserve_prepared", handle.id, |object| match object {
+        Object::Prepared(prepared) => Some(body(prepared)),
+        _ => None,
+    })
+}
+
+pub(crate) fn with_http<R>(
+    handle: modelserve_http,
+    body: impl FnOnce(&Http) -> Outcome<R>,
+) -> Outcome<R> {
+    with("modelserve_http", handle.id, |object| match object {
+        Object::Http(http) => Some(body(http)),
+        _ => None,
+    })
+}
+
 /// Frees the handle `id` of the kind `kind` (0: nothing to free).
 fn free(what: &str, kind: u64, id: u64) -> Outcome {
     if id == 0 {
@@ -291,6 +336,14 @@ pub(crate) fn free_request(handle: modelserve_request) -> Outcome {
 
 pub(crate) fn free_http_response(handle: modelserve_http_response) -> Outcome {
     free("modelserve_http_response", 5, handle.id)
+}
+
+pub(crate) fn free_prepared(handle: modelserve_prepared) -> Outcome {
+    free("modelserve_prepared", 6, handle.id)
+}
+
+pub(crate) fn free_http(handle: modelserve_http) -> Outcome {
+    free("modelserve_http", 7, handle.id)
 }
 
 /// How many handles are live.

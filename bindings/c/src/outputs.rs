@@ -219,12 +219,7 @@ pub unsafe extern "C" fn modelserve_outputs_data(
         let (data, out) =
             unsafe { (buffer(data.cast::<u8>(), len, "data")?, Out::new(needed, "needed")?) };
         with_outputs(outputs, |named| {
-            let tensor = tensor_of(named, index)?;
-            if matches!(tensor.data(), Data::String(_)) {
-                return Err(Failure::argument(format!(
-                    "output {index} is of strings: read them with modelserve_outputs_string"
-                )));
-            }
+            let tensor = numbers_of(named, index)?;
             let size = tensor.len().saturating_mul(tensor.dtype().size());
             if !data.is_empty() {
                 if data.len() < size {
@@ -295,6 +290,17 @@ fn output(named: &Named, index: usize) -> Outcome<&(String, Value)> {
     })
 }
 
+/// An output whose elements have bytes.
+pub(crate) fn numbers_of(named: &Named, index: usize) -> Outcome<&Tensor> {
+    let tensor = tensor_of(named, index)?;
+    if matches!(tensor.data(), Data::String(_)) {
+        return Err(Failure::argument(format!(
+            "output {index} is of strings: read them with modelserve_outputs_string"
+        )));
+    }
+    Ok(tensor)
+}
+
 fn tensor_of(named: &Named, index: usize) -> Outcome<&Tensor> {
     match output(named, index)? {
         (_, Value::Tensor(tensor)) => Ok(tensor),
@@ -306,10 +312,17 @@ fn tensor_of(named: &Named, index: usize) -> Outcome<&Tensor> {
 }
 
 /// The elements' bytes, in the machine's order, to the front of `place`.
-fn copy_elements(tensor: &Tensor, place: &mut [MaybeUninit<u8>]) {
+pub(crate) fn copy_elements(tensor: &Tensor, place: &mut [MaybeUninit<u8>]) {
+    /// # Safety
+    /// `T` has no padding.
+    unsafe fn raw<T>(all: &[T]) -> &[u8] {
+        // SAFETY: the bytes of initialised elements without padding (promised by the caller).
+        unsafe { std::slice::from_raw_parts(all.as_ptr().cast(), size_of_val(all)) }
+    }
     macro_rules! bytes {
         ($all:expr) => {
-            fill(place, $all.iter().flat_map(|x| x.to_ne_bytes()))
+            // SAFETY: numbers and pairs of equal numbers have no padding.
+            fill(place, unsafe { raw($all) }.iter().copied())
         };
     }
     match tensor.data() {
@@ -326,8 +339,8 @@ fn copy_elements(tensor: &Tensor, place: &mut [MaybeUninit<u8>]) {
         Data::U32(all) => bytes!(all),
         Data::U64(all) => bytes!(all),
         Data::Bool(all) => fill(place, all.iter().map(|&x| u8::from(x))),
-        Data::C64(all) => bytes!(all.iter().flat_map(|x| [x.re, x.im]).collect::<Vec<_>>()),
-        Data::C128(all) => bytes!(all.iter().flat_map(|x| [x.re, x.im]).collect::<Vec<_>>()),
+        Data::C64(all) => bytes!(all),
+        Data::C128(all) => bytes!(all),
         small => fill(place, small.small_bits().unwrap_or_default()),
     }
 }

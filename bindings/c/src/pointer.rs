@@ -49,6 +49,16 @@ impl<T> Out<T> {
     }
 }
 
+/// One element to read.
+///
+/// # Safety
+/// `pointer` is NULL or points to an initialised element that nobody writes during `'a`.
+pub(crate) unsafe fn one<'a, T>(pointer: *const T, name: &str) -> Outcome<&'a T> {
+    check(pointer, 1, name)?;
+    // SAFETY: not NULL, aligned (`check`), valid (promised by the caller).
+    Ok(unsafe { &*pointer })
+}
+
 /// `len` elements to read; NULL is fine where `len` is 0.
 ///
 /// # Safety

@@ -13,8 +13,8 @@ use serde_json::{Value as Json, json};
 use std::ffi::c_char;
 
 /// Sets the policies of `name` from text in the words of the configuration file
-/// (docs/configuration.md): what a file has in `[models.<name>.…]`, without that in front, such as
-/// `"[batching]\nmax_batch_size = 32\n[[fallback]]\nversion = 1"`.
+/// (docs/configuration.md): what a file has below `models.NAME`, without that in front, such as
+/// `[batching]` and, in the next line, `max_batch_size = 32`.
 ///
 /// Policies that the text does not name are off from then on: empty text ends all of them.
 /// Requests under way finish under the old ones.

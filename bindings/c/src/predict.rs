@@ -85,7 +85,8 @@ pub struct modelserve_batch {
 }
 
 impl Served {
-    fn call_into(
+    /// Answers a request in the calling thread, into the caller's memory.
+    pub(crate) fn call_into(
         &self,
         request: &Request<'_>,
         out: &mut Buffers<'_>,
@@ -340,7 +341,7 @@ pub(crate) unsafe fn rows_into<T: Number>(
 }
 
 /// The buffers of the caller; one without elements is not wanted.
-fn wanted<'a>(
+pub(crate) fn wanted<'a>(
     labels: &'a mut [MaybeUninit<i64>],
     scores: &'a mut [MaybeUninit<f64>],
 ) -> Buffers<'a> {
@@ -355,7 +356,7 @@ fn wanted<'a>(
 }
 
 /// What was written, where all of it was.
-fn written(answers: Written) -> Outcome<Written> {
+pub(crate) fn written(answers: Written) -> Outcome<Written> {
     match answers.too_short {
         Some(short) => Err(Failure::too_small(short.buffer, short.has, short.needs)),
         None => Ok(answers),
@@ -449,7 +450,7 @@ fn answer(kind: AnswerKind) -> i32 {
     }
 }
 
-fn describe_batch(rows: &Written) -> modelserve_batch {
+pub(crate) fn describe_batch(rows: &Written) -> modelserve_batch {
     // Without rows there are none to have labels or scores.
     let of_rows = |a_row: usize| if rows.rows == 0 { 0 } else { a_row };
     modelserve_batch {

@@ -3,7 +3,7 @@
 use crate::guard::guard;
 use crate::handle::{modelserve_manager, with_managed};
 use crate::options::{Versioned, defaults, flag, read};
-use crate::pointer::{Out, TextOut, optional_text, path};
+use crate::pointer::{Out, TextOut, optional_text, path, text};
 use crate::status::*;
 use modelserve::repo::WatchOptions;
 use modelserve::{RefreshReport, RepositoryRules};
@@ -119,8 +119,30 @@ pub extern "C" fn modelserve_manager_refresh(manager: modelserve_manager) -> mod
     })
 }
 
+/// Looks at the folder as `modelserve_manager_refresh`, for the sake of the model `name`: one that
+/// was unloaded by name is loaded again.
+///
+/// Errors: INVALID_HANDLE; NOT_FOUND when the manager serves no folder, or no version of the model
+/// can be loaded from it; INVALID_ARGUMENT for what is no name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn modelserve_manager_load_from_repository(
+    manager: modelserve_manager,
+    name: *const c_char,
+) -> modelserve_status {
+    guard(|| {
+        // SAFETY: the caller's promise (crate documentation).
+        let name = unsafe { text(name, "name") }?;
+        with_managed(manager, |managed| {
+            let report = managed.manager.load_from_repository(name)?;
+            *managed.look.lock() = Some(report);
+            Ok(())
+        })
+    })
+}
+
 /// What the last look at the folder that was asked for did
-/// (`modelserve_manager_serve_repository`, `modelserve_manager_refresh`), as a JSON object:
+/// (`modelserve_manager_serve_repository`, `modelserve_manager_refresh`,
+/// `modelserve_manager_load_from_repository`), as a JSON object:
 /// `loaded`, `unloaded` and `changed` (lists of `{"model", "version"}`), `failed` (with `error`
 /// too), `ignored` (lists of `{"name", "reason"}`), and `error` (null, or why the folder could
 /// not be read). `null` before the first look.

@@ -106,6 +106,16 @@ pub unsafe extern "C" fn modelserve_request_options_init(
     })
 }
 
+/// What is meant by a version (0: none is named) and a label.
+pub(crate) fn target(version: u64, label: Option<&str>) -> Outcome<Target> {
+    match (version, label) {
+        (0, None) => Ok(Target::Serving),
+        (version, None) => Ok(Target::Version(version)),
+        (0, Some(label)) => Ok(Target::Label(label.into())),
+        _ => Err(Failure::argument("'version' and 'label' cannot both be given")),
+    }
+}
+
 /// # Safety
 /// `pointer` is NULL (the defaults) or points to options as their description says.
 pub(crate) unsafe fn context(pointer: *const modelserve_request_options) -> Outcome<Ctx> {
@@ -116,12 +126,7 @@ pub(crate) unsafe fn context(pointer: *const modelserve_request_options) -> Outc
     let c = unsafe { read(pointer) }?;
     // SAFETY: promised by the caller, for every pointer in the options.
     let (label, key) = unsafe { (optional_text(c.label, "label")?, optional_text(c.key, "key")?) };
-    let target = match (c.version, label) {
-        (0, None) => Target::Serving,
-        (version, None) => Target::Version(version),
-        (0, Some(label)) => Target::Label(label.into()),
-        _ => return Err(Failure::argument("'version' and 'label' cannot both be given")),
-    };
+    let target = target(c.version, label)?;
     let priority = i8::try_from(c.priority).map_err(|_| {
         Failure::argument(format!("'priority' is {}, expected -128 to 127", c.priority))
     })?;

@@ -4,12 +4,12 @@ use crate::callback::UserData;
 use crate::guard::{contained, guard};
 use crate::handle::{self, Object, modelserve_model, modelserve_request, with_model, with_request};
 use crate::pointer::{Out, c_string, slice};
-use crate::predict::{describe, modelserve_prediction};
+use crate::predict::{Number, describe, modelserve_prediction};
 use crate::request::{
     complete, context, describe_receipt, modelserve_receipt, modelserve_request_options,
 };
 use crate::status::*;
-use modelserve::{CancelToken, Ctx, Done, Features, Reply, Request};
+use modelserve::{CancelToken, Ctx, Done, Reply, Request};
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
@@ -52,18 +52,30 @@ pub unsafe extern "C" fn modelserve_predict_submit(
     user_data: *mut c_void,
     request: *mut modelserve_request,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (row, ctx, out) = unsafe {
-            (slice(row, width, "row")?, context(options)?, Out::optional(request, "request")?)
-        };
-        let callback = callback.ok_or_else(|| Failure::null("callback"))?;
-        let features = Features::F32 { data: row, rows: 1, width };
-        let row = Request::Row(features).into_owned()?;
-        let user_data = UserData::new(user_data, None);
-        let read = |reply: Reply| describe(&reply.into_row()?);
-        submit(model, row, ctx, out, read, move |told| tell(callback, &user_data, told))
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe { submit_row(model, row, width, options, callback, user_data, request) })
+}
+
+/// # Safety
+/// Every pointer is as `modelserve_predict_submit` says.
+pub(crate) unsafe fn submit_row<T: Number>(
+    model: modelserve_model,
+    row: *const T,
+    width: usize,
+    options: *const modelserve_request_options,
+    callback: modelserve_predict_callback,
+    user_data: *mut c_void,
+    request: *mut modelserve_request,
+) -> Outcome {
+    // SAFETY: promised by the caller.
+    let (row, ctx, out) = unsafe {
+        (slice(row, width, "row")?, context(options)?, Out::optional(request, "request")?)
+    };
+    let callback = callback.ok_or_else(|| Failure::null("callback"))?;
+    let row = Request::Row(T::features(row, 1, width)).into_owned()?;
+    let user_data = UserData::new(user_data, None);
+    let read = |reply: Reply| describe(&reply.into_row()?);
+    submit(model, row, ctx, out, read, move |told| tell(callback, &user_data, told))
 }
 
 /// Hands a request to a model. Where this succeeds `tell` is called exactly once, with what `read`

@@ -4,12 +4,12 @@ use crate::callback::UserData;
 use crate::guard::guard;
 use crate::handle::{modelserve_model, modelserve_request};
 use crate::pointer::{Out, c_string};
-use crate::predict::{gathered, modelserve_batch, write_batch};
+use crate::predict::{Number, gathered, modelserve_batch, write_batch};
 use crate::request::{context, modelserve_receipt, modelserve_request_options};
 use crate::status::*;
 use crate::submit::submit;
-use modelserve::tensor::Tensor;
-use modelserve::{Features, Predictions, Reply, Request};
+use modelserve::tensor::{Element, Tensor};
+use modelserve::{Ctx, Features, Predictions, Reply, Request};
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -68,17 +68,48 @@ pub unsafe extern "C" fn modelserve_predict_batch_submit(
     user_data: *mut c_void,
     request: *mut modelserve_request,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let (ctx, out) = unsafe { (context(options)?, Out::optional(request, "request")?) };
-        let callback = callback.ok_or_else(|| Failure::null("callback"))?;
-        // SAFETY: the caller's promise (crate documentation).
-        let rows = unsafe { gathered(rows, n_rows, width, row_stride) }?.into_owned();
-        let rows = Tensor::from_vec(&[n_rows, width], rows)?;
-        let batch = Request::Batch(Features::Tensor(rows));
-        let user_data = UserData::new(user_data, None);
-        let read = |reply: Reply| Columns::of(&reply.into_batch()?);
-        submit(model, batch, ctx, out, read, move |told| tell(callback, &user_data, told))
+    // SAFETY: the caller's promise (crate documentation).
+    guard(|| unsafe {
+        submit_rows(model, rows, n_rows, width, row_stride, options, callback, user_data, request)
+    })
+}
+
+/// # Safety
+/// Every pointer is as `modelserve_predict_batch_submit` says.
+#[allow(clippy::too_many_arguments, reason = "those of the exported function")]
+pub(crate) unsafe fn submit_rows<T: Number + Element>(
+    model: modelserve_model,
+    rows: *const T,
+    n_rows: usize,
+    width: usize,
+    row_stride: isize,
+    options: *const modelserve_request_options,
+    callback: modelserve_batch_callback,
+    user_data: *mut c_void,
+    request: *mut modelserve_request,
+) -> Outcome {
+    // SAFETY: promised by the caller.
+    let (ctx, out) = unsafe { (context(options)?, Out::optional(request, "request")?) };
+    let callback = callback.ok_or_else(|| Failure::null("callback"))?;
+    // SAFETY: promised by the caller.
+    let rows = unsafe { gathered(rows, n_rows, width, row_stride) }?.into_owned();
+    let rows = Tensor::from_vec(&[n_rows, width], rows)?;
+    submit_features(model, Features::Tensor(rows), ctx, out, callback, user_data)
+}
+
+/// Submits rows that the library owns, for `callback` to be told.
+pub(crate) fn submit_features(
+    model: modelserve_model,
+    rows: Features<'static>,
+    ctx: Ctx,
+    out: Option<Out<modelserve_request>>,
+    callback: Told,
+    user_data: *mut c_void,
+) -> Outcome {
+    let user_data = UserData::new(user_data, None);
+    let read = |reply: Reply| Columns::of(&reply.into_batch()?);
+    submit(model, Request::Batch(rows), ctx, out, read, move |told| {
+        tell(callback, &user_data, told);
     })
 }
 
@@ -117,17 +148,16 @@ fn pointer<T>(all: &[T]) -> *const T {
     if all.is_empty() { ptr::null() } else { all.as_ptr() }
 }
 
-fn tell(
-    callback: unsafe extern "C" fn(
-        *mut c_void,
-        modelserve_status,
-        *const modelserve_batch_answers,
-        *const modelserve_receipt,
-        *const c_char,
-    ),
-    user_data: &UserData,
-    told: Outcome<(Columns, modelserve_receipt)>,
-) {
+/// A callback that is there.
+pub(crate) type Told = unsafe extern "C" fn(
+    *mut c_void,
+    modelserve_status,
+    *const modelserve_batch_answers,
+    *const modelserve_receipt,
+    *const c_char,
+);
+
+fn tell(callback: Told, user_data: &UserData, told: Outcome<(Columns, modelserve_receipt)>) {
     let data = user_data.pointer();
     match told {
         Ok((columns, receipt)) => {

@@ -3,9 +3,10 @@
 use crate::pointer::{self, slice, text};
 use crate::status::*;
 use half::{bf16, f16};
-use modelserve::limits::RequestLimits;
+use modelserve::limits::{MAX_RANK, RequestLimits};
 use modelserve::tensor::{Complex, Data, Element, ElementType, Shape, Tensor};
 use std::ffi::{c_char, c_void};
+use std::ptr;
 
 /// No tensor: a sequence or a map (see `modelserve_outputs_json`).
 pub const MODELSERVE_DTYPE_NONE: i32 = 0;
@@ -301,24 +302,51 @@ impl<'a> Strided<'a> {
     /// # Safety
     /// Every offset of the dimensions and strides holds a valid `T`, aligned or not.
     pub(crate) unsafe fn gather<T: Copy>(&self) -> Outcome<Vec<T>> {
+        let mut all = Vec::new();
+        // SAFETY: promised by the caller.
+        unsafe { self.gather_into(&mut all) }?;
+        Ok(all)
+    }
+
+    /// The elements, row-major, in the place of those that `all` holds: nothing is allocated where
+    /// it has the room.
+    ///
+    /// # Safety
+    /// As [`Strided::gather`].
+    pub(crate) unsafe fn gather_into<T: Copy>(&self, all: &mut Vec<T>) -> Outcome {
         let bytes = (self.len as u64).saturating_mul(size_of::<T>() as u64);
         self.within_limit(bytes)?;
-        let mut all: Vec<T> = Vec::new();
+        all.clear();
         all.try_reserve_exact(self.len).map_err(|_| self.no_memory(bytes))?;
         let Some((&inner, outer)) = self.dims.split_last() else {
             // SAFETY: one element (rank 0), valid as promised by the caller.
             all.push(unsafe { self.base.cast::<T>().read_unaligned() });
-            return Ok(all);
+            return Ok(());
         };
         let step = self.strides.last().copied().unwrap_or_default();
-        let mut at = vec![0usize; outer.len()];
+        // A shape has at most `MAX_RANK` dimensions.
+        let mut at = [0usize; MAX_RANK];
+        let at = at.get_mut(..outer.len()).unwrap_or_default();
         while all.len() < self.len {
             let start: isize = at.iter().zip(self.strides).map(|(&i, s)| i as isize * s).sum();
-            for i in 0..inner {
-                let offset = start + i as isize * step;
-                // SAFETY: the offset stays within the span checked in `new`, and holds a valid
-                // element, as promised by the caller.
-                all.push(unsafe { self.base.offset(offset).cast::<T>().read_unaligned() });
+            if usize::try_from(step) == Ok(size_of::<T>()) {
+                let done = all.len();
+                // SAFETY: from `start` on lie `inner` valid elements without gaps, as promised by
+                // the caller; there is room for all elements (reserved above), and no more than
+                // those are copied, as `inner` divides their number; no overlap with own memory.
+                unsafe {
+                    let from = self.base.offset(start);
+                    let to = all.as_mut_ptr().add(done).cast::<u8>();
+                    ptr::copy_nonoverlapping(from, to, inner * size_of::<T>());
+                    all.set_len(done + inner);
+                }
+            } else {
+                for i in 0..inner {
+                    let offset = start + i as isize * step;
+                    // SAFETY: the offset stays within the span checked in `new`, and holds a valid
+                    // element, as promised by the caller.
+                    all.push(unsafe { self.base.offset(offset).cast::<T>().read_unaligned() });
+                }
             }
             for (i, &dim) in at.iter_mut().zip(outer).rev() {
                 *i += 1;
@@ -328,7 +356,7 @@ impl<'a> Strided<'a> {
                 *i = 0;
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 
@@ -350,6 +378,21 @@ mod tests {
         assert_eq!(gather(0, &[2, 2], &[0, 4]), [1.0, 2.0, 1.0, 2.0]);
         assert_eq!(gather(3, &[], &[]), [4.0]);
         assert!(gather(0, &[2, 0], &[0, 4]).is_empty());
+        assert_eq!(gather(0, &[2, 2], &[12, 4]), [1.0, 2.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn memory_that_is_there_is_used_again() {
+        let data = [1f32, 2.0, 3.0, 4.0];
+        let columns = Strided::new(data.as_ptr().cast(), &[2, 2], &[4, 8], "x").unwrap();
+        let mut all = Vec::with_capacity(4);
+        let at = all.as_ptr();
+        for _ in 0..3 {
+            // SAFETY: the offsets lie inside `data`.
+            unsafe { columns.gather_into::<f32>(&mut all) }.unwrap();
+            assert_eq!(all, [1.0, 3.0, 2.0, 4.0]);
+        }
+        assert_eq!(all.as_ptr(), at);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tensors to and from NumPy arrays.
 
 use crate::budget::{Budget, reserved};
+use crate::dlpack;
 use crate::error::{OrRaise, raise};
 use crate::memory::{array_over, is_large};
 use crate::narrow;
@@ -247,6 +248,7 @@ pub(crate) fn value_in(
             Ok(Value::Map(Map { entries: entries.collect::<PyResult<_>>()? }))
         }
         declared => {
+            let object = &dlpack::seen(object)?;
             let is_array = object.cast::<numpy::PyUntypedArray>().is_ok();
             let dtype = match declared {
                 Some(ValueType::Tensor { dtype, .. }) if !is_array => Some(*dtype),

@@ -2,6 +2,7 @@
 
 use crate::array::{as_array, check_rank, dims_of, numpy_module, tensor_in};
 use crate::budget::Budget;
+use crate::dlpack::seen;
 use crate::error::{OrRaise, raise};
 use crate::scalars;
 use modelserve::graph::Dim;
@@ -51,6 +52,7 @@ impl<'py> Input<'py> {
                 None => named_row(dict, signature, budget),
             };
         }
+        let object = &seen(object)?;
         if is_frame(object)? {
             return frame(object, signature, budget);
         }
@@ -85,6 +87,7 @@ impl<'py> Input<'py> {
         if let Ok(dict) = object.cast::<PyDict>() {
             return columns(dict, signature, budget);
         }
+        let object = &seen(object)?;
         if is_frame(object)? {
             return frame(object, signature, budget);
         }
@@ -276,6 +279,7 @@ fn named_row<'py>(
     for (key, value) in dict.iter() {
         let name = name_of(&key)?;
         let spec = signature.inputs.iter().find(|i| i.name == name);
+        let value = seen(&value)?;
         let array = as_array(&value, text_dtype(&value, spec))?;
         let dims = dims_of(&array)?;
         let declared = spec.and_then(TensorSpec::dims);
@@ -304,6 +308,7 @@ fn columns<'py>(
     for (key, value) in dict.iter() {
         let name = name_of(&key)?;
         let spec = signature.inputs.iter().find(|i| i.name == name);
+        let value = seen(&value)?;
         let array = as_array(&value, text_dtype(&value, spec))?;
         let array = numpy_module(dict.py())?.getattr("atleast_1d")?.call1((array,))?;
         columns.push((name, tensor_in(&array, budget)?));

@@ -7,6 +7,7 @@ mod array;
 mod asked;
 mod attach;
 mod budget;
+mod dlpack;
 mod error;
 mod events;
 mod explain;
@@ -40,6 +41,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::attach::{after_fork, before_exit};
+    #[pymodule_export]
+    use crate::dlpack::PyTensor;
     #[pymodule_export]
     use crate::error::http_status;
     #[pymodule_export]

@@ -1,9 +1,10 @@
 //! `Model`: a model served by a manager, or one loaded alone.
 
 use crate::aio::{Question, coroutine};
-use crate::array::{outputs_out, tensor_out, value_in};
+use crate::array::{outputs_out, tensor_out, value_in, value_out};
 use crate::asked::context;
 use crate::budget::Budget;
+use crate::dlpack::PyTensor;
 use crate::error::{OrRaise, raise};
 use crate::gil::{LONG, enter};
 use crate::info::{Info, Stats};
@@ -11,6 +12,7 @@ use crate::input::Input;
 use crate::options::{Source, load_options};
 use crate::prediction::{Prediction, Predictions};
 use crate::signature::Signature;
+use modelserve::tensor::Value;
 use modelserve::{
     Ctx, Done, ErrorKind, Features, GraphModel, Model as _, ModelHandle, Receipt, Reply, Request,
     Target,
@@ -265,6 +267,29 @@ impl Model {
         let request = run_request(self, inputs, outputs.as_deref(), &signature)?;
         let (reply, _) = self.ask(py, &request, ctx)?;
         outputs_out(py, reply.into_tensors().or_raise(py)?)
+    }
+
+    /// As `run`, with the tensors among the outputs as `Tensor`, for libraries that understand DLPack.
+    #[pyo3(signature = (inputs, outputs=None, **asked))]
+    fn run_tensors<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyDict>,
+        outputs: Option<Vec<String>>,
+        asked: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let ctx = context(py, asked)?.unwrap_or_default();
+        let signature = self.interface(py)?;
+        let request = run_request(self, inputs, outputs.as_deref(), &signature)?;
+        let (reply, _) = self.ask(py, &request, ctx)?;
+        let told = PyDict::new(py);
+        for (name, value) in reply.into_tensors().or_raise(py)? {
+            match value {
+                Value::Tensor(tensor) => told.set_item(name, Bound::new(py, PyTensor(tensor))?)?,
+                other => told.set_item(name, value_out(py, other)?)?,
+            }
+        }
+        Ok(told)
     }
 
     /// As `predict`, to be awaited. The model runs on another thread; cancelling the task cancels

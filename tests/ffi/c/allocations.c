@@ -62,6 +62,8 @@ static double doubles[ROWS * MOST];
 struct call {
     modelserve_model model;
     size_t width;
+    /* Of floats row after row, and by column; of doubles by column. */
+    modelserve_prepared prepared[3];
 };
 
 static void one(const struct call *call)
@@ -108,23 +110,78 @@ static void batch_of_doubles(const struct call *call)
                                     ROWS * MOST, &answers));
 }
 
+static void ask_prepared(modelserve_prepared prepared, const void *from)
+{
+    modelserve_batch answers;
+    modelserve_receipt receipt;
+    int64_t labels[ROWS];
+    double all[ROWS * MOST];
+    OK(modelserve_prepared_predict(prepared, from, ROWS, labels, ROWS, all, ROWS * MOST, &answers,
+                                   &receipt));
+}
+
+static void prepared(const struct call *call)
+{
+    ask_prepared(call->prepared[0], floats);
+}
+
+static void prepared_columns(const struct call *call)
+{
+    ask_prepared(call->prepared[1], floats);
+}
+
+static void prepared_columns_of_doubles(const struct call *call)
+{
+    ask_prepared(call->prepared[2], doubles);
+}
+
+static void prepare(struct call *call)
+{
+    modelserve_layout layout;
+    int i;
+    OK(modelserve_layout_init(&layout));
+    layout.width = call->width;
+    layout.max_rows = ROWS;
+    for (i = 0; i < 3; i++) {
+        if (i > 0) {
+            layout.dtype = i == 1 ? MODELSERVE_DTYPE_FLOAT32 : MODELSERVE_DTYPE_FLOAT64;
+            layout.row_stride = i == 1 ? sizeof(float) : sizeof(double);
+            layout.feature_stride = ROWS * layout.row_stride;
+        }
+        OK(modelserve_prepare(call->model, &layout, NULL, &call->prepared[i]));
+    }
+}
+
+/* A manager's sample of requests fills with 256 of them, and keeps taking some: enough for all that
+ * it holds to be of one form. */
+enum { ALL = 64 * 256 * 2, FEW = 64 };
+
 static const struct {
     const char *name;
     void (*run)(const struct call *call);
-} ways[] = {{"predict", one},          {"predict_f64", one_of_doubles},
-            {"scores", scores},        {"scores_f64", scores_of_doubles},
-            {"batch", batch},          {"batch_f64", batch_of_doubles}};
+    int before;
+} ways[] = {{"predict", one, ALL},
+            {"predict_f64", one_of_doubles, ALL},
+            {"scores", scores, ALL},
+            {"scores_f64", scores_of_doubles, ALL},
+            {"batch", batch, ALL},
+            /* Of the form of the last: the sample is full of them. */
+            {"prepared", prepared, FEW},
+            {"prepared, by column", prepared_columns, FEW},
+            {"batch_f64", batch_of_doubles, ALL},
+            {"prepared of doubles, by column", prepared_columns_of_doubles, FEW}};
 
 static int counted(const char *path, const char *whose, modelserve_model model, size_t width)
 {
-    const struct call call = {model, width};
+    struct call call;
     unsigned long before, after;
     size_t way;
     int i, failed = 0;
+    call.model = model;
+    call.width = width;
+    prepare(&call);
     for (way = 0; way < sizeof ways / sizeof *ways; way++) {
-        /* A manager's sample of requests fills with 256 of them, and keeps taking some: enough
-         * for all that it holds to be of this form. */
-        for (i = 0; i < 64 * 256 * 2; i++) {
+        for (i = 0; i < ways[way].before; i++) {
             ways[way].run(&call);
         }
         before = allocated + freed;
@@ -137,6 +194,9 @@ static int counted(const char *path, const char *whose, modelserve_model model, 
                     after - before, CALLS, ways[way].name);
             failed = 1;
         }
+    }
+    for (i = 0; i < 3; i++) {
+        OK(modelserve_prepared_free(call.prepared[i]));
     }
     return failed;
 }
