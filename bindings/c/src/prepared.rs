@@ -10,7 +10,7 @@ use crate::predict::{Number, describe_batch, modelserve_batch, wanted, written};
 use crate::request::{context, describe_receipt, modelserve_receipt, modelserve_request_options};
 use crate::status::*;
 use crate::tensor::{MODELSERVE_DTYPE_FLOAT32, MODELSERVE_DTYPE_FLOAT64, Strided};
-use modelserve::{Ctx, Model, Request, Target};
+use modelserve::{Ctx, Request, Target};
 use parking_lot::Mutex;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -295,7 +295,7 @@ impl Prepared {
             }
             None => {
                 // SAFETY: promised by the caller.
-                let data = unsafe { strided.gather() }?;
+                let data = unsafe { strided.gather::<T>() }?;
                 self.predict(&data, n_rows, labels, scores)
             }
         }

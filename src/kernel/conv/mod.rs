@@ -106,7 +106,6 @@ struct Plan<'a, T> {
     block: usize,
     weights: &'a [T],
     bias: Option<&'a [T]>,
-    kernel: &'a [usize],
 }
 
 impl Conv {
@@ -185,7 +184,6 @@ impl Conv {
             block: group_channels.1.div_ceil(4).next_multiple_of(16).clamp(32, 128),
             weights: w.as_slice::<T>()?,
             bias,
-            kernel: &kernel,
             map,
         };
         ctx.shape_of::<T>(&[filter, plan.tile, ctx.threads.size()])?;

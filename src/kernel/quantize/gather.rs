@@ -60,7 +60,7 @@ impl Scales {
 impl GatherBlockQuantized {
     /// The dimensions of the table as numbers, which bytes may hold several of.
     fn table(&self, data: &Tensor) -> Result<SmallVec<[usize; 4]>> {
-        let mut dims = SmallVec::from_slice(data.dims());
+        let mut dims: SmallVec<[usize; 4]> = SmallVec::from_slice(data.dims());
         if data.dtype() == ElementType::U8 {
             let last = dims.last_mut().ok_or_else(|| err!(InvalidInput, "a table of no axes"))?;
             *last = last.saturating_mul(8 / self.bits);

@@ -412,7 +412,8 @@ struct Strict {
 impl Strict {
     fn set(&mut self, node: usize) -> Result<()> {
         if self.bits.len() <= node / 64 {
-            room::reserve(&mut self.bits, node / 64 + 1 - self.bits.len())?;
+            let more = node / 64 + 1 - self.bits.len();
+            room::reserve(&mut self.bits, more)?;
             self.bits.resize(node / 64 + 1, 0);
         }
         self.bits[node / 64] |= 1 << (node % 64);

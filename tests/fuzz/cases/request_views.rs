@@ -399,7 +399,7 @@ fn value(u: &mut Unstructured<'_>, tensor: Tensor) -> Result<Value> {
 }
 
 /// Named inputs to named outputs.
-fn run(u: &mut Unstructured<'_>, model: &dyn Model) -> Result<()> {
+fn run_tensors(u: &mut Unstructured<'_>, model: &dyn Model) -> Result<()> {
     let inputs = named(u, model)?
         .into_iter()
         .map(|(name, tensor)| Ok((name, value(u, tensor)?)))
@@ -494,7 +494,7 @@ fn case(u: &mut Unstructured<'_>) -> Result<()> {
             let tensors = named(u, model)?.into_iter().map(|(_, tensor)| tensor).collect();
             rows(u, model, &Features::Inputs(tensors))?;
         }
-        _ => run(u, model)?,
+        _ => run_tensors(u, model)?,
     }
     Ok(())
 }
