@@ -2,6 +2,8 @@
 
 #![cfg(all(feature = "onnx", feature = "safetensors"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+// A case is a fuzz target's as well, and brings what it needs.
+#![allow(clippy::duplicate_mod)]
 
 mod common;
 

@@ -12,7 +12,7 @@ use modelserve::{
     ModelSource, Policies, Prediction, ReloadOptions, Reply, Request, Target,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::Duration;
 
 const HANG: Duration = Duration::from_secs(300);
@@ -74,6 +74,7 @@ impl Served {
 
 #[test]
 fn a_panic_fails_the_row_that_brought_it_and_the_next_batch_works() {
+    let _turn = TURN.read().unwrap_or_else(|e| e.into_inner());
     common::within(HANG, || {
         let served = served(BatchOptions { max_batch_size: 16, ..BatchOptions::default() });
         for round in 0..20 {
@@ -103,6 +104,7 @@ fn a_panic_fails_the_row_that_brought_it_and_the_next_batch_works() {
 
 #[test]
 fn a_slow_model_refuses_at_once_what_its_queue_cannot_hold_and_holds_up_no_other() {
+    let _turn = TURN.read().unwrap_or_else(|e| e.into_inner());
     common::within(HANG, || {
         const QUEUE: usize = 4;
         let served = served(BatchOptions {
@@ -138,6 +140,7 @@ fn a_slow_model_refuses_at_once_what_its_queue_cannot_hold_and_holds_up_no_other
 /// While a model is stuck, everything that only looks still answers.
 #[test]
 fn a_scrape_waits_for_no_request() {
+    let _turn = TURN.read().unwrap_or_else(|e| e.into_inner());
     common::within(HANG, || {
         let served = served(BatchOptions::default());
         let manager = &served.manager;
@@ -161,6 +164,7 @@ fn a_scrape_waits_for_no_request() {
 /// a scrape.
 #[test]
 fn scrapes_requests_and_reloads_go_on_beside_each_other() {
+    let _turn = TURN.read().unwrap_or_else(|e| e.into_inner());
     common::within(HANG, || {
         let served = served(BatchOptions { max_batch_size: 4, ..BatchOptions::default() });
         let manager = &served.manager;
@@ -209,6 +213,7 @@ fn exact(p: &Prediction) -> (String, Option<Vec<u64>>) {
 /// A row of NaN, in a batch of the caller's and in one that the server makes.
 #[test]
 fn the_neighbours_of_a_nan_row_answer_the_same_bits() {
+    let _turn = TURN.read().unwrap_or_else(|e| e.into_inner());
     common::within(HANG, || {
         let manager = ModelManager::default();
         for name in common::names() {
@@ -259,6 +264,9 @@ fn the_neighbours_of_a_nan_row_answer_the_same_bits() {
     });
 }
 
+/// Memory is counted for the whole process: the test that counts it has no other beside it.
+static TURN: RwLock<()> = RwLock::new(());
+
 /// The text of a scrape without the age of the manager, which grows.
 fn series(manager: &ModelManager) -> String {
     let text = manager.metrics_text();
@@ -273,6 +281,7 @@ fn in_use() -> u64 {
 
 #[test]
 fn a_million_unknown_names_leave_the_metrics_as_they_were() {
+    let _turn = TURN.write().unwrap_or_else(|e| e.into_inner());
     const NAMES: u64 = 1_000_000;
     let served = served(BatchOptions::default());
     let manager = &served.manager;
@@ -315,7 +324,7 @@ fn a_million_unknown_names_leave_the_metrics_as_they_were() {
         after.lines().count(),
         grown >> 10
     );
-    // Kept somewhere, a million names take more than 50 MB; tests beside this one take some, too.
+    // Kept somewhere, a million names take more than 50 MB; the allocator may keep some.
     assert!(grown < 32 << 20, "{grown} bytes more in use");
     let counted = |line: String| assert!(after.lines().any(|l| l == line), "no {line}: {after}");
     let all = NAMES + 2 * NAMES.div_ceil(1000) + 1;
@@ -328,6 +337,7 @@ fn a_million_unknown_names_leave_the_metrics_as_they_were() {
 /// What a request's error says is for whoever asked, who may be remote.
 #[test]
 fn errors_of_requests_tell_no_path_and_no_address() {
+    let _turn = TURN.read().unwrap_or_else(|e| e.into_inner());
     let folder = common::scratch("errors");
     let file = folder.join("model.onnx");
     std::fs::copy(common::model_path("iris_v1"), &file).unwrap();

@@ -160,7 +160,8 @@ fn a_loaded_model_needs_its_file_no_more() {
     let file = common::scratch("file_after_load").join("model.onnx");
     let good = std::fs::read(path("iris_v1")).unwrap();
     let rows = Expected::of("iris_v1");
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("overwritten", |file| std::fs::write(file, b"something else").unwrap()),
         ("cut", |file| {
             std::fs::File::options().write(true).open(file).unwrap().set_len(3).unwrap()

@@ -88,17 +88,17 @@ fn loads_reloads_and_unloads(name: &str, layers: usize, width: usize, reloads: u
 
 #[test]
 fn the_memory_of_one_large_matrix_returns() {
-    loads_reloads_and_unloads("one-matrix", 1, 4096, 20);
+    loads_reloads_and_unloads("one-matrix", 1, 4096, 8);
 }
 
 /// Blocks of this size come from the allocator's own heap once one like them was freed.
 #[test]
 fn the_memory_of_many_matrices_returns() {
-    loads_reloads_and_unloads("many-matrices", 64, 512, 20);
+    loads_reloads_and_unloads("many-matrices", 64, 512, 8);
 }
 
 /// Many small ones, below every threshold of the allocator.
 #[test]
 fn the_memory_of_very_many_small_matrices_returns() {
-    loads_reloads_and_unloads("small-matrices", 4096, 64, 5);
+    loads_reloads_and_unloads("small-matrices", 4096, 64, 3);
 }

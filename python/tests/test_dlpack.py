@@ -359,7 +359,7 @@ def content(tensor: ms.Tensor) -> bytes:
     """What the struct of a tensor points to."""
     capsule = tensor.__dlpack__(max_version=(1, 1))
     lent = struct_of(capsule).tensor
-    return ctypes.string_at(lent.data, tensor.shape[0] * (lent.bits + 7) // 8)
+    return ctypes.string_at(lent.data, tensor.shape[0] * ((lent.bits + 7) // 8))
 
 
 def test_small_types_are_padded() -> None:

@@ -158,7 +158,7 @@ def test_an_empty_batch(model: ms.Model) -> None:
         {"sl": 1.0},
         {"sl": 1.0, "sw": 1.0, "pl": 1.0, "nothing": 1.0},
         {1: 1.0},
-        [object()] * 4,
+        [...] * 4,
         np.array(["2020-01-01"] * 4, dtype="datetime64[D]"),
         np.ones(4, dtype=complex),
         None,

@@ -111,7 +111,8 @@ mod tests {
         let mut arena = Arena::default();
         arena.give(Data::I32(vec![0; 5000]));
         for _ in 0..10 {
-            let buffer = arena.take::<i32>(5000).unwrap();
+            let mut buffer = arena.take::<i32>(5000).unwrap();
+            buffer.resize(5000, 0);
             arena.give(Data::I32(buffer));
             arena.end_run();
         }

@@ -134,7 +134,7 @@ impl Campaign<'_> {
         let told = format!("{path}|{}|{}|{first}|{traced}", self.reload, self.from_there);
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", name, "--nocapture", "--test-threads=1"])
-            .env(CHILD, told)
+            .env(CHILD, &told)
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -188,23 +188,34 @@ impl Campaign<'_> {
     }
 }
 
-/// The function that asked, of the first stack that was shown.
+/// The function that asked, of the first stack that was shown, and its file where that is known.
 fn site(errors: &str) -> String {
     let stack = errors.split_once("STACK of").map_or("", |(_, stack)| stack);
-    let frames = stack.lines().filter_map(|line| {
-        let (number, function) = line.trim_start().split_once(": ")?;
-        number.parse::<u32>().ok().map(|_| function.trim())
-    });
-    let mut above = frames.skip_while(|function| {
+    let mut frames: Vec<(&str, &str)> = vec![];
+    for line in stack.lines().map(str::trim_start) {
+        if let Some(file) = line.strip_prefix("at ") {
+            if let Some(last) = frames.last_mut() {
+                last.1 = file;
+            }
+        } else if let Some((number, function)) = line.split_once(": ")
+            && number.parse::<u32>().is_ok()
+        {
+            frames.push((function.trim(), ""));
+        }
+    }
+    let above = frames.into_iter().find(|(function, file)| {
+        if !file.is_empty() {
+            return !file.starts_with("/rustc/") && !file.contains("tests/allocations");
+        }
         let plain = function.trim_start_matches('<');
         // `<T as alloc::slice::hack::ConvertVec>::to_vec`
         let plain = match plain.split_once(" as ") {
             Some((parameter, of)) if parameter.len() <= 2 => of,
             _ => plain,
         };
-        BENEATH.iter().any(|beneath| plain.starts_with(beneath))
+        !BENEATH.iter().any(|beneath| plain.starts_with(beneath))
     });
-    above.next().unwrap_or("no stack").to_string()
+    above.map_or_else(|| "no stack".into(), |(function, file)| format!("{function} {file}"))
 }
 
 #[derive(Default)]

@@ -405,7 +405,8 @@ fn a_sentence_is_pooled_as_its_files_say() {
         module("Normalize", "5_Normalize"),
     ];
     write(&modules, json!({"pooling_mode": "mean"}));
-    let functions: [(&str, fn(f64) -> f64); 3] =
+    type Function = fn(f64) -> f64;
+    let functions: [(&str, Function); 3] =
         [("Tanh", f64::tanh), ("SiLU", |x| x / (1.0 + (-x).exp())), ("Identity", |x| x)];
     for (activation, function) in functions {
         part("2_Dense", linear_part, dense(activation));

@@ -1,8 +1,8 @@
 //! The memory of large arrays that are handed out: it comes back for the next answer.
 
 use modelserve::tensor::{Data, Element, spare};
-use numpy::ndarray::{ArrayView, IxDyn};
 use numpy::PyArrayDyn;
+use numpy::ndarray::{ArrayView, IxDyn};
 use pyo3::prelude::*;
 
 /// What an array of NumPy's lies in. NumPy drops it with the last array that looks into it.

@@ -50,8 +50,9 @@ def resize(g: Draw) -> Case:
     while values[-1] is None:
         values.pop()
     constant = [i for i in g.constants(len(values)) if values[i] is not None]
-    wide = dtype != "float32"
-    return single("Resize", values, attributes, opset=opset, constant=constant, wide=wide)
+    # Weights of both signs, computed from positions in float32 there.
+    case: dict[str, Any] = {"wide": dtype != "float32", "loose": 8.0 if mode == "cubic" else 1.0}
+    return single("Resize", values, attributes, opset=opset, constant=constant, **case)
 
 
 def upsample(g: Draw) -> Case:

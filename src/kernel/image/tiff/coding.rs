@@ -59,9 +59,9 @@ fn lzw(data: &[u8], length: usize) -> Decoded<Vec<u8>> {
     let (mut bits, mut count) = (0u32, 0u32);
     while out.len() < length {
         let width = match FIRST + strings.len() {
-            ..511 => 9,
-            ..1023 => 10,
-            ..2047 => 11,
+            ..=510 => 9,
+            511..=1022 => 10,
+            1023..=2046 => 11,
             _ => 12,
         };
         while count < width {
