@@ -22,9 +22,19 @@ OPTIONAL_IN = {
     ("modelserve_manager_reload", "path"),
     ("modelserve_manager_stop_recording", "recording"),
     ("modelserve_log_set", "callback"),
+    ("modelserve_manager_lease", "label"),
+    ("modelserve_model_input", "spec"),
+    ("modelserve_model_output", "spec"),
+    ("modelserve_manager_can_answer", "label"),
 }
-#: Functions without a status: their pointers are looked at in c/api.c.
-NO_STATUS = {"modelserve_last_error"}
+#: Functions without a status, or whose good call takes more than the matrix has to give: c/api.c,
+#: c/memory.c and c/dlpack.c look at their pointers.
+BY_HAND = {
+    "modelserve_last_error",
+    "modelserve_run_into",
+    "modelserve_tensor_from_dlpack",
+    "modelserve_tensor_from_dlpack_legacy",
+}
 #: Texts that have to be UTF-8; paths are bytes.
 UTF8 = {"name", "label", "toml", "method", "target"}
 #: Lengths that stand for more pointers than the last one before them.
@@ -159,8 +169,10 @@ class Matrix:
             return '"iris"'
         if p.target == "char *":
             return "texts"
-        if p.target == "modelserve_tensor":
+        if p.target == "modelserve_tensor" and p.constant:
             return "tensor"
+        if p.target == "modelserve_layout" and p.constant:
+            return "&layout"
         if p.constant:
             return f"(const {p.target} *)(const void *)zeros.bytes"
         self.targets.add(p.target)
@@ -274,10 +286,10 @@ class Matrix:
         names = [
             self.function(f)
             for f in self.header.functions
-            if f.name not in NO_STATUS and self.asks(f)
+            if f.name not in BY_HAND and self.asks(f)
         ]
         for target in sorted(self.targets - {"void"}):
-            fits = f"fits_{target.replace(' ', '_')}"
+            fits = "fits_" + re.sub(r"\W+", "_", target)
             self.lines.append(f"typedef char {fits}[sizeof({target}) <= PLACE_SIZE ? 1 : -1];")
         self.lines += ["", "int main(int argc, char **argv)", "{", "    if (argc != 3) {"]
         self.lines += ["        return 2;", "    }", "    make_handles(argv[1], argv[2]);"]
@@ -297,7 +309,7 @@ class Matrix:
         if not any(p.pointer or p.callback or self.header.kind(p) for p in f.parameters):
             return False
         if f.result != "modelserve_status":
-            sys.exit(f"{f.name} answers {f.result}: say in NO_STATUS where its pointers are tested")
+            sys.exit(f"{f.name} answers {f.result}: say in BY_HAND where its pointers are tested")
         return True
 
 

@@ -37,9 +37,13 @@ static modelserve_model live_model, freed_model;
 static modelserve_outputs live_outputs, freed_outputs;
 static modelserve_request live_request, freed_request;
 static modelserve_http_response live_http_response, freed_http_response;
+static modelserve_prepared live_prepared, freed_prepared;
+static modelserve_http live_http, freed_http;
+/* Rows of that model, without gaps. */
+static modelserve_layout layout;
 
 /* Numbers that are no live handle of a kind: filled by `others_than`. */
-enum { RANDOM = 24, OTHERS = 12 + RANDOM };
+enum { RANDOM = 24, OTHERS = 14 + RANDOM };
 static uint64_t others[OTHERS];
 static long calls;
 
@@ -57,7 +61,9 @@ static inline void others_than(uint64_t live, uint64_t freed)
                                            live_model.id,
                                            live_outputs.id,
                                            live_request.id,
-                                           live_http_response.id};
+                                           live_http_response.id,
+                                           live_prepared.id,
+                                           live_http.id};
     int i;
     for (i = 0; i < OTHERS; i++) {
         state ^= state << 13;
@@ -146,6 +152,8 @@ static inline void make_handles(const char *iris, const char *trees)
     modelserve_outputs *outputs[2];
     modelserve_request *requests[2];
     modelserve_http_response *responses[2];
+    modelserve_prepared *prepared[2];
+    modelserve_http *fronts[2];
     modelserve_tensor input = tensor[0];
     modelserve_load_options explained;
     int answered = 0, i;
@@ -155,6 +163,10 @@ static inline void make_handles(const char *iris, const char *trees)
     outputs[0] = &live_outputs, outputs[1] = &freed_outputs;
     requests[0] = &live_request, requests[1] = &freed_request;
     responses[0] = &live_http_response, responses[1] = &freed_http_response;
+    fronts[0] = &live_http, fronts[1] = &freed_http;
+    prepared[0] = &live_prepared, prepared[1] = &freed_prepared;
+    OK(modelserve_layout_init(&layout));
+    layout.width = WIDTH;
     input.name = "X";
     input.dims = row;
     OK(modelserve_load_options_init(&explained));
@@ -166,11 +178,15 @@ static inline void make_handles(const char *iris, const char *trees)
         OK(modelserve_manager_http_handle(*managers[i], "GET", "/v2/health/ready", NULL, NULL, 0,
                                           NULL, 0, responses[i]));
         OK(modelserve_model_load(trees, &explained, models[i]));
+        OK(modelserve_manager_http(*managers[i], NULL, fronts[i]));
+        OK(modelserve_prepare(*models[i], &layout, NULL, prepared[i]));
         OK(modelserve_predict_submit(*models[i], (const float *)zeros.bytes, WIDTH, NULL, on_answer,
                                      &answered, requests[i]));
         OK(modelserve_model_free(named));
     }
     wait_for(&answered, 2);
+    OK(modelserve_http_free(freed_http));
+    OK(modelserve_prepared_free(freed_prepared));
     OK(modelserve_http_response_free(freed_http_response));
     OK(modelserve_request_free(freed_request));
     OK(modelserve_outputs_free(freed_outputs));
@@ -180,6 +196,8 @@ static inline void make_handles(const char *iris, const char *trees)
 
 static inline void free_handles(void)
 {
+    OK(modelserve_http_free(live_http));
+    OK(modelserve_prepared_free(live_prepared));
     OK(modelserve_http_response_free(live_http_response));
     OK(modelserve_request_free(live_request));
     OK(modelserve_outputs_free(live_outputs));
