@@ -8,9 +8,7 @@
 
 use crate::common;
 use modelserve::record::RecordOptions;
-use modelserve::{
-    ErrorKind, LoadOptions, ModelManager, Prediction, ReloadOptions, load,
-};
+use modelserve::{ErrorKind, LoadOptions, ModelManager, Prediction, ReloadOptions, load};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -5,7 +5,9 @@
 use super::window::{Dims, Sliding, SlidingMap};
 use crate::error::Result;
 use crate::kernel::Context;
-use crate::kernel::simd::{Tap, WindowReduction, WindowRows, reduce_windows, window_span};
+use crate::kernel::simd::{
+    Tap, WindowReduction, WindowRows, reduce_windows, split_pairs, window_span,
+};
 use crate::tensor::Element;
 
 /// Most entries of the table of taps.
@@ -101,6 +103,9 @@ impl Polyphase {
 
     /// Puts a plane into its room.
     pub fn lay<T: Copy>(&self, plane: &[T], room: &mut [T]) {
+        if self.stride == 2 && self.phases.as_slice() == [0, 1] {
+            return split_pairs(plane, self.size, self.before, room, self.length);
+        }
         let pitch = self.phases.len() * self.length;
         for (row, room) in plane.chunks_exact(self.size).zip(room.chunks_exact_mut(pitch)) {
             for (&phase, room) in self.phases.iter().zip(room.chunks_exact_mut(self.length)) {
@@ -114,14 +119,6 @@ impl Polyphase {
                     1 => {
                         let n = row.len().min(room.len());
                         room[..n].copy_from_slice(&row[..n]);
-                    }
-                    2 => {
-                        let pairs = row.chunks_exact(2);
-                        let odd = pairs.remainder().first().zip(room.get_mut(row.len() / 2));
-                        if let Some((x, place)) = odd {
-                            *place = *x;
-                        }
-                        room.iter_mut().zip(pairs).for_each(|(place, pair)| *place = pair[0]);
                     }
                     stride => {
                         let row = row.iter().step_by(stride);

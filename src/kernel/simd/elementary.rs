@@ -182,11 +182,14 @@ versioned! {
     pub fn gelu_tanh_in_place(x: &mut [f32]) = gelu_tanh_all;
 }
 
-/// e^(x − shift) in place: the inner loop of softmax (see `reduction`).
+/// e^(x − shift) in place for x up to the shift: the inner loop of softmax (see `reduction`). What
+/// would be below the normal numbers is 0.
 #[inline(always)]
 pub(super) fn exp_shifted<const FMA: bool>(x: &mut [f32], shift: f32) {
     for v in x {
-        *v = exp1::<FMA>(*v - shift);
+        let below = *v - shift;
+        let y = exp_of_negative::<FMA>(below);
+        *v = if below < -87.0 { 0.0 } else { y };
     }
 }
 

@@ -25,7 +25,7 @@ pub use elementary::{
 };
 pub use reduction::{centered_square_sum, dot, exp_minus, max, sum};
 pub use rows::{scale_rows, softmax_rows};
-pub use window::{Tap, WindowReduction, WindowRows, reduce_windows, window_span};
+pub use window::{Tap, WindowReduction, WindowRows, reduce_windows, split_pairs, window_span};
 pub use zip::{map, zip};
 
 /// Whether fused multiply-add is an instruction of the baseline (elsewhere it would be a call).

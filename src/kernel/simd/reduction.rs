@@ -134,7 +134,7 @@ versioned! {
     pub fn max(x: &[f32]) -> f32 = max_body;
 }
 versioned! {
-    /// e^(x − shift) in place.
+    /// e^(x − shift) in place for x up to the shift; below e⁻⁸⁷ it is 0.
     pub fn exp_minus(x: &mut [f32], shift: f32) = exp_shifted;
 }
 

@@ -1,7 +1,7 @@
 //! Functions of the rows of a matrix, for many rows in one call: what a row needs of its own
 //! (a maximum, a sum) is interleaved with its neighbours' by the processor.
 
-use super::elementary::exp_all;
+use super::elementary::exp_shifted;
 use super::reduction::{max_body, sum_body};
 use super::versioned;
 
@@ -17,9 +17,8 @@ fn softmax_body<const FMA: bool>(rows: &mut [f32], width: usize) {
     for piece in rows.chunks_mut((PIECE / width).max(1) * width) {
         for row in piece.chunks_exact_mut(width) {
             let max = max_body::<FMA>(row);
-            row.iter_mut().for_each(|v| *v -= max);
+            exp_shifted::<FMA>(row, max);
         }
-        exp_all::<FMA>(piece);
         for row in piece.chunks_exact_mut(width) {
             let sum = sum_body::<FMA>(row);
             row.iter_mut().for_each(|v| *v /= sum);

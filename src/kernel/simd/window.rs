@@ -132,6 +132,47 @@ versioned! {
     ) = reduce_body;
 }
 
+#[inline(always)]
+fn pairs_body<const FMA: bool, T: Copy>(
+    plane: &[T],
+    size: usize,
+    before: usize,
+    room: &mut [T],
+    length: usize,
+) {
+    for (row, room) in plane.chunks_exact(size).zip(room.chunks_exact_mut(2 * length)) {
+        let (even, odd) = room.split_at_mut(length);
+        // With an odd padding the first element is the second of a pair.
+        let (first, row) = row.split_at((before % 2).min(row.len()));
+        if let (Some(x), Some(place)) = (first.first(), odd.get_mut(before / 2)) {
+            *place = *x;
+        }
+        let start = before.div_ceil(2);
+        let (Some(even), Some(odd)) = (even.get_mut(start..), odd.get_mut(start..)) else {
+            continue;
+        };
+        let (pairs, last) = row.as_chunks::<2>();
+        if let (Some(x), Some(place)) = (last.first(), even.get_mut(pairs.len())) {
+            *place = *x;
+        }
+        for ((even, odd), pair) in even.iter_mut().zip(odd).zip(pairs) {
+            (*even, *odd) = (pair[0], pair[1]);
+        }
+    }
+}
+
+versioned! {
+    /// Puts the rows of `size` elements of a plane, each with `before` elements of padding ahead,
+    /// into rooms of `length` elements at even and as many at odd positions.
+    pub fn split_pairs<T: Copy>(
+        plane: &[T],
+        size: usize,
+        before: usize,
+        room: &mut [T],
+        length: usize
+    ) = pairs_body;
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::versions;
@@ -147,6 +188,25 @@ mod tests {
         }
         fn meet<const FMA: bool>(reduced: f32, x: f32, weight: f32) -> f32 {
             super::super::fma::<FMA>(x, weight, reduced)
+        }
+    }
+
+    #[test]
+    fn pairs_go_where_their_positions_are() {
+        for (size, before) in [(1, 0), (1, 1), (2, 1), (5, 0), (5, 3), (28, 1), (33, 2), (64, 64)] {
+            let length = (size + before).div_ceil(2) + 1;
+            let plane: Vec<u8> = (1..=2 * size as u8).collect();
+            versions::each(|| {
+                let mut room = vec![0; 4 * length];
+                split_pairs(&plane, size, before, &mut room, length);
+                for (row, room) in plane.chunks(size).zip(room.chunks(2 * length)) {
+                    for position in 0..2 * length {
+                        let x = position.checked_sub(before).and_then(|i| row.get(i));
+                        let place = position % 2 * length + position / 2;
+                        assert_eq!(room[place], x.copied().unwrap_or(0), "{size} {before}");
+                    }
+                }
+            });
         }
     }
 
