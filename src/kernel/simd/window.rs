@@ -193,7 +193,9 @@ mod tests {
 
     #[test]
     fn pairs_go_where_their_positions_are() {
-        for (size, before) in [(1, 0), (1, 1), (2, 1), (5, 0), (5, 3), (28, 1), (33, 2), (64, 64)] {
+        for (size, before) in
+            [(1usize, 0usize), (1, 1), (2, 1), (5, 0), (5, 3), (28, 1), (33, 2), (64, 64)]
+        {
             let length = (size + before).div_ceil(2) + 1;
             let plane: Vec<u8> = (1..=2 * size as u8).collect();
             versions::each(|| {
