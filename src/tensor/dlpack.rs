@@ -3,6 +3,7 @@
 //!
 //! The structs themselves, their pointers and who frees them are the business of the bindings.
 
+pub use super::dlpack_elements::Elements;
 use super::{ElementType, Shape};
 use crate::error::{Result, bail, ensure, err};
 use crate::limits::MAX_RANK;

@@ -8,6 +8,7 @@ mod carrier;
 mod complex;
 mod data;
 pub mod dlpack;
+mod dlpack_elements;
 mod dtype;
 mod interop;
 mod rows;

@@ -8,8 +8,8 @@ use crate::outputs::numbers_of;
 use crate::pointer::{Out, buffer, fill, one, slice};
 use crate::status::*;
 use crate::tensor::{dtype_number, modelserve_tensor};
-use modelserve::tensor::dlpack::{self, Described};
-use modelserve::tensor::{Data, Tensor};
+use modelserve::tensor::Tensor;
+use modelserve::tensor::dlpack::{self, Described, Elements};
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
@@ -231,51 +231,6 @@ struct Exported<M> {
     dims: Vec<i64>,
     strides: Vec<i64>,
     elements: Elements,
-}
-
-/// The elements, as they lie in memory.
-enum Elements {
-    Whole(Tensor),
-    /// Types of at most eight bits that no machine has: their encodings.
-    Bytes(Vec<u8>),
-}
-
-impl Elements {
-    fn of(tensor: &Tensor, copy: bool) -> Outcome<Elements> {
-        Ok(match tensor.data().small_bits() {
-            Some(bits) => Elements::Bytes(bits),
-            None if copy => {
-                Elements::Whole(Tensor::new(tensor.shape().clone(), tensor.data().clone())?)
-            }
-            None => Elements::Whole(tensor.clone()),
-        })
-    }
-
-    /// Where they begin.
-    fn pointer(&self) -> *const c_void {
-        let tensor = match self {
-            Elements::Bytes(all) => return all.as_ptr().cast(),
-            Elements::Whole(tensor) => tensor,
-        };
-        match tensor.data() {
-            Data::F32(all) => all.as_ptr().cast(),
-            Data::F64(all) => all.as_ptr().cast(),
-            Data::F16(all) => all.as_ptr().cast(),
-            Data::BF16(all) => all.as_ptr().cast(),
-            Data::I8(all) => all.as_ptr().cast(),
-            Data::I16(all) => all.as_ptr().cast(),
-            Data::I32(all) => all.as_ptr().cast(),
-            Data::I64(all) => all.as_ptr().cast(),
-            Data::U8(all) => all.as_ptr().cast(),
-            Data::U16(all) => all.as_ptr().cast(),
-            Data::U32(all) => all.as_ptr().cast(),
-            Data::U64(all) => all.as_ptr().cast(),
-            Data::Bool(all) => all.as_ptr().cast(),
-            Data::C64(all) => all.as_ptr().cast(),
-            Data::C128(all) => all.as_ptr().cast(),
-            _ => ptr::null(),
-        }
-    }
 }
 
 /// The elements of output `index` as a DLPack tensor of its own life: it stays when `outputs` is

@@ -9,6 +9,41 @@ use crate::status::*;
 use modelserve::HttpResponse;
 use std::ffi::c_char;
 
+/// An HTTP request as the functions that take one are given it.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) headers: Vec<(&'a str, &'a str)>,
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    /// # Safety
+    /// Every pointer is as `modelserve_manager_http_handle` says, for `'a`.
+    pub(crate) unsafe fn new(
+        method: *const c_char,
+        target: *const c_char,
+        header_names: *const *const c_char,
+        header_values: *const *const c_char,
+        n_headers: usize,
+        body: *const u8,
+        body_len: usize,
+    ) -> Outcome<Asked<'a>> {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let (method, target) = (text(method, "method")?, text(target, "target")?);
+            let names = texts(header_names, n_headers, "header_names")?;
+            let values = texts(header_values, n_headers, "header_values")?;
+            Ok(Asked {
+                method,
+                target,
+                headers: names.into_iter().zip(values).collect(),
+                body: slice(body, body_len, "body")?,
+            })
+        }
+    }
+}
+
 /// Answers one HTTP request with the manager's models: the reference server, TensorFlow Serving's
 /// REST interface, the Open Inference Protocol and metrics, told apart by the path
 /// (docs/http.md). No socket is opened; the options are those of the configuration file, else the
@@ -34,19 +69,14 @@ pub unsafe extern "C" fn modelserve_manager_http_handle(
 ) -> modelserve_status {
     guard(|| {
         // SAFETY: the caller's promise (crate documentation).
-        let (method, target, names, values, body, out) = unsafe {
+        let (asked, out) = unsafe {
             (
-                text(method, "method")?,
-                text(target, "target")?,
-                texts(header_names, n_headers, "header_names")?,
-                texts(header_values, n_headers, "header_values")?,
-                slice(body, body_len, "body")?,
+                Asked::new(method, target, header_names, header_values, n_headers, body, body_len)?,
                 Out::new(response, "response")?,
             )
         };
-        let headers: Vec<(&str, &str)> = names.into_iter().zip(values).collect();
         let answer = with_manager(manager, |manager| {
-            Ok(manager.http_handle(method, target, &headers, body))
+            Ok(manager.http_handle(asked.method, asked.target, &asked.headers, asked.body))
         })?;
         let id = handle::insert(Object::HttpResponse(Box::new(answer)))?;
         out.write(modelserve_http_response { id });

@@ -6,8 +6,9 @@ use crate::handle::{
     self, Object, modelserve_http, modelserve_http_response, modelserve_manager,
     modelserve_request, with_http, with_manager,
 };
+use crate::http::Asked;
 use crate::options::{Versioned, defaults, flag, read};
-use crate::pointer::{Out, optional_text, path, slice, text, texts};
+use crate::pointer::{Out, optional_text, path};
 use crate::status::*;
 use modelserve::{CancelToken, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};
 use std::ffi::{c_char, c_void};
@@ -111,18 +112,14 @@ pub unsafe extern "C" fn modelserve_http_handle(
 ) -> modelserve_status {
     guard(|| {
         // SAFETY: the caller's promise (crate documentation).
-        let (method, target, names, values, body, out) = unsafe {
+        let (asked, out) = unsafe {
             (
-                text(method, "method")?,
-                text(target, "target")?,
-                texts(header_names, n_headers, "header_names")?,
-                texts(header_values, n_headers, "header_values")?,
-                slice(body, body_len, "body")?,
+                Asked::new(method, target, header_names, header_values, n_headers, body, body_len)?,
                 Out::new(response, "response")?,
             )
         };
-        let headers: Vec<(&str, &str)> = names.into_iter().zip(values).collect();
         let http = with_http(http, |http| Ok(http.clone()))?;
+        let Asked { method, target, headers, body } = asked;
         let answer = http.handle(&HttpRequest { method, target, headers: &headers, body });
         let id = handle::insert(Object::HttpResponse(Box::new(answer)))?;
         out.write(modelserve_http_response { id });
@@ -165,13 +162,9 @@ pub unsafe extern "C" fn modelserve_http_submit(
 ) -> modelserve_status {
     guard(|| {
         // SAFETY: the caller's promise (crate documentation).
-        let (method, target, names, values, body, out) = unsafe {
+        let (asked, out) = unsafe {
             (
-                text(method, "method")?,
-                text(target, "target")?,
-                texts(header_names, n_headers, "header_names")?,
-                texts(header_values, n_headers, "header_values")?,
-                slice(body, body_len, "body")?,
+                Asked::new(method, target, header_names, header_values, n_headers, body, body_len)?,
                 Out::optional(request, "request")?,
             )
         };
@@ -180,10 +173,10 @@ pub unsafe extern "C" fn modelserve_http_submit(
         let cancel = CancelToken::default();
         let owned = |(name, value): (&str, &str)| (name.to_string(), value.to_string());
         let asked = HttpRequestBuf {
-            method: method.to_string(),
-            target: target.to_string(),
-            headers: names.into_iter().zip(values).map(owned).collect(),
-            body: body.to_vec().into(),
+            method: asked.method.to_string(),
+            target: asked.target.to_string(),
+            headers: asked.headers.into_iter().map(owned).collect(),
+            body: asked.body.to_vec().into(),
             cancel: cancel.clone(),
         };
         if let Some(out) = out {

@@ -10,8 +10,8 @@ use crate::array::tensor_out;
 use crate::error::{OrRaise, raise};
 use crate::narrow;
 use modelserve::ErrorKind;
-use modelserve::tensor::dlpack::{self, Described, Layout};
-use modelserve::tensor::{Data, ElementType, Tensor};
+use modelserve::tensor::dlpack::{self, Described, Elements, Layout};
+use modelserve::tensor::{ElementType, Tensor};
 use numpy::npyffi::{self, PY_ARRAY_API, npy_intp};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -412,50 +412,6 @@ impl PyTensor {
 
 /// What a struct that was handed out points to.
 type Owned = (Vec<i64>, Vec<i64>, Elements);
-
-/// The elements, as they lie in memory.
-enum Elements {
-    Whole(Tensor),
-    /// Types of at most eight bits that no machine has: their encodings.
-    Bytes(Vec<u8>),
-}
-
-impl Elements {
-    fn of(tensor: &Tensor, own: bool) -> modelserve::Result<Elements> {
-        Ok(match tensor.data().small_bits() {
-            Some(bits) => Elements::Bytes(bits),
-            None if own => {
-                Elements::Whole(Tensor::new(tensor.shape().clone(), tensor.data().clone())?)
-            }
-            None => Elements::Whole(tensor.clone()),
-        })
-    }
-
-    fn pointer(&self) -> *const c_void {
-        let tensor = match self {
-            Elements::Bytes(all) => return all.as_ptr().cast(),
-            Elements::Whole(tensor) => tensor,
-        };
-        match tensor.data() {
-            Data::F32(all) => all.as_ptr().cast(),
-            Data::F64(all) => all.as_ptr().cast(),
-            Data::F16(all) => all.as_ptr().cast(),
-            Data::BF16(all) => all.as_ptr().cast(),
-            Data::I8(all) => all.as_ptr().cast(),
-            Data::I16(all) => all.as_ptr().cast(),
-            Data::I32(all) => all.as_ptr().cast(),
-            Data::I64(all) => all.as_ptr().cast(),
-            Data::U8(all) => all.as_ptr().cast(),
-            Data::U16(all) => all.as_ptr().cast(),
-            Data::U32(all) => all.as_ptr().cast(),
-            Data::U64(all) => all.as_ptr().cast(),
-            Data::Bool(all) => all.as_ptr().cast(),
-            Data::C64(all) => all.as_ptr().cast(),
-            Data::C128(all) => all.as_ptr().cast(),
-            _ => ptr::null(),
-        }
-    }
-}
 
 /// A capsule over a struct of ours, which is deleted where nobody has taken it out.
 fn capsule<'py>(
