@@ -405,7 +405,7 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 mod tests {
     use super::*;
     use crate::handle::{self, Object};
-    use modelserve::tensor::Int4;
+    use modelserve::tensor::{Data, Int4};
     use std::mem::MaybeUninit;
 
     fn outputs(tensor: Tensor) -> modelserve_outputs {
