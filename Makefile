@@ -200,6 +200,9 @@ SANITIZER_RUN = $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$
 ASAN_FLAGS = -fsanitize=address -fno-omit-frame-pointer
 UBSAN_FLAGS = -fsanitize=undefined -fno-sanitize-recover=all
 
+HANDLE_OPERATIONS ?= 1000000
+
+asan: export HANDLE_OPERATIONS := $(HANDLE_OPERATIONS)
 asan: toolchain
 ifeq ($(INSTRUMENTED),)
 	CARGO_TARGET_DIR="$(CURDIR)/build/asan" $(CARGO) build --locked -p modelserve-c

@@ -349,10 +349,11 @@ using if_elements = std::enable_if_t<
         (std::is_lvalue_reference<C>::value || std::is_const<T>::value),
     int>;
 
-template <typename Options, modelserve_status (*Init)(Options *)> Options initialised() noexcept {
+template <typename Options, modelserve_status (*Init)(Options *, std::size_t)>
+Options initialised() noexcept {
     Options options;
-    // It fails without a pointer only.
-    static_cast<void>(Init(&options));
+    // It fails without a pointer, or with a size that no header has.
+    static_cast<void>(Init(&options, sizeof(options)));
     return options;
 }
 

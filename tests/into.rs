@@ -9,9 +9,11 @@ use common::Expected;
 use modelserve::policy::cache::CacheOptions;
 use modelserve::tensor::{Data, Tensor};
 use modelserve::{
-    AnswerKind, Answers, Buffers, Classes, Ctx, ErrorKind, Features, LoadOptions, Model,
-    ModelManager, PlanKind, Policies, Predictions, Request, Target, Written,
+    AnswerKind, Answers, Buffers, CancelToken, Classes, Ctx, ErrorKind, Features, LoadOptions,
+    Model, ModelManager, PlanKind, Policies, Predictions, Request, Target, Written,
 };
+use std::sync::Barrier;
+use std::time::Duration;
 
 const UNTOUCHED: f64 = -12345.0;
 
@@ -194,4 +196,53 @@ fn what_is_refused_late_leaves_the_buffers_alone() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("1 of 40000 values are no known category"), "{error}");
     assert!(scores.iter().all(|&x| x == UNTOUCHED));
+}
+
+/// A batch that takes far longer than a deadline of a few milliseconds, in one block after another.
+fn long_batch(threads: usize, check: impl Fn(&dyn Model, Features<'_>)) {
+    let rows = Expected::of("random_forest");
+    let options = LoadOptions { threads, ..LoadOptions::default() };
+    let model = common::load_as("random_forest", &options);
+    let count = model.request_limits().rows;
+    let data: Vec<f32> = rows.data.iter().copied().cycle().take(count * rows.width).collect();
+    check(&model, Features::F32 { data: &data, rows: count, width: rows.width });
+}
+
+#[test]
+fn a_long_batch_ends_at_its_deadline_and_writes_nothing() {
+    for threads in [1, 2] {
+        long_batch(threads, |model, features| {
+            let rows = features.rows();
+            let request = Request::Batch(features);
+            let soon = || Ctx::within(Duration::from_millis(2));
+            let late = model.call(&request, &mut soon()).unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::DeadlineExceeded, "{threads} threads");
+
+            let (mut labels, mut scores) = (vec![i64::MIN; rows], vec![UNTOUCHED; rows * 16]);
+            let mut out = Buffers::default().labels(&mut labels).scores_f64(&mut scores);
+            let late = model.call_into(&request, &mut out, &mut soon()).unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::DeadlineExceeded, "{threads} threads");
+            assert!(labels.iter().all(|&x| x == i64::MIN), "{threads} threads");
+            assert!(scores.iter().all(|&x| x.to_bits() == UNTOUCHED.to_bits()));
+        });
+    }
+}
+
+#[test]
+fn a_long_batch_ends_when_it_is_cancelled() {
+    long_batch(1, |model, features| {
+        let cancel = CancelToken::default();
+        let mut ctx = Ctx { cancel: Some(cancel.clone()), ..Ctx::default() };
+        let begun = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.wait();
+                std::thread::sleep(Duration::from_millis(2));
+                cancel.cancel();
+            });
+            begun.wait();
+            let ended = model.call(&Request::Batch(features), &mut ctx).unwrap_err();
+            assert_eq!(ended.kind(), ErrorKind::Cancelled);
+        });
+    });
 }

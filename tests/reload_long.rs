@@ -1,5 +1,5 @@
-//! Ten thousand reloads while eight threads predict: nothing fails, nothing is mixed, memory
-//! stays.
+//! Ten thousand reloads while eight threads predict, and a thousand of files that are broken:
+//! nothing fails, nothing is mixed, memory stays.
 
 #![cfg(all(feature = "onnx", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -11,9 +11,14 @@ use common::memory::resident;
 use modelserve::{ModelHandle, ModelManager, ReloadOptions};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const RELOADS: u64 = 10_000;
+/// Before so many reloads there is one of a broken file.
+const BROKEN_EVERY: u64 = 10;
+/// Turns without a reload, before the first one: what a prediction takes then is held against what
+/// it takes under reloads.
+const QUIET: u64 = 1_000;
 /// After so many, memory has settled: all threads, arenas and rings are there.
 const WARM_UP: u64 = 1_000;
 const THREADS: usize = 8;
@@ -44,34 +49,51 @@ impl Shared {
     }
 }
 
-fn predict(handle: &ModelHandle, checker: &Checker, shared: &Shared, thread: usize) {
+/// What single predictions took without reloads and under them, in nanoseconds.
+type Took = [Vec<u64>; 2];
+
+fn predict(handle: &ModelHandle, checker: &Checker, shared: &Shared, thread: usize) -> Took {
     let mut last = 0;
     let mut made = 0;
+    let mut took = Took::default();
     while !shared.stop.load(SeqCst) {
         if made >= shared.granted.load(SeqCst) {
             std::thread::park();
             continue;
         }
         let i = (made as usize * 7 + thread) % (checker.rows.rows - 4);
+        let began = Instant::now();
         let (seen, verdict) = if made.is_multiple_of(8) {
             match handle.predict_batch(checker.some(i, 4)) {
                 Ok(got) => (got.model_version, checker.batch_of(i, 4, &got)),
-                Err(e) => return shared.failed(format!("a batch: {e}")),
+                Err(e) => (last, Err(format!("a batch: {e}"))),
             }
         } else {
-            match handle.predict_row(checker.rows.row(i)) {
+            let got = handle.predict_row(checker.rows.row(i));
+            let ns = began.elapsed().as_nanos() as u64;
+            took[usize::from(made >= QUIET * EACH)].push(ns);
+            match got {
                 Ok(got) => (got.model_version, checker.row(i, &got)),
-                Err(e) => return shared.failed(format!("a row: {e}")),
+                Err(e) => (last, Err(format!("a row: {e}"))),
             }
         };
-        if let Err(mixed) = verdict {
-            return shared.failed(mixed);
+        if let Err(wrong) = verdict {
+            shared.failed(wrong);
+            break;
         }
         shared.changes.fetch_add(u64::from(seen != last), SeqCst);
         last = seen;
         made += 1;
         shared.made[thread].store(made, SeqCst);
     }
+    took
+}
+
+/// The 99th percentile of all threads' times, in nanoseconds.
+fn p99(took: &[Took], which: usize) -> u64 {
+    let mut all: Vec<u64> = took.iter().flat_map(|t| &t[which]).copied().collect();
+    all.sort_unstable();
+    all.get(all.len() * 99 / 100).copied().unwrap_or(0)
 }
 
 #[test]
@@ -83,15 +105,37 @@ fn ten_thousand_reloads_under_a_million_predictions_fail_and_mix_nothing_and_kee
         let handle = manager.load("iris", path, &options).unwrap();
         let shared = Shared::default();
         let (mut warm, mut end) = (0, 0);
-        std::thread::scope(|scope| {
+        let mut broken = 0;
+        let cut = common::scratch("reload_long").join("cut.onnx");
+        let whole = std::fs::read(version(1).0).unwrap();
+        std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+        let took = std::thread::scope(|scope| {
             let (handle, checker, shared) = (&handle, &checker, &shared);
             let threads: Vec<_> = (0..THREADS)
                 .map(|i| scope.spawn(move || predict(handle, checker, shared, i)))
                 .collect();
-            for number in 2..RELOADS + 2 {
-                // Granted before the load, so that the threads predict while it loads and swaps.
+            let grant = || {
                 let before = shared.granted.fetch_add(EACH, SeqCst);
                 threads.iter().for_each(|t| t.thread().unpark());
+                before
+            };
+            for _ in 0..QUIET {
+                let before = grant();
+                while !shared.all_made(before) {
+                    std::thread::yield_now();
+                }
+            }
+            for number in 2..RELOADS + 2 {
+                // Granted before the load, so that the threads predict while it loads and swaps.
+                let before = grant();
+                if number.is_multiple_of(BROKEN_EVERY) {
+                    let refused = manager.reload("iris", Some(&cut), &ReloadOptions::default());
+                    let serving = handle.version().unwrap();
+                    if refused.is_ok() || serving != number - 1 {
+                        shared.failed(format!("{refused:?} of a broken file, {serving} serves"));
+                    }
+                    broken += 1;
+                }
                 let (path, load) = version(number);
                 let options = ReloadOptions { load: Some(load), ..ReloadOptions::default() };
                 if let Err(e) = manager.reload("iris", Some(&path), &options) {
@@ -112,16 +156,22 @@ fn ten_thousand_reloads_under_a_million_predictions_fail_and_mix_nothing_and_kee
                     }
                 }
             }
-            while !shared.all_made(RELOADS * EACH) {
+            while !shared.all_made((QUIET + RELOADS) * EACH) {
                 std::thread::yield_now();
             }
             shared.stop.store(true, SeqCst);
             threads.iter().for_each(|t| t.thread().unpark());
+            threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
         });
         assert_eq!(*shared.problem.lock().unwrap(), None);
         let made: u64 = shared.made.iter().map(|made| made.load(SeqCst)).sum();
         let changes = shared.changes.load(SeqCst);
-        println!("{made} predictions, {changes} changes seen, resident {warm} to {end} bytes");
+        let (quiet, reloading) = (p99(&took, 0), p99(&took, 1));
+        println!(
+            "{made} predictions, {changes} changes seen, {broken} broken files refused, resident \
+             {warm} to {end} bytes, p99 of a row {quiet} ns without reloads, {reloading} ns under them"
+        );
+        assert_eq!(broken, RELOADS / BROKEN_EVERY);
         assert!(made >= PREDICTIONS, "{made} predictions");
         assert!(changes > RELOADS, "the versions hardly changed under load: {changes}");
         assert_eq!(handle.version().unwrap(), RELOADS + 1);

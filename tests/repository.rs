@@ -115,7 +115,8 @@ struct Serving {
     /// The class that odd and even versions say for the golden row.
     classes: [i64; 2],
     loads: usize,
-    refused: usize,
+    /// Why a version was not loaded.
+    refused: Vec<String>,
 }
 
 impl Serving {
@@ -130,7 +131,7 @@ impl Serving {
             answer: None,
             classes: [iris(1), iris(2)],
             loads: 0,
-            refused: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -158,7 +159,7 @@ impl Serving {
                     VersionState::Serving(found.fingerprint)
                 }
                 Err(e) => {
-                    self.refused += 1;
+                    self.refused.push(format!("version {version}: {e}"));
                     let before = match versions.get(&version) {
                         Some(VersionState::Failed(failure)) => Some(failure),
                         _ => None,
@@ -242,13 +243,14 @@ fn kill_publishers(way: Way, seed: u64) {
     println!(
         "half-written ({way:?}): 1000 publishes, 900 killed at a random step: {} loads, {} halves \
          refused, 0 bad loads",
-        serving.loads, serving.refused
+        serving.loads,
+        serving.refused.len()
     );
     match way {
         // Halves that rested were tried, and the format refused them.
-        Way::InPlace => assert!(serving.refused > 0),
+        Way::InPlace => assert!(!serving.refused.is_empty()),
         // Halves were never even tried.
-        _ => assert_eq!(serving.refused, 0),
+        _ => assert_eq!(serving.refused, [""; 0]),
     }
 }
 
@@ -324,7 +326,7 @@ fn processes_killed_while_they_publish_leave_nothing_that_serves() {
             let _ = std::fs::remove_dir_all(model.join(version.to_string()));
         }
     }
-    assert_eq!(serving.refused, 0);
+    assert_eq!(serving.refused, [""; 0]);
     println!(
         "half-written (processes): {times} publishers, {killed} killed while they published: {} \
          loads, 0 bad loads",

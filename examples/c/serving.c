@@ -84,7 +84,7 @@ int main(int argc, char **argv)
         return 2;
     }
     /* Two versions are kept, so that going back needs no loading. */
-    check(modelserve_manager_options_init(&options), "options");
+    check(modelserve_manager_options_init(&options, sizeof options), "options");
     options.keep_versions = 2;
     check(modelserve_manager_new_with(&options, &manager), "manager");
     check(modelserve_manager_load(manager, "iris", argv[1], NULL, &iris), "load");
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     check(modelserve_manager_configure(manager, "iris", policies), "configure");
 
     /* One request for the candidate itself, with a deadline; the receipt says who answered. */
-    check(modelserve_request_options_init(&request), "request options");
+    check(modelserve_request_options_init(&request, sizeof request), "request options");
     request.label = "candidate";
     request.timeout_ns = 5000000000u;
     check(modelserve_predict_with(iris, row, 4, &request, &one, &receipt), "predict");
@@ -116,7 +116,7 @@ int main(int argc, char **argv)
     printf("cache: %s\n", text);
 
     /* Every request is recorded for a while, and what was recorded is put to the candidate. */
-    check(modelserve_record_options_init(&record), "record options");
+    check(modelserve_record_options_init(&record, sizeof record), "record options");
     record.sample = 1.0;
     snprintf(path, sizeof path, "/tmp/modelserve-example-%ld.jsonl", (long)getpid());
     check(modelserve_manager_record(manager, "iris", path, &record), "record");

@@ -48,6 +48,12 @@ class _LoadOptions(TypedDict, total=False):
     threads: int | None
     #: Whether a native booster keeps what `Model.explain`, `apply` and `importance` need.
     explain: bool | None
+    #: Whether requests with NaN or infinities among their numbers are refused; by default not.
+    finite_inputs: bool | None
+    #: Most rows of one request; by default 65,536.
+    max_rows: int | None
+    #: Most bytes of one request; by default 256 MiB.
+    max_request_bytes: int | None
 
 class _HttpOptions(TypedDict, total=False):
     #: The model that `/predict` and `/health` mean; by default the only one there is.

@@ -93,6 +93,8 @@ def test_the_header_is_read_whole() -> None:
             "typedef int32_t",
             "typedef struct modelserve_new { int x; } new;\ntypedef int32_t",
         ),
+        # Who fills a struct that begins with its size says how large it is.
+        ("SIZE];", "SIZE];\n    int32_t more;"),
     ],
 )
 def test_what_may_change(was: str, becomes: str) -> None:
@@ -110,7 +112,8 @@ def test_what_may_change(was: str, becomes: str) -> None:
         ("(void)", "(int32_t which)", "function modelserve_abi_version"),
         ("SIZE 65", "SIZE 66", "constant MODELSERVE_SIZE"),
         ("uint64_t id;", "uint64_t id;\n    uint64_t more;", "type modelserve_model"),
-        ("SIZE];", "SIZE];\n    int32_t more;", "type modelserve_options"),
+        ("SIZE];", "SIZE + 1];", "type modelserve_options"),
+        ("size_t struct_size;", "size_t struct_size;\n    int more;", "type modelserve_options"),
         ("int32_t modelserve_status", "int64_t modelserve_status", "type modelserve_status"),
         ("void *user_data, ", "", "type modelserve_callback"),
     ],

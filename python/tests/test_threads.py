@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Case, case
+from onnx import TensorProto, helper, numpy_helper
 
 import modelserve as ms
 
@@ -228,6 +229,69 @@ def test_control_c_is_heard_between_predictions(iris: Case) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and out.strip().isdigit(), err
+
+
+def slow_model(path: Path) -> None:
+    """A product of two matrices for each row, one after the other."""
+    size = 512
+    one = helper.make_tensor_value_info
+    state = [size, size]
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go on"], ["still"]),
+            helper.make_node("MatMul", ["state", "W"], ["next"]),
+        ],
+        "body",
+        [
+            one("turn", TensorProto.INT64, []),
+            one("go on", TensorProto.BOOL, []),
+            one("state", TensorProto.FLOAT, state),
+        ],
+        [one("still", TensorProto.BOOL, []), one("next", TensorProto.FLOAT, state)],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Shape", ["X"], ["shape"], start=0, end=1),
+            helper.make_node("Squeeze", ["shape"], ["rows"]),
+            helper.make_node("Loop", ["rows", "", "W"], ["Y"], body=body),
+        ],
+        "slow",
+        [one("X", TensorProto.FLOAT, ["N", 1])],
+        [one("Y", TensorProto.FLOAT, state)],
+        [numpy_helper.from_array(np.full(state, 1 / size, np.float32), "W")],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets).SerializeToString())
+
+
+@pytest.mark.parametrize("served", ["alone", "managed", "with a timeout"])
+def test_control_c_ends_a_long_prediction(tmp_path: Path, served: str) -> None:
+    path = tmp_path / "slow.onnx"
+    slow_model(path)
+    model = f"ms.load({str(path)!r}, threads=1)"
+    if served == "managed":
+        model = f"ms.ModelManager().load('m', {str(path)!r}, threads=1)"
+    asked = ", timeout=3600" if served == "with a timeout" else ""
+    process = begin(f"""
+        import numpy as np
+        import modelserve as ms
+        model = {model}
+        # Far more than a minute of work.
+        rows = np.ones((65_536, 1), np.float32)
+        try:
+            print("begun", flush=True)
+            model.run({{"X": rows}}{asked})
+        except KeyboardInterrupt:
+            print(model.run({{"X": rows[:1]}})["Y"].shape)
+    """)
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and out.strip() == "(512, 512)", err
 
 
 def test_a_second_interpreter_is_refused(iris: Case) -> None:

@@ -150,6 +150,8 @@ pub struct ModelConfig {
     pub threads: Option<usize>,
     /// Whether a native booster keeps what explaining its answers needs. Default: false.
     pub explain: Option<bool>,
+    /// Whether requests with NaN or infinities among their numbers are refused. Default: false.
+    pub finite_inputs: Option<bool>,
     /// How the model is run. Default: `optimised`.
     pub plan: Option<PlanName>,
     /// Most rows of one request. Default: 65536.
@@ -186,7 +188,7 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// The keys that say where a version comes from and how it is loaded, and whether each is
     /// given.
-    pub(super) fn keys_of_loading(&self) -> [(&'static str, bool); 19] {
+    pub(super) fn keys_of_loading(&self) -> [(&'static str, bool); 20] {
         [
             ("path", self.path.is_some()),
             ("format", self.format.is_some()),
@@ -202,6 +204,7 @@ impl ModelConfig {
             ("feature_names", self.feature_names.is_some()),
             ("threads", self.threads.is_some()),
             ("explain", self.explain.is_some()),
+            ("finite_inputs", self.finite_inputs.is_some()),
             ("plan", self.plan.is_some()),
             ("max_rows", self.max_rows.is_some()),
             ("max_request_bytes", self.max_request_bytes.is_some()),

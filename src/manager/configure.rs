@@ -195,6 +195,7 @@ fn load_options(model: &ModelConfig) -> LoadOptions {
     set!(
         options.threads => model.threads,
         options.explain => model.explain,
+        options.finite_inputs => model.finite_inputs,
         options.request_limits.rows => model.max_rows,
         options.request_limits.request_bytes => model.max_request_bytes,
     );

@@ -179,6 +179,11 @@ impl Ctx {
         Ctx { deadline: Instant::now().checked_add(timeout), ..Ctx::default() }
     }
 
+    /// Whether the request may end before its answer is there.
+    pub(super) fn may_end(&self) -> bool {
+        self.deadline.is_some() || self.cancel.is_some()
+    }
+
     /// Fails when the request was cancelled or its deadline has passed.
     ///
     /// # Errors

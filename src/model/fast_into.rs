@@ -4,11 +4,12 @@ use super::fast::{FastPath, Labels, Registers, bound, own_row};
 use super::graph_model::contain;
 use super::into::class_index;
 use super::request::check_rows;
-use super::{AnswerKind, Buffers, Classes, GraphModel, Receipt, Request, RowAnswer, Task, Written};
+use super::{
+    AnswerKind, Buffers, Classes, Ctx, GraphModel, Receipt, Request, RowAnswer, Task, Written,
+};
 use crate::error::Result;
 use crate::plan::{RowInput, RowProgram, RowScratch};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 impl GraphModel {
@@ -17,11 +18,12 @@ impl GraphModel {
         &self,
         request: &Request<'_>,
         out: &mut Buffers<'_>,
+        ctx: &Ctx,
     ) -> Option<Result<Written>> {
         let fast = self.fast.as_ref()?;
         match self.plan.row_program() {
-            Some(program) => self.write_by(fast, program, request, out),
-            None => self.write_by(fast, self.plan.wide_row_program()?, request, out),
+            Some(program) => self.write_by(fast, program, request, out, ctx),
+            None => self.write_by(fast, self.plan.wide_row_program()?, request, out, ctx),
         }
     }
 
@@ -31,6 +33,7 @@ impl GraphModel {
         program: &RowProgram<T>,
         request: &Request<'_>,
         out: &mut Buffers<'_>,
+        ctx: &Ctx,
     ) -> Option<Result<Written>> {
         let (features, single) = match request {
             Request::Row(features) => (features, true),
@@ -46,8 +49,9 @@ impl GraphModel {
             if single && rows != 1 {
                 return None;
             }
-            // Nothing is written on an error: what may be refused is not written block by block.
-            if program.may_refuse() && rows > program.block_rows() {
+            // Nothing is written on an error: what may be refused, or end early, is not written
+            // block by block.
+            if (program.may_refuse() || ctx.may_end()) && rows > program.block_rows() {
                 return None;
             }
             if !single && let Err(error) = check_rows(rows, &self.limits) {
@@ -70,14 +74,12 @@ impl GraphModel {
         if !written.measure(out) {
             return Some(Ok(written));
         }
-        let ran = contain(|| {
-            Ok(match single {
-                true => self.run_rows(program, 0..1, inputs, |at, _, scratch| {
-                    self.write_block(fast, at, scratch, out);
-                    written.row = Some(self.row_of(fast, scratch));
-                }),
-                false => self.write_rows(fast, program, rows, inputs, out),
-            })
+        let ran = contain(|| match single {
+            true => self.run_rows(program, 0..1, inputs, None, |at, _, scratch| {
+                self.write_block(fast, at, scratch, out);
+                written.row = Some(self.row_of(fast, scratch));
+            }),
+            false => self.write_rows(fast, program, rows, inputs, out),
         });
         match ran {
             Ok(true) => Some(Ok(written)),
@@ -109,7 +111,8 @@ impl GraphModel {
         }
     }
 
-    /// Writes all rows of a batch; `false` where the program refuses a value.
+    /// Writes all rows of a batch, which does not end early; `false` where the program refuses a
+    /// value.
     fn write_rows<T: Registers>(
         &self,
         fast: &FastPath,
@@ -117,22 +120,21 @@ impl GraphModel {
         rows: usize,
         inputs: &[RowInput<'_, T>],
         out: &mut Buffers<'_>,
-    ) -> bool {
+    ) -> Result<bool> {
         let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
         if self.threads.size() > 1 && rows.saturating_mul(ns) > 200_000 {
-            let (out, refused) = (Mutex::new(out), AtomicBool::new(false));
+            let (out, outcome) = (Mutex::new(out), Mutex::new(Ok(true)));
             self.threads.split(rows, ns, program.block_rows(), |range| {
-                let ran = self.run_rows(program, range, inputs, |at, _, scratch| {
+                let ran = self.run_rows(program, range, inputs, None, |at, _, scratch| {
                     self.write_block(fast, at, scratch, &mut out.lock());
                 });
-                if !ran {
-                    // Relaxed: read after the pool's scope has ended.
-                    refused.store(true, Ordering::Relaxed);
+                if !matches!(ran, Ok(true)) {
+                    *outcome.lock() = ran;
                 }
             });
-            return !refused.into_inner();
+            return outcome.into_inner();
         }
-        self.run_rows(program, 0..rows, inputs, |at, _, scratch| {
+        self.run_rows(program, 0..rows, inputs, None, |at, _, scratch| {
             self.write_block(fast, at, scratch, out);
         })
     }

@@ -29,6 +29,8 @@ pub struct GraphModel {
     pub(super) fast: Option<FastPath>,
     pub(super) threads: Threads,
     pub(super) limits: RequestLimits,
+    /// Whether requests with numbers that are not finite are refused.
+    pub(super) finite_inputs: bool,
     pub(super) info: ModelInfo,
     /// What explains its answers.
     pub(super) insight: Option<Arc<Insight>>,
@@ -160,7 +162,7 @@ impl GraphModel {
     }
 
     fn batch(&self, features: &Features<'_>, ctx: &Ctx) -> Result<Predictions> {
-        match self.quick_batch(features) {
+        match self.quick_batch(features, ctx) {
             Some(answers) => answers,
             None => self.general(features.clone(), ctx),
         }
@@ -235,6 +237,9 @@ impl Model for GraphModel {
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
         let began = ctx.begin_run();
         ctx.check()?;
+        if self.finite_inputs {
+            request.check_finite(&self.signature)?;
+        }
         let (mut reply, rows) = match request {
             Request::Row(features) => (self.row(features, ctx)?.into(), 1),
             Request::Batch(features) => {
@@ -260,7 +265,10 @@ impl Model for GraphModel {
     ) -> Result<Written> {
         let began = ctx.begin_run();
         ctx.check()?;
-        let mut written = match (self.quick_into(request, out), request) {
+        if self.finite_inputs {
+            request.check_finite(&self.signature)?;
+        }
+        let mut written = match (self.quick_into(request, out, ctx), request) {
             (Some(written), _) => written?,
             (None, Request::Row(features)) => self.row(features, ctx)?.write(out)?,
             (None, Request::Batch(features)) => self.batch(features, ctx)?.write(out)?,
@@ -295,6 +303,9 @@ impl Model for GraphModel {
         let began = ctx.begin_run();
         ctx.check()?;
         let features = Features::F32 { data: row, rows: 1, width: row.len() };
+        if self.finite_inputs {
+            features.check_finite(&self.signature)?;
+        }
         let mut prediction = self.row(&features, ctx)?;
         prediction.latency = ctx.end_run(began);
         self.sign(&mut ctx.receipt, 1, prediction.latency);

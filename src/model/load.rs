@@ -94,9 +94,18 @@ fn load_source(source: &Source, options: &LoadOptions) -> Result<GraphModel> {
         deterministic: !plan.is_random(),
     };
     let limits = options.request_limits.clone();
-    let row_ns = plan_ns;
-    let mut model =
-        GraphModel { plan, signature, reading, fast, threads, limits, info, insight, row_ns };
+    let mut model = GraphModel {
+        plan,
+        signature,
+        reading,
+        fast,
+        threads,
+        limits,
+        finite_inputs: options.finite_inputs,
+        info,
+        insight,
+        row_ns: plan_ns,
+    };
     measure_fast_path(&mut model);
     model.info.load_duration = began.elapsed();
     Ok(model)

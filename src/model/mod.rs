@@ -7,6 +7,7 @@ mod ctx;
 mod distribution;
 mod fast;
 mod fast_into;
+mod finite;
 mod function;
 mod future;
 pub mod golden;

@@ -111,6 +111,10 @@ pub struct LoadOptions {
     /// Whether a native booster keeps what [`super::Model::explain`], [`super::Model::apply`] and
     /// [`super::Model::importance`] need: its trees as the file has them, some 50 bytes a node.
     pub explain: bool,
+    /// Whether requests with NaN or infinities among their numbers are refused (`InvalidInput`,
+    /// with the place of the first one). By default they are computed with, and NaN may mean a
+    /// missing value.
+    pub finite_inputs: bool,
     /// What loading may cost.
     pub limits: LoadLimits,
     /// What a request may cost.

@@ -108,8 +108,7 @@ def symbols(header: str) -> list[str]:
 def broken(old: str, new: str) -> list[str]:
     """What programs compiled with `old` may rely on and `new` has not, or has otherwise.
 
-    A struct that grows at its end is changed, too, even where it begins with `struct_size`: its
-    `_init` function would write behind the end of a struct of the old size.
+    A struct that begins with `struct_size` may grow at its end: who fills it says its size.
     """
     before, now = declarations(old), declarations(new)
     problems = []
@@ -119,9 +118,15 @@ def broken(old: str, new: str) -> list[str]:
         kind, name = key
         if key not in now:
             problems.append(f"the {kind} {name} is gone")
-        elif now[key] != text:
+        elif now[key] != text and not _grown(text, now[key]):
             problems.append(f"the {kind} {name} was `{text}` and is `{now[key]}`")
     return problems
+
+
+def _grown(old: str, new: str) -> bool:
+    """Whether a struct is one that may grow, and only did that."""
+    fields, _, _ = old.rpartition("}")
+    return "{ size_t struct_size;" in fields and new.startswith(fields)
 
 
 def interface(header: str) -> int:

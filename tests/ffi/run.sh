@@ -3,7 +3,8 @@
 #
 #     tests/ffi/run.sh [DIRECTORY OF libmodelserve_c.so AND .a]      (default: target/debug)
 #
-# CC, CXX, CFLAGS, LDFLAGS and PYTHON are heeded. Memory is checked with valgrind where there is one.
+# CC, CXX, CFLAGS, LDFLAGS and PYTHON are heeded, and HANDLE_OPERATIONS, the random calls of
+# tests/ffi/c/handles.c. Memory is checked with valgrind where there is one.
 # With SANITIZED=1 it is the compiler that checks (`make asan`, `make tsan`): the programs are linked
 # with the static library alone, run by $RUN where that is given, and there is no valgrind.
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -96,6 +97,7 @@ build null-matrix c "$out/null-matrix.c"
 build dlpack c tests/ffi/c/dlpack.c
 build memory c tests/ffi/c/memory.c
 build asking c tests/ffi/c/asking.c
+build handles c tests/ffi/c/handles.c
 build throwing c++ tests/ffi/cpp/throwing.cpp
 build results results tests/ffi/cpp/results.cpp
 # Its allocator would be that of a sanitizer.
@@ -134,6 +136,7 @@ for link in $links; do
     t "dlpack: run, $link" $RUN "$out/dlpack-$link" "$v1"
     t "memory: run, $link" $RUN "$out/memory-$link" "$v1" "$v2" "$strings"
     t "asking: run, $link" $RUN "$out/asking-$link" "$v1" "$v2"
+    t "handles: run, $link" $RUN "$out/handles-$link" "$v1" "$v2" "${HANDLE_OPERATIONS:-20000}"
     t "throwing: run, $link" $RUN "$out/throwing-$link" "$v1" "$strings"
     t "results: run, $link" $RUN "$out/results-$link" "$v1" "$v2" "$lightgbm"
     # Not with valgrind, whose allocator would be counted instead.

@@ -293,7 +293,7 @@ int main(int argc, char **argv)
     if (file == NULL || fread(rows, sizeof(float), ROWS * width, file) != ROWS * width)
         fail(argv[6], "not the rows");
     fclose(file);
-    modelserve_load_options_init(&options);
+    modelserve_load_options_init(&options, sizeof options);
     options.threads = 1;
     check(modelserve_model_load(argv[4], &options, &ours), "load");
     open_onnxruntime(argv[1], argv[5]);

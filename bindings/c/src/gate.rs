@@ -1,8 +1,7 @@
 //! The gate: what a new version has to show before it serves.
 
-use crate::guard::guard;
-use crate::options::{Versioned, read};
-use crate::pointer::{Out, slice};
+use crate::options::{Versioned, defaults, init, read};
+use crate::pointer::slice;
 use crate::status::*;
 use modelserve::{Gate, Golden, ModelManager, ReloadOptions};
 use std::ffi::c_char;
@@ -43,28 +42,23 @@ unsafe impl Versioned for modelserve_gate_options {
     const FIRST_SIZE: usize = offset_of!(modelserve_gate_options, golden);
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_gate_options_init(
     options: *mut modelserve_gate_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(modelserve_gate_options {
-            struct_size: size_of::<modelserve_gate_options>(),
-            replay_last: Gate::default().replay_last,
-            max_drift: f64::NAN,
-            max_disagreement: f64::NAN,
-            max_latency_ratio: f64::NAN,
-            golden: std::ptr::null(),
-            golden_len: 0,
-            tolerance: 0.0,
-        });
-        Ok(())
-    })
+    let defaults = modelserve_gate_options {
+        replay_last: Gate::default().replay_last,
+        max_drift: f64::NAN,
+        max_disagreement: f64::NAN,
+        max_latency_ratio: f64::NAN,
+        ..defaults()
+    };
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults) }
 }
 
 /// How to reload a model, all but its golden requests: only the model says how to read them.
@@ -121,7 +115,6 @@ pub(crate) unsafe fn gate_options<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::defaults;
     use std::ptr;
 
     #[test]

@@ -7,7 +7,7 @@ use crate::handle::{
     modelserve_request, with_http, with_manager,
 };
 use crate::http::Asked;
-use crate::options::{Versioned, defaults, flag, read};
+use crate::options::{Versioned, defaults, flag, init, read};
 use crate::pointer::{Out, optional_text, path};
 use crate::status::*;
 use modelserve::{CancelToken, HttpOptions, HttpRequest, HttpRequestBuf, HttpResponse};
@@ -48,19 +48,16 @@ unsafe impl Versioned for modelserve_http_options {
     const NAME: &'static str = "modelserve_http_options";
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_http_options_init(
     options: *mut modelserve_http_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults()) }
 }
 
 /// The manager's models as HTTP knows them, for `modelserve_http_handle` and

@@ -7,8 +7,8 @@ use crate::handle::{
 use crate::json;
 use crate::model::hand_out;
 use crate::options::{
-    Versioned, defaults, load_options, modelserve_load_options, modelserve_reload_options, read,
-    reload_options,
+    Versioned, defaults, init, load_options, modelserve_load_options, modelserve_reload_options,
+    read, reload_options,
 };
 use crate::pointer::{Out, TextOut, path, slice, text};
 use crate::report::report;
@@ -50,19 +50,16 @@ unsafe impl Versioned for modelserve_manager_options {
     const FIRST_SIZE: usize = offset_of!(modelserve_manager_options, max_series);
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_manager_options_init(
     options: *mut modelserve_manager_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults()) }
 }
 
 fn hand_out_manager(manager: ModelManager, out: Out<modelserve_manager>) -> Outcome {

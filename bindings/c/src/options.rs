@@ -2,11 +2,13 @@
 
 use crate::gate::{Reload, gate_options, modelserve_gate_options};
 use crate::guard::guard;
-use crate::pointer::{Out, optional_text, slice, texts};
+use crate::pointer::{check, optional_text, slice, texts};
 use crate::status::*;
+use modelserve::limits::RequestLimits;
 use modelserve::{Classes, Format, LoadOptions, OutputKind, PlanKind, ReloadOptions, Task};
 use std::ffi::c_char;
 use std::mem::offset_of;
+use std::ops::RangeInclusive;
 use std::ptr;
 
 /// Told from the file's name and first bytes.
@@ -98,8 +100,12 @@ pub struct modelserve_load_options {
     /// 1: a model of XGBoost, LightGBM or CatBoost keeps what `modelserve_explain`,
     /// `modelserve_apply` and `modelserve_importance` need (some 50 bytes a node); else 0.
     pub explain: i32,
-    /// Always 0.
-    pub reserved: i32,
+    /// 1: requests with NaN or infinities among their numbers are refused; else 0.
+    pub finite_inputs: i32,
+    /// Most rows of one request; 0: 65,536.
+    pub max_rows: usize,
+    /// Most bytes of one request; 0: 256 MiB.
+    pub max_request_bytes: u64,
 }
 
 /// How to reload a model. Begin with `modelserve_reload_options_init`.
@@ -118,34 +124,28 @@ pub struct modelserve_reload_options {
     pub gate: *const modelserve_gate_options,
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_load_options_init(
     options: *mut modelserve_load_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults()) }
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_reload_options_init(
     options: *mut modelserve_reload_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults()) }
 }
 
 /// A struct that begins with `struct_size`.
@@ -181,6 +181,43 @@ pub(crate) fn defaults<T: Versioned>() -> T {
     value
 }
 
+/// Sets the struct of `struct_size` bytes at `pointer` to `defaults`: one of this header, of an
+/// older one (which has no room for all of them) or of a newer one (the rest is 0).
+///
+/// # Safety
+/// `pointer` is NULL or points to memory for a struct of `struct_size` bytes.
+pub(crate) unsafe fn init<T: Versioned>(
+    pointer: *mut T,
+    struct_size: usize,
+    defaults: T,
+) -> modelserve_status {
+    guard(|| {
+        let name = T::NAME;
+        check(pointer, 1, name)?;
+        let known = size_of::<T>();
+        if !sizes::<T>().contains(&struct_size) {
+            return Err(Failure::argument(format!(
+                "{name}_init got struct_size {struct_size}, expected {known}: pass sizeof({name})"
+            )));
+        }
+        let bytes = pointer.cast::<u8>();
+        // SAFETY: there are `struct_size` bytes (promised by the caller), and no fewer than a
+        // `usize` has, which comes first (`Versioned`) and is aligned (`check`).
+        unsafe {
+            ptr::write_bytes(bytes, 0, struct_size);
+            let size = struct_size.min(known);
+            ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), bytes, size);
+            pointer.cast::<usize>().write(struct_size);
+        }
+        Ok(())
+    })
+}
+
+/// The sizes that a struct may have in some header.
+fn sizes<T: Versioned>() -> RangeInclusive<usize> {
+    T::FIRST_SIZE..=size_of::<T>() + 4096
+}
+
 /// Reads an option struct of this header, of an older one (the fields it lacks are 0) or of a
 /// newer one (the fields this library does not know have to be 0).
 ///
@@ -194,7 +231,7 @@ pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
     // SAFETY: the first field is a `usize` (`Versioned`), aligned as just checked.
     let size = unsafe { pointer.cast::<usize>().read() };
     let known = size_of::<T>();
-    if !(T::FIRST_SIZE..=known + 4096).contains(&size) {
+    if !sizes::<T>().contains(&size) {
         return Err(Failure::argument(format!(
             "{name}.struct_size is {size}, expected {known}: call {name}_init first"
         )));
@@ -230,8 +267,12 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
     }
     // SAFETY: promised by the caller.
     let c = unsafe { read(pointer) }?;
-    if c.reserved != 0 {
-        return Err(Failure::argument("modelserve_load_options: reserved is 0"));
+    let mut request_limits = RequestLimits::default();
+    if c.max_rows != 0 {
+        request_limits.rows = c.max_rows;
+    }
+    if c.max_request_bytes != 0 {
+        request_limits.request_bytes = c.max_request_bytes;
     }
     // SAFETY: promised by the caller, for every pointer in the options.
     unsafe {
@@ -258,6 +299,8 @@ pub(crate) unsafe fn load_options(pointer: *const modelserve_load_options) -> Ou
                 .unwrap_or_default(),
             threads: c.threads,
             explain: flag(c.explain, "explain")?,
+            finite_inputs: flag(c.finite_inputs, "finite_inputs")?,
+            request_limits,
             ..LoadOptions::default()
         })
     }
@@ -337,6 +380,7 @@ unsafe fn classes(c: &modelserve_load_options) -> Outcome<Option<Classes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::mem::MaybeUninit;
 
     #[test]
     fn defaults_are_defaults() {
@@ -360,6 +404,38 @@ mod tests {
         options.struct_size -= 1;
         // SAFETY: refused by its size.
         assert!(unsafe { reload_options(&raw const options) }.is_err());
+    }
+
+    #[test]
+    fn only_the_bytes_of_the_callers_struct_are_written() {
+        let older = offset_of!(modelserve_reload_options, gate);
+        let mut options: modelserve_reload_options = defaults();
+        let there = ptr::without_provenance(8);
+        (options.allow_signature_change, options.gate) = (7, there);
+        // SAFETY: memory of more bytes than that.
+        assert_eq!(
+            unsafe { modelserve_reload_options_init(&raw mut options, older) },
+            MODELSERVE_STATUS_OK
+        );
+        assert_eq!((options.struct_size, options.allow_signature_change), (older, 0));
+        assert_eq!(options.gate, there);
+
+        let mut newer = [MaybeUninit::new(options), MaybeUninit::new(options)];
+        let size = size_of_val(&newer);
+        let first = newer.as_mut_ptr().cast::<modelserve_reload_options>();
+        // SAFETY: memory of that many bytes, all of which is initialised.
+        assert_eq!(unsafe { modelserve_reload_options_init(first, size) }, MODELSERVE_STATUS_OK);
+        // SAFETY: as above; the struct is a value of the size it says.
+        unsafe {
+            assert_eq!(newer[0].assume_init_ref().struct_size, size);
+            assert!(newer[1].assume_init_ref().gate.is_null());
+            assert!(reload_options(first).is_ok());
+        }
+        for size in [0, older - 1, 1 << 20] {
+            // SAFETY: refused by the size.
+            let status = unsafe { modelserve_reload_options_init(&raw mut options, size) };
+            assert_eq!(status, MODELSERVE_STATUS_INVALID_ARGUMENT);
+        }
     }
 
     #[test]
@@ -395,9 +471,14 @@ mod tests {
         // SAFETY: a value of the right size.
         assert!(unsafe { load_options(&raw const options) }.is_err());
         options.explain = 0;
-        options.reserved = 1;
+        options.finite_inputs = -1;
         // SAFETY: a value of the right size.
         assert!(unsafe { load_options(&raw const options) }.is_err());
+        (options.finite_inputs, options.max_rows, options.max_request_bytes) = (1, 7, 8);
+        // SAFETY: a value of the right size.
+        let read = unsafe { load_options(&raw const options) }.unwrap();
+        assert!(read.finite_inputs);
+        assert_eq!((read.request_limits.rows, read.request_limits.request_bytes), (7, 8));
         options.struct_size = 8;
         // SAFETY: refused by its size.
         assert!(unsafe { load_options(&raw const options) }.is_err());

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 /// Longest text read from the caller: an unterminated one is refused instead of read on.
 const MAX_TEXT: usize = 16 << 20;
 
-fn check<T>(pointer: *const T, len: usize, name: &str) -> Outcome {
+pub(crate) fn check<T>(pointer: *const T, len: usize, name: &str) -> Outcome {
     if pointer.is_null() {
         return Err(Failure::null(name));
     }

@@ -4,7 +4,7 @@ use crate::guard::guard;
 use crate::handle::{
     self, Object, Served, modelserve_model, modelserve_prepared, with_model, with_prepared,
 };
-use crate::options::{Versioned, defaults, read};
+use crate::options::{Versioned, defaults, init, read};
 use crate::pointer::{Out, buffer, slice};
 use crate::predict::{Number, describe_batch, modelserve_batch, wanted, written};
 use crate::request::{context, describe_receipt, modelserve_receipt, modelserve_request_options};
@@ -43,19 +43,16 @@ unsafe impl Versioned for modelserve_layout {
     const NAME: &'static str = "modelserve_layout";
 }
 
-/// Sets `*layout` to the defaults.
+/// Sets `*layout` to the defaults; `struct_size` is `sizeof *layout`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_layout_init(
     layout: *mut modelserve_layout,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let layout = unsafe { Out::new(layout, "layout") }?;
-        layout.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(layout, struct_size, defaults()) }
 }
 
 /// Rows of one element type, and memory for those that have gaps.

@@ -2,7 +2,7 @@
 
 use crate::guard::guard;
 use crate::handle::{modelserve_manager, with_manager};
-use crate::options::{Versioned, defaults, read};
+use crate::options::{Versioned, defaults, init, read};
 use crate::pointer::{Out, chars, path, text};
 use crate::status::*;
 use modelserve::record::{RecordOptions, RecordStatus};
@@ -51,22 +51,18 @@ pub struct modelserve_recording {
     pub message: [c_char; MODELSERVE_MESSAGE_SIZE],
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_record_options_init(
     options: *mut modelserve_record_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(modelserve_record_options {
-            sample: RecordOptions::default().sample,
-            ..defaults()
-        });
-        Ok(())
-    })
+    let defaults =
+        modelserve_record_options { sample: RecordOptions::default().sample, ..defaults() };
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults) }
 }
 
 /// # Safety

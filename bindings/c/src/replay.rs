@@ -3,7 +3,7 @@
 use crate::guard::guard;
 use crate::handle::{modelserve_manager, modelserve_model, with_manager, with_model};
 use crate::json::nanoseconds;
-use crate::options::{Versioned, defaults, read};
+use crate::options::{Versioned, defaults, init, read};
 use crate::pointer::{Out, TextOut, chars, optional_text, path, slice, text};
 use crate::status::*;
 use modelserve::Target;
@@ -84,22 +84,18 @@ pub struct modelserve_replay_report {
     pub worst_now: [c_char; MODELSERVE_ENTRY_SIZE],
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_replay_options_init(
     options: *mut modelserve_replay_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(modelserve_replay_options {
-            tolerance: ReplayOptions::default().tolerance,
-            ..defaults()
-        });
-        Ok(())
-    })
+    let defaults =
+        modelserve_replay_options { tolerance: ReplayOptions::default().tolerance, ..defaults() };
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults) }
 }
 
 /// # Safety

@@ -2,8 +2,8 @@
 
 use crate::guard::guard;
 use crate::handle::{modelserve_manager, with_managed};
-use crate::options::{Versioned, defaults, flag, read};
-use crate::pointer::{Out, TextOut, optional_text, path, text};
+use crate::options::{Versioned, defaults, flag, init, read};
+use crate::pointer::{TextOut, optional_text, path, text};
 use crate::status::*;
 use modelserve::repo::WatchOptions;
 use modelserve::{RefreshReport, RepositoryRules};
@@ -37,19 +37,16 @@ unsafe impl Versioned for modelserve_repository_options {
     const NAME: &'static str = "modelserve_repository_options";
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_repository_options_init(
     options: *mut modelserve_repository_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults()) }
 }
 
 /// # Safety

@@ -1,10 +1,9 @@
 //! What accompanies a request, and the receipt of its answer.
 
-use crate::guard::guard;
 use crate::handle::Served;
 use crate::json::nanoseconds;
-use crate::options::{Versioned, defaults, flag, read};
-use crate::pointer::{Out, chars, optional_text};
+use crate::options::{Versioned, defaults, flag, init, read};
+use crate::pointer::{chars, optional_text};
 use crate::status::*;
 use modelserve::{CacheUse, Ctx, Done, Receipt, Reply, Request, Route, Target};
 use std::ffi::c_char;
@@ -91,19 +90,16 @@ pub struct modelserve_receipt {
     pub fallback_by: [c_char; MODELSERVE_FALLBACK_BY_SIZE],
 }
 
-/// Sets `*options` to the defaults.
+/// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
 ///
-/// Errors: NULL_ARGUMENT.
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn modelserve_request_options_init(
     options: *mut modelserve_request_options,
+    struct_size: usize,
 ) -> modelserve_status {
-    guard(|| {
-        // SAFETY: the caller's promise (crate documentation).
-        let options = unsafe { Out::new(options, "options") }?;
-        options.write(defaults());
-        Ok(())
-    })
+    // SAFETY: the caller's promise (crate documentation).
+    unsafe { init(options, struct_size, defaults()) }
 }
 
 /// What is meant by a version (0: none is named) and a label.

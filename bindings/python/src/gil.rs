@@ -2,11 +2,14 @@
 
 use crate::attach::come_back;
 use crate::error::OrRaise;
-use modelserve::{Error, ErrorKind, Result};
+use modelserve::{CancelToken, Error, ErrorKind, Result};
 use pyo3::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 /// Work expected to take longer than this lets other Python threads run meanwhile. Handing the
 /// interpreter lock over costs up to a few microseconds, more when other threads want it: shorter
@@ -38,6 +41,71 @@ pub(crate) fn enter<T: Send>(
         false => guarded(),
     };
     result.or_raise(py)
+}
+
+/// A call that takes longer than this can be interrupted by a signal's handler.
+pub(crate) const INTERRUPTIBLE_NS: u64 = 5_000_000;
+
+/// How often the handlers of signals get their turn while the main thread waits.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Whether a call that is expected to take so long is made by [`enter_interruptible`]: it is long,
+/// and on the main thread, which is the one that Python calls handlers of signals on.
+pub(crate) fn is_interruptible(py: Python<'_>, estimated_ns: u64) -> PyResult<bool> {
+    if estimated_ns < INTERRUPTIBLE_NS {
+        return Ok(false);
+    }
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?.getattr("ident")?;
+    main.eq(threading.call_method0("get_ident")?)
+}
+
+/// As [`enter`], on a thread of its own. Signals (Control-C) are heard meanwhile: what a handler
+/// raises cancels `work` by `cancel`, and is raised once `work` has ended, at its next step.
+pub(crate) fn enter_interruptible<T: Send>(
+    py: Python<'_>,
+    cancel: &CancelToken,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<T> {
+    let guarded =
+        || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic.as_ref())));
+    // Taken back where there is no memory for a thread.
+    let guarded = Mutex::new(Some(guarded));
+    let run = || {
+        let work = guarded.lock().ok()?.take()?;
+        Some(work())
+    };
+    let mut raised = None;
+    let (result, _back) = py.detach(|| {
+        let result = std::thread::scope(|scope| {
+            let (done, ended) = mpsc::channel::<()>();
+            let worker = std::thread::Builder::new().name("modelserve-call".into());
+            let worker = worker.spawn_scoped(scope, || {
+                // Dropped at the end, which wakes the one that waits.
+                let _done = done;
+                run()
+            });
+            let Ok(worker) = worker else { return run() };
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(TURN) {
+                let back = come_back();
+                if raised.is_none()
+                    && let Err(error) = Python::attach(|py| py.check_signals())
+                {
+                    cancel.cancel();
+                    raised = Some(error);
+                }
+                drop(back);
+            }
+            worker.join().unwrap_or(None)
+        });
+        (result, come_back())
+    });
+    match (raised, result) {
+        (Some(error), _) => Err(error),
+        (None, Some(result)) => result.or_raise(py),
+        // Panics of the work were caught in it.
+        (None, None) => Err(defect(&"the work was lost")).or_raise(py),
+    }
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Error {

@@ -6,7 +6,7 @@ use crate::asked::context;
 use crate::budget::Budget;
 use crate::dlpack::PyTensor;
 use crate::error::{OrRaise, raise};
-use crate::gil::{LONG, enter};
+use crate::gil::{INTERRUPTIBLE_NS, LONG, enter, enter_interruptible, is_interruptible};
 use crate::info::{Info, Stats};
 use crate::input::Input;
 use crate::options::{Source, load_options};
@@ -112,6 +112,13 @@ impl Model {
         Err(raise(py, ErrorKind::InvalidArgument, message))
     }
 
+    /// The context of a call that asks for nothing but an answer, where one is needed all the
+    /// same: for a call that may be interrupted.
+    fn long_call(&self, rows: usize) -> Option<Ctx> {
+        let ns = each!(self, m => m.estimated_ns(rows));
+        (ns >= INTERRUPTIBLE_NS).then(Ctx::default)
+    }
+
     /// Answers a request that asks for more than the model alone.
     fn ask(
         &self,
@@ -120,11 +127,17 @@ impl Model {
         mut ctx: Ctx,
     ) -> PyResult<(Reply, Receipt)> {
         self.check_target(py, &ctx)?;
-        let cost = if ctx.deadline.is_some() { LONG } else { self.cost(request.rows()) };
-        enter(py, cost, move || {
+        let call = move |mut ctx: Ctx| {
             let reply = each!(self, m => m.call(request, &mut ctx))?;
             Ok((reply, ctx.receipt))
-        })
+        };
+        let running = each!(self, m => m.estimated_ns(request.rows()));
+        if is_interruptible(py, running)? {
+            let cancel = ctx.cancel.get_or_insert_default().clone();
+            return enter_interruptible(py, &cancel, move || call(ctx));
+        }
+        let cost = if ctx.deadline.is_some() { LONG } else { self.cost(request.rows()) };
+        enter(py, cost, move || call(ctx))
     }
 
     /// Submits a request; `done` is called on another thread, or here where no model has to run.
@@ -157,7 +170,7 @@ impl Model {
     ) -> PyResult<modelserve::Predictions> {
         let py = rows.py();
         let input = Input::many(rows, self.interface(py)?.as_ref(), &Budget::of(self))?;
-        if let Some(ctx) = context(py, asked)? {
+        if let Some(ctx) = context(py, asked)?.or_else(|| self.long_call(input.rows())) {
             let (reply, receipt) = self.ask(py, &Request::Batch(input.features()?), ctx)?;
             let mut predictions = reply.into_batch().or_raise(py)?;
             predictions.receipt = receipt;
@@ -202,7 +215,7 @@ impl Model {
     ) -> PyResult<Prediction> {
         let py = row.py();
         let input = Input::one(row, self.interface(py)?.as_ref(), &Budget::of(self))?;
-        if let Some(ctx) = context(py, asked)? {
+        if let Some(ctx) = context(py, asked)?.or_else(|| self.long_call(1)) {
             let (reply, receipt) = self.ask(py, &Request::Row(input.features()?), ctx)?;
             let mut prediction = reply.into_row().or_raise(py)?;
             prediction.receipt = receipt;

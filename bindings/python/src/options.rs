@@ -2,6 +2,7 @@
 
 use crate::error::raise;
 use crate::signature::classes_out;
+use modelserve::limits::RequestLimits;
 use modelserve::{
     Classes, ErrorKind, Format, LoadOptions, ModelSource, OutputKind, PlanKind, Task,
 };
@@ -72,6 +73,9 @@ pub(crate) fn load_options(given: Option<&Bound<'_, PyDict>>) -> PyResult<LoadOp
             "plan" => options.plan = named(&value, "plan", PlanKind::from_name)?,
             "threads" => options.threads = value.extract()?,
             "explain" => options.explain = value.extract()?,
+            "finite_inputs" => options.finite_inputs = value.extract()?,
+            "max_rows" => options.request_limits.rows = value.extract()?,
+            "max_request_bytes" => options.request_limits.request_bytes = value.extract()?,
             _ => {
                 let message = format!("unexpected keyword argument '{name}'");
                 return Err(PyTypeError::new_err(message));
@@ -116,6 +120,16 @@ pub(crate) fn options_out<'py>(
     }
     if options.explain {
         given.set_item("explain", true)?;
+    }
+    if options.finite_inputs {
+        given.set_item("finite_inputs", true)?;
+    }
+    let (limits, usual) = (&options.request_limits, RequestLimits::default());
+    if limits.rows != usual.rows {
+        given.set_item("max_rows", limits.rows)?;
+    }
+    if limits.request_bytes != usual.request_bytes {
+        given.set_item("max_request_bytes", limits.request_bytes)?;
     }
     Ok(given)
 }

@@ -7,6 +7,7 @@ mod strings;
 mod tests;
 mod tfidf;
 mod tokenizer;
+mod vocabulary;
 
 use super::registry::{Entry, microsoft, onnx};
 

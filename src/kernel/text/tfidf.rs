@@ -1,6 +1,7 @@
 //! TfIdfVectorizer: counts of the n-grams of a pool.
 
 use super::super::{Context, Inputs, Kernel, OpSpec, Outputs, TextPart, TokenCount, one};
+use super::vocabulary::Vocabulary;
 use crate::error::{Result, bail, ensure};
 use crate::tensor::{Data, Tensor};
 use rustc_hash::FxHashMap;
@@ -15,14 +16,17 @@ enum Mode {
 /// The words of the pool by number: n-grams are looked up by the numbers of their words.
 enum Words {
     Ints(FxHashMap<i64, u32>),
-    Strings(FxHashMap<String, u32>),
+    Strings(Vocabulary),
 }
 
-/// One step of the pool's n-grams: from the n-gram so far and a word to the longer n-gram.
+/// One step of the pool's longer n-grams: from the n-gram so far and a word to the longer n-gram.
 type Steps = FxHashMap<(u32, u32), u32>;
 
 /// The n-gram of no words.
 const ROOT: u32 = 0;
+
+/// The output column of what is no n-gram of the pool: columns are below 2³¹.
+const NO_COLUMN: u32 = u32::MAX;
 
 struct TfIdfVectorizer {
     mode: Mode,
@@ -31,10 +35,10 @@ struct TfIdfVectorizer {
     skips: usize,
     words: Words,
     steps: Steps,
-    /// The output column of each n-gram of the steps, where it is one of the pool.
-    column_of: Vec<Option<u32>>,
-    /// The output column of each word that is an n-gram of the pool alone.
-    column_of_word: Vec<Option<u32>>,
+    /// The output column of each n-gram of the steps, or [`NO_COLUMN`].
+    column_of: Vec<u32>,
+    /// The output column of each word that is an n-gram of the pool alone, or [`NO_COLUMN`].
+    column_of_word: Vec<u32>,
     /// By column.
     weights: Vec<f32>,
     width: usize,
@@ -95,22 +99,26 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
         "{}: expected one of 'pool_strings' and 'pool_int64s'",
         spec.op
     );
-    fn number<K: std::hash::Hash + Eq>(map: &mut FxHashMap<K, u32>, key: K) -> u32 {
-        let next = map.len() as u32;
-        *map.entry(key).or_insert(next)
-    }
-    let (words, pool): (Words, Vec<u32>) = if strings.is_empty() {
+    let (words, count, pool): (Words, usize, Vec<u32>) = if strings.is_empty() {
         let mut map = FxHashMap::default();
-        let pool = ints.iter().map(|&i| number(&mut map, i)).collect();
-        (Words::Ints(map), pool)
+        let mut number = |&i: &i64| {
+            let next = map.len() as u32;
+            *map.entry(i).or_insert(next)
+        };
+        let pool = ints.iter().map(&mut number).collect();
+        let count = map.len();
+        (Words::Ints(map), count, pool)
     } else {
-        let mut map = FxHashMap::default();
-        let pool = strings.into_iter().map(|s| number(&mut map, s)).collect();
-        (Words::Strings(map), pool)
+        let mut words = Vocabulary::default();
+        let pool = strings.iter().map(|s| words.number(s)).collect::<Result<_>>()?;
+        words.shrink();
+        let count = words.len();
+        (Words::Strings(words), count, pool)
     };
 
     let mut steps = Steps::default();
-    let mut column_of = vec![None];
+    let mut column_of = vec![NO_COLUMN];
+    let mut column_of_word = vec![NO_COLUMN; count];
     let mut ngram = 0;
     for (i, &start) in starts.iter().enumerate() {
         let size = i + 1;
@@ -132,25 +140,23 @@ pub(super) fn prepare(spec: &OpSpec<'_>) -> Result<Box<dyn Kernel>> {
             if !(shortest..=longest).contains(&size) {
                 continue;
             }
-            let mut at = ROOT;
-            for &word in words {
-                let next = column_of.len() as u32;
-                at = *steps.entry((at, word)).or_insert(next);
-                if at == next {
-                    column_of.push(None);
+            let slot = if let [word] = words {
+                &mut column_of_word[*word as usize]
+            } else {
+                let mut at = ROOT;
+                for &word in words {
+                    let next = column_of.len() as u32;
+                    at = *steps.entry((at, word)).or_insert(next);
+                    if at == next {
+                        column_of.push(NO_COLUMN);
+                    }
                 }
-            }
-            let slot = &mut column_of[at as usize];
-            ensure!(slot.is_none(), InvalidModel, "{}: a {size}-gram occurs twice", spec.op);
-            *slot = Some(column as u32);
+                &mut column_of[at as usize]
+            };
+            ensure!(*slot == NO_COLUMN, InvalidModel, "{}: a {size}-gram occurs twice", spec.op);
+            *slot = column as u32;
         }
     }
-    let count = match &words {
-        Words::Ints(map) => map.len(),
-        Words::Strings(map) => map.len(),
-    };
-    let alone = |word: u32| *column_of.get(*steps.get(&(ROOT, word))? as usize)?;
-    let column_of_word = (0..count as u32).map(alone).collect();
     let mut by_column = Vec::new();
     if mode != Mode::Tf && !weights.is_empty() {
         ensure!(
@@ -186,7 +192,7 @@ impl TfIdfVectorizer {
     fn numbers(&self, input: &Tensor) -> Result<Vec<u32>> {
         Ok(match (&self.words, input.data()) {
             (Words::Strings(map), Data::String(v)) => {
-                v.iter().map(|s| map.get(s).copied().unwrap_or(UNKNOWN)).collect()
+                v.iter().map(|s| map.get(s).unwrap_or(UNKNOWN)).collect()
             }
             (Words::Ints(map), Data::I64(_) | Data::I32(_)) => {
                 let known = |i: i64| map.get(&i).copied().unwrap_or(UNKNOWN);
@@ -205,8 +211,9 @@ impl TfIdfVectorizer {
         // Single words have no gaps: they are counted once, not for every skip.
         if self.shortest == 1 {
             for &word in row {
-                if let Some(&Some(column)) = self.column_of_word.get(word as usize) {
-                    each(column);
+                match self.column_of_word.get(word as usize) {
+                    None | Some(&NO_COLUMN) => {}
+                    Some(&column) => each(column),
                 }
             }
         }
@@ -241,7 +248,7 @@ impl TfIdfVectorizer {
     }
 
     fn column(&self, ngram: Option<u32>) -> Option<u32> {
-        self.column_of.get(ngram? as usize).copied()?
+        self.column_of.get(ngram? as usize).copied().filter(|&column| column != NO_COLUMN)
     }
 
     fn weigh(&self, column: u32, count: f32) -> f32 {
@@ -297,7 +304,7 @@ impl TokenCount for TfIdfVectorizer {
 
     fn number(&self, token: &str) -> u32 {
         match &self.words {
-            Words::Strings(map) => map.get(token).copied().unwrap_or(UNKNOWN),
+            Words::Strings(words) => words.get(token).unwrap_or(UNKNOWN),
             Words::Ints(_) => UNKNOWN,
         }
     }

@@ -5,17 +5,17 @@ mod rows;
 use super::graph_model::contain;
 use super::interpret::Reading;
 use super::request::check_rows;
-use super::{Answer, Answers, Features, GraphModel, Prediction, Predictions, Receipt, Task};
+use super::{Answer, Answers, Ctx, Features, GraphModel, Prediction, Predictions, Receipt, Task};
 use crate::error::{Result, err};
 use crate::kernel::RowNumber;
 use crate::plan::{Plan, RowInput, RowOutput, RowProgram, RowScratch};
 use crate::tensor::{Data, Tensor};
+use parking_lot::Mutex;
 pub(super) use rows::{bound, own_row};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where the row program leaves the answer.
@@ -158,7 +158,7 @@ impl GraphModel {
     ) -> Option<Result<Prediction>> {
         if let Some(row) = own_row(program, features) {
             let row = [RowInput::Numbers(row)];
-            return contain(|| Ok(self.fast_row(fast, program, &row))).transpose();
+            return contain(|| self.fast_row(fast, program, &row)).transpose();
         }
         T::converted(|converted| {
             let (rows, inputs) =
@@ -166,16 +166,20 @@ impl GraphModel {
             if rows != 1 {
                 return None;
             }
-            contain(|| Ok(self.fast_row(fast, program, &inputs))).transpose()
+            contain(|| self.fast_row(fast, program, &inputs)).transpose()
         })
     }
 
     /// The answers for a batch, where its form and the model allow the fast path.
-    pub(super) fn quick_batch(&self, features: &Features<'_>) -> Option<Result<Predictions>> {
+    pub(super) fn quick_batch(
+        &self,
+        features: &Features<'_>,
+        ctx: &Ctx,
+    ) -> Option<Result<Predictions>> {
         let fast = self.fast.as_ref()?;
         match self.plan.row_program() {
-            Some(program) => self.batch_by(fast, program, features),
-            None => self.batch_by(fast, self.plan.wide_row_program()?, features),
+            Some(program) => self.batch_by(fast, program, features, ctx),
+            None => self.batch_by(fast, self.plan.wide_row_program()?, features, ctx),
         }
     }
 
@@ -184,6 +188,7 @@ impl GraphModel {
         fast: &FastPath,
         program: &RowProgram<T>,
         features: &Features<'_>,
+        ctx: &Ctx,
     ) -> Option<Result<Predictions>> {
         T::converted(|converted| {
             let (rows, inputs) =
@@ -191,19 +196,20 @@ impl GraphModel {
             if let Err(error) = check_rows(rows, &self.limits) {
                 return Some(Err(error));
             }
-            contain(|| self.fast_batch(fast, program, rows, &inputs)).transpose()
+            contain(|| self.fast_batch(fast, program, rows, &inputs, ctx)).transpose()
         })
     }
 
-    /// Runs the row program over all rows in blocks; `store` gets each block's first row. `false`
-    /// where the program refuses a value.
+    /// Runs the row program over all rows in blocks, until the request ends early; `store` gets
+    /// each block's first row. `false` where the program refuses a value.
     pub(super) fn run_rows<T: Registers>(
         &self,
         program: &RowProgram<T>,
         rows: Range<usize>,
         inputs: &[RowInput<'_, T>],
+        ctx: Option<&Ctx>,
         mut store: impl FnMut(usize, usize, &RowScratch<T>),
-    ) -> bool {
+    ) -> Result<bool> {
         let block = program.block_rows();
         T::scratch(|scratch| {
             if rows == (0..1) {
@@ -211,10 +217,13 @@ impl GraphModel {
                 if ran {
                     store(0, 1, scratch);
                 }
-                return ran;
+                return Ok(ran);
             }
             let mut start = rows.start;
             while start < rows.end {
+                if let Some(ctx) = ctx.filter(|_| start > rows.start) {
+                    ctx.check()?;
+                }
                 let n = block.min(rows.end - start);
                 let part: SmallVec<[RowInput<'_, T>; 4]> = inputs
                     .iter()
@@ -222,12 +231,12 @@ impl GraphModel {
                     .map(|(input, column)| input.part(start, n, column.width()))
                     .collect();
                 if !program.run(&self.plan, n, &part, scratch) {
-                    return false;
+                    return Ok(false);
                 }
                 store(start, n, scratch);
                 start += n;
             }
-            true
+            Ok(true)
         })
     }
 
@@ -236,11 +245,11 @@ impl GraphModel {
         fast: &FastPath,
         program: &RowProgram<T>,
         row: &[RowInput<'_, T>],
-    ) -> Option<Prediction> {
+    ) -> Result<Option<Prediction>> {
         let mut answer = Answer::Value(f64::NAN);
         let mut probability = None;
         let mut scores: Option<SmallVec<[f64; 8]>> = None;
-        let ran = self.run_rows(program, 0..1, row, |_, _, scratch| {
+        let ran = self.run_rows(program, 0..1, row, None, |_, _, scratch| {
             let floats = fast.floats.map(|(offset, width)| scratch.floats(offset, width));
             match &fast.class {
                 Some((index, labels)) => {
@@ -268,8 +277,8 @@ impl GraphModel {
                     };
                 }
             }
-        });
-        ran.then(|| Prediction {
+        })?;
+        Ok(ran.then(|| Prediction {
             answer,
             probability,
             scores,
@@ -278,7 +287,7 @@ impl GraphModel {
             model_version: self.info.version,
             latency: Duration::ZERO,
             receipt: Receipt::default(),
-        })
+        }))
     }
 
     fn fast_batch<T: Registers>(
@@ -287,6 +296,7 @@ impl GraphModel {
         program: &RowProgram<T>,
         rows: usize,
         inputs: &[RowInput<'_, T>],
+        ctx: &Ctx,
     ) -> Result<Option<Predictions>> {
         let width = fast.floats.map_or(0, |(_, w)| w);
         let mut floats = vec![T::default(); rows * width];
@@ -294,24 +304,23 @@ impl GraphModel {
         let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
         let pieces = self.threads.size().max(1);
         let ran = if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
-            let refused = AtomicBool::new(false);
-            let results = parking_lot::Mutex::new((&mut floats, &mut classes));
+            let outcome = Mutex::new(Ok(true));
+            let results = Mutex::new((&mut floats, &mut classes));
             self.threads.split(rows, ns, program.block_rows(), |range| {
-                let ran = self.run_rows(program, range, inputs, |at, n, scratch| {
+                let ran = self.run_rows(program, range, inputs, Some(ctx), |at, n, scratch| {
                     let mut results = results.lock();
                     let (floats, classes) = &mut *results;
                     fast.copy_block(at, n, scratch, floats, classes);
                 });
-                if !ran {
-                    // Relaxed: read after the pool's scope has ended.
-                    refused.store(true, Ordering::Relaxed);
+                if !matches!(ran, Ok(true)) {
+                    *outcome.lock() = ran;
                 }
             });
-            !refused.into_inner()
+            outcome.into_inner()?
         } else {
-            self.run_rows(program, 0..rows, inputs, |at, n, scratch| {
+            self.run_rows(program, 0..rows, inputs, Some(ctx), |at, n, scratch| {
                 fast.copy_block(at, n, scratch, &mut floats, &mut classes);
-            })
+            })?
         };
         if !ran {
             return Ok(None);

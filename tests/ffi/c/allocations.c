@@ -139,7 +139,7 @@ static void prepare(struct call *call)
 {
     modelserve_layout layout;
     int i;
-    OK(modelserve_layout_init(&layout));
+    OK(modelserve_layout_init(&layout, sizeof layout));
     layout.width = call->width;
     layout.max_rows = ROWS;
     for (i = 0; i < 3; i++) {

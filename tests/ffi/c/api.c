@@ -4,6 +4,7 @@
  */
 #include "check.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -35,12 +36,16 @@ static void manager_calls(const char *v1, const char *v2)
     modelserve_load_options load;
     modelserve_reload_options reload;
     modelserve_prediction before, after;
+    static const float infinite[4] = {1, HUGE_VALF, 1, 1};
+    modelserve_batch batch;
+    int64_t labels[3];
+    char text[256];
     uint64_t version;
     size_t len;
     void *bytes = read_file(v2, &len);
 
-    OK(modelserve_load_options_init(&load));
-    OK(modelserve_reload_options_init(&reload));
+    OK(modelserve_load_options_init(&load, sizeof load));
+    OK(modelserve_reload_options_init(&reload, sizeof reload));
     CHECK(load.struct_size == sizeof load && reload.struct_size == sizeof reload);
     load.version = 7;
     OK(modelserve_manager_new(1, &manager));
@@ -51,6 +56,20 @@ static void manager_calls(const char *v1, const char *v2)
     load.task = 99;
     STATUS(INVALID_ARGUMENT, modelserve_manager_load(manager, "x", v1, &load, &other));
     load.task = 0;
+    load.finite_inputs = 2;
+    STATUS(INVALID_ARGUMENT, modelserve_manager_load(manager, "x", v1, &load, &other));
+    load.finite_inputs = 1;
+    load.max_rows = 2;
+    OK(modelserve_manager_load(manager, "x", v1, &load, &other));
+    OK(modelserve_predict(other, rows[0], 4, &before));
+    STATUS(INVALID_INPUT, modelserve_predict(other, infinite, 4, &before));
+    CHECK(modelserve_last_error(text, sizeof text) != 0 && strstr(text, "feature 1 of row 0 is inf"));
+    STATUS(LIMIT_EXCEEDED,
+           modelserve_predict_batch(other, rows[0], 3, 4, 0, labels, 3, NULL, 0, &batch));
+    OK(modelserve_model_free(other));
+    OK(modelserve_manager_unload(manager, "x"));
+    load.finite_inputs = 0;
+    load.max_rows = 0;
     load.struct_size = 3;
     STATUS(INVALID_ARGUMENT, modelserve_manager_load(manager, "x", v1, &load, &other));
     OK(modelserve_model_version(iris, &version));
@@ -85,8 +104,8 @@ static void manager_calls(const char *v1, const char *v2)
     STATUS(NOT_FOUND, modelserve_model_version(other, &version));
     STATUS(NOT_FOUND, modelserve_manager_model(manager, "copy", &other));
 
-    IS_NULL(modelserve_load_options_init(NULL));
-    IS_NULL(modelserve_reload_options_init(NULL));
+    IS_NULL(modelserve_load_options_init(NULL, 0));
+    IS_NULL(modelserve_reload_options_init(NULL, 0));
     IS_NULL(modelserve_manager_load(manager, NULL, v1, NULL, &other));
     IS_NULL(modelserve_manager_load(manager, "x", NULL, NULL, &other));
     IS_NULL(modelserve_manager_load(manager, "x", v1, NULL, NULL));

@@ -147,7 +147,7 @@ static void submits(void)
         columns[i].rank = 1;
         columns[i].dtype = MODELSERVE_DTYPE_FLOAT32;
     }
-    OK(modelserve_load_options_init(&load));
+    OK(modelserve_load_options_init(&load, sizeof load));
     load.feature_names = names;
     load.n_feature_names = 4;
     OK(modelserve_model_load(v1, &load, &iris));
@@ -210,7 +210,7 @@ static void http(void)
     modelserve_http_response response;
     modelserve_request request;
 
-    OK(modelserve_http_options_init(&options));
+    OK(modelserve_http_options_init(&options, sizeof options));
     CHECK(options.struct_size == sizeof options && options.management == 0);
     OK(modelserve_manager_http(manager, NULL, &plain));
     options.max_body_bytes = 8;
@@ -221,7 +221,7 @@ static void http(void)
     options.max_depth = 0;
     options.cors = 2;
     STATUS(INVALID_ARGUMENT, modelserve_manager_http(manager, &options, &none));
-    IS_NULL(modelserve_http_options_init(NULL));
+    IS_NULL(modelserve_http_options_init(NULL, 0));
     IS_NULL(modelserve_manager_http(manager, NULL, NULL));
     IS_INVALID(modelserve_manager_http(gone, NULL, &none));
 
@@ -291,7 +291,7 @@ static void repository(void)
     snprintf(path, sizeof path, "%s/iris/1/model.onnx", root);
     copied(v1, path);
 
-    OK(modelserve_repository_options_init(&options));
+    OK(modelserve_repository_options_init(&options, sizeof options));
     options.settle_ns = 1;
     OK(modelserve_manager_new(1, &manager));
     STATUS(NOT_FOUND, modelserve_manager_load_from_repository(manager, "iris"));

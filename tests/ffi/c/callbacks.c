@@ -80,7 +80,7 @@ static void submitting(void)
     CHECK(cancelled == 0);
 
     /* Each is answered or cancelled; sooner or later one is cancelled while it waits. */
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.priority = -1;
     for (round = 0; round < 1000 && cancelled == 0; round++) {
         told = answered;

@@ -49,7 +49,7 @@ static void as_floats(modelserve_model model)
     CHECK(memcmp(labels, wide_labels, sizeof labels) == 0);
     CHECK(memcmp(scores, wide_scores, sizeof scores) == 0);
 
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     OK(modelserve_predict_with_f64(model, wide[0], 4, &with, &same, &receipt));
     CHECK(same.label == labels[0] && receipt.batch_rows == 1 && receipt.version != 0);
     OK(modelserve_predict_with_f64(model, wide[0], 4, NULL, &same, NULL));

@@ -14,7 +14,7 @@ static modelserve_model load(const char *path)
 {
     modelserve_load_options options;
     modelserve_model model;
-    OK(modelserve_load_options_init(&options));
+    OK(modelserve_load_options_init(&options, sizeof options));
     options.explain = 1;
     OK(modelserve_model_load(path, &options, &model));
     return model;
@@ -158,8 +158,8 @@ static void named(const char *first, const char *second)
     double values[12], before[12];
     uint64_t version;
 
-    OK(modelserve_load_options_init(&options));
-    OK(modelserve_reload_options_init(&reload));
+    OK(modelserve_load_options_init(&options, sizeof options));
+    OK(modelserve_reload_options_init(&reload, sizeof reload));
     options.explain = 1;
     reload.load = &options;
     reload.allow_signature_change = 1;

@@ -165,11 +165,11 @@ static inline void make_handles(const char *iris, const char *trees)
     responses[0] = &live_http_response, responses[1] = &freed_http_response;
     fronts[0] = &live_http, fronts[1] = &freed_http;
     prepared[0] = &live_prepared, prepared[1] = &freed_prepared;
-    OK(modelserve_layout_init(&layout));
+    OK(modelserve_layout_init(&layout, sizeof layout));
     layout.width = WIDTH;
     input.name = "X";
     input.dims = row;
-    OK(modelserve_load_options_init(&explained));
+    OK(modelserve_load_options_init(&explained, sizeof explained));
     explained.explain = 1;
     for (i = 0; i < 2; i++) {
         OK(modelserve_manager_new(1, managers[i]));

@@ -11,7 +11,7 @@ static double want_scores[9];
 static modelserve_layout iris_layout(void)
 {
     modelserve_layout layout;
-    OK(modelserve_layout_init(&layout));
+    OK(modelserve_layout_init(&layout, sizeof layout));
     CHECK(layout.struct_size == sizeof layout && layout.width == 0 && layout.max_rows == 0);
     layout.width = 4;
     layout.max_rows = 3;
@@ -89,7 +89,7 @@ static void layouts(void)
     IS_NULL(modelserve_prepared_predict(prepared, rows, 3, NULL, 0, NULL, 3, &batch, NULL));
     IS_NULL(modelserve_prepared_predict(prepared, rows, 3, NULL, 0, NULL, 0, NULL, NULL));
     OK(modelserve_prepared_free(prepared));
-    IS_NULL(modelserve_layout_init(NULL));
+    IS_NULL(modelserve_layout_init(NULL, 0));
 }
 
 static modelserve_prepared shared;
@@ -145,7 +145,7 @@ static void options(void)
 
     manager = two_versions(&iris);
     OK(modelserve_prepare(iris, &layout, NULL, &follows));
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.version = 2;
     OK(modelserve_prepare(iris, &layout, &with, &second));
     with.version = 0;

@@ -29,7 +29,7 @@ static void version_from_bytes(void)
     CHECK(version == 2);
     OK(modelserve_predict(iris, rows[0], 4, &p));
     CHECK(p.label == one[0] && p.model_version == 1);
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.version = 2;
     OK(modelserve_predict_with(iris, rows[0], 4, &with, &p, NULL));
     CHECK(p.label == two[0] && p.model_version == 2);
@@ -68,8 +68,8 @@ static void golden_requests(void)
 
     OK(modelserve_manager_new(1, &manager));
     OK(modelserve_manager_load(manager, "iris", v1, NULL, &iris));
-    OK(modelserve_reload_options_init(&reload));
-    OK(modelserve_gate_options_init(&gate));
+    OK(modelserve_reload_options_init(&reload, sizeof reload));
+    OK(modelserve_gate_options_init(&gate, sizeof gate));
     CHECK(gate.golden == NULL && gate.golden_len == 0 && gate.tolerance == 0.0);
     reload.gate = &gate;
     gate.golden = golden(text, one[0]);
@@ -215,7 +215,7 @@ static void figures(void)
     uint64_t first = 0, second = 0, version;
     int32_t is;
 
-    OK(modelserve_manager_options_init(&with));
+    OK(modelserve_manager_options_init(&with, sizeof with));
     CHECK(with.max_series == 0);
     with.max_series = 1;
     with.keep_versions = 2;
@@ -305,7 +305,7 @@ static void columns(void)
     double scores[9], want[9];
     int i;
 
-    OK(modelserve_load_options_init(&load));
+    OK(modelserve_load_options_init(&load, sizeof load));
     load.feature_names = names;
     load.n_feature_names = 4;
     OK(modelserve_model_load(v1, &load, &iris));

@@ -33,7 +33,7 @@ static void recording(void)
     struct stat file;
     int i;
 
-    OK(modelserve_record_options_init(&with));
+    OK(modelserve_record_options_init(&with, sizeof with));
     CHECK(with.struct_size == sizeof with && with.sample == 0.01);
     CHECK(with.max_bytes == 0 && with.max_pending == 0 && with.max_pending_bytes == 0);
     memset(&is, 0x55, sizeof is);
@@ -85,7 +85,7 @@ static void recording(void)
     CHECK(is.ended == MODELSERVE_STATUS_LIMIT_EXCEEDED && strstr(is.message, "full") != NULL);
 
     /* Nothing is recorded of a share of none. */
-    OK(modelserve_record_options_init(&with));
+    OK(modelserve_record_options_init(&with, sizeof with));
     with.sample = 0.0;
     OK(modelserve_manager_record(manager, "iris", path[2], &with));
     OK(modelserve_predict(iris, rows[0], 4, &p));
@@ -94,7 +94,7 @@ static void recording(void)
 
     with.struct_size = 8;
     STATUS(INVALID_ARGUMENT, modelserve_manager_record(manager, "iris", path[2], &with));
-    IS_NULL(modelserve_record_options_init(NULL));
+    IS_NULL(modelserve_record_options_init(NULL, 0));
     IS_NULL(modelserve_manager_record(manager, NULL, path[2], NULL));
     IS_NULL(modelserve_manager_record(manager, "iris", NULL, NULL));
     IS_NULL(modelserve_manager_recording(manager, NULL, &is));
@@ -116,7 +116,7 @@ static void replaying(void)
     modelserve_replay_options with;
     modelserve_replay_report report, same;
 
-    OK(modelserve_replay_options_init(&with));
+    OK(modelserve_replay_options_init(&with, sizeof with));
     CHECK(with.struct_size == sizeof with && with.tolerance == 1e-5);
     memset(&report, 0x55, sizeof report);
     OK(modelserve_manager_replay(manager, "iris", 0, path[0], NULL, &report));
@@ -174,7 +174,7 @@ static void replaying(void)
     STATUS(NOT_FOUND, modelserve_manager_replay(manager, "iris", 9, path[0], NULL, &same));
     STATUS(NOT_FOUND, modelserve_manager_replay(manager, "none", 0, path[0], NULL, &same));
     CHECK(same.requests == 9);
-    IS_NULL(modelserve_replay_options_init(NULL));
+    IS_NULL(modelserve_replay_options_init(NULL, 0));
     IS_NULL(modelserve_manager_replay(manager, NULL, 0, path[0], NULL, &same));
     IS_NULL(modelserve_manager_replay(manager, "iris", 0, NULL, NULL, &same));
     IS_NULL(modelserve_manager_replay(manager, "iris", 0, path[0], NULL, NULL));

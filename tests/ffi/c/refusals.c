@@ -38,6 +38,7 @@ static void refusals(void)
     modelserve_batch batch;
     modelserve_model no_model = {54321};
     modelserve_request request, typed;
+    modelserve_manager_options with;
     uint64_t version;
     double scores[9];
     int64_t labels[3];
@@ -48,10 +49,13 @@ static void refusals(void)
     input.rank = 2;
     input.dtype = MODELSERVE_DTYPE_FLOAT32;
 
-    IS_NULL(modelserve_manager_options_init(NULL));
-    IS_NULL(modelserve_request_options_init(NULL));
-    IS_NULL(modelserve_gate_options_init(NULL));
-    IS_NULL(modelserve_repository_options_init(NULL));
+    STATUS(INVALID_ARGUMENT, modelserve_manager_options_init(&with, 0));
+    STATUS(INVALID_ARGUMENT, modelserve_manager_options_init(&with, sizeof with.struct_size));
+    STATUS(INVALID_ARGUMENT, modelserve_manager_options_init(&with, (size_t)-1));
+    IS_NULL(modelserve_manager_options_init(NULL, 0));
+    IS_NULL(modelserve_request_options_init(NULL, 0));
+    IS_NULL(modelserve_gate_options_init(NULL, 0));
+    IS_NULL(modelserve_repository_options_init(NULL, 0));
     IS_NULL(modelserve_manager_new_with(NULL, NULL));
     IS_NULL(modelserve_manager_from_config(NULL, &other));
     IS_NULL(modelserve_manager_from_config("x", NULL));

@@ -25,7 +25,7 @@ static void options(void)
     modelserve_model iris;
     uint64_t version;
 
-    OK(modelserve_manager_options_init(&with));
+    OK(modelserve_manager_options_init(&with, sizeof with));
     CHECK(with.struct_size == sizeof with && with.threads == 0);
     with.memory_budget = 1;
     OK(modelserve_manager_new_with(&with, &manager));
@@ -39,7 +39,7 @@ static void options(void)
     STATUS(INVALID_ARGUMENT, modelserve_manager_new_with(&with, &manager));
 
     /* Kept versions come back at once. */
-    OK(modelserve_manager_options_init(&with));
+    OK(modelserve_manager_options_init(&with, sizeof with));
     with.keep_versions = 2;
     OK(modelserve_manager_new_with(&with, &manager));
     OK(modelserve_manager_load(manager, "iris", v1, NULL, &iris));
@@ -69,7 +69,7 @@ static void versions(void)
     int64_t labels[3];
     uint64_t version;
 
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     CHECK(with.struct_size == sizeof with);
     OK(modelserve_predict_with(iris, rows[0], 4, NULL, &p, &r));
     CHECK(p.label == one[0] && r.version == 1 && r.batch_rows <= 1);
@@ -139,7 +139,7 @@ static void request_options(void)
     modelserve_outputs outputs;
     modelserve_receipt r;
 
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.timeout_ns = 1;
     STATUS(DEADLINE_EXCEEDED, modelserve_predict_with(iris, rows[0], 4, &with, &p, NULL));
     with.timeout_ns = UINT64_MAX;
@@ -161,7 +161,7 @@ static void request_options(void)
     newer[1].priority = 1;
     STATUS(INVALID_ARGUMENT, modelserve_predict_with(iris, rows[0], 4, newer, &p, NULL));
     free(newer);
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
 
     input.name = "X";
     input.data = rows;
@@ -193,8 +193,8 @@ static void gate(void)
     for (i = 0; i < 20; i++) {
         OK(modelserve_predict(iris, rows[0], 4, &p));
     }
-    OK(modelserve_reload_options_init(&reload));
-    OK(modelserve_gate_options_init(&strict));
+    OK(modelserve_reload_options_init(&reload, sizeof reload));
+    OK(modelserve_gate_options_init(&strict, sizeof strict));
     CHECK(isnan(strict.max_drift) && isnan(strict.max_latency_ratio) && strict.replay_last == 256);
     CHECK(reload.gate == NULL);
     strict.max_disagreement = 0.0;
@@ -206,7 +206,7 @@ static void gate(void)
     CHECK(p.label == one[0] && version == 0);
     strict.max_drift = -1.0;
     STATUS(INVALID_ARGUMENT, modelserve_manager_reload(manager, "iris", v2, &reload, &version));
-    OK(modelserve_gate_options_init(&strict));
+    OK(modelserve_gate_options_init(&strict, sizeof strict));
     OK(modelserve_manager_reload(manager, "iris", v2, &reload, &version));
     OK(modelserve_manager_gate_report(manager, "iris", buf, sizeof buf, &needed));
     CHECK(has("\"accepted\":true") && !has("\"replayed\":0"));
@@ -243,7 +243,7 @@ static void policies(void)
     CHECK(r.cache == MODELSERVE_CACHE_MISS && p.label == one[0]);
     OK(modelserve_predict_with(iris, rows[0], 4, NULL, &p, &r));
     CHECK(r.cache == MODELSERVE_CACHE_HIT && p.label == one[0] && r.batch_rows == 0);
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.no_cache = 1;
     OK(modelserve_predict_with(iris, rows[0], 4, &with, &p, &r));
     CHECK(r.cache == MODELSERVE_CACHE_OFF);
@@ -274,7 +274,7 @@ static void policies(void)
 
     /* A constant answers once the deadline has passed. */
     OK(modelserve_manager_configure(manager, "iris", "[[fallback]]\nconstant = { label = 1 }"));
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.timeout_ns = 1;
     OK(modelserve_predict_with(iris, rows[0], 4, &with, &p, &r));
     CHECK(p.label == 1 && r.route == MODELSERVE_ROUTE_FALLBACK);
@@ -361,7 +361,7 @@ static void folder(void)
     snprintf(path[4], sizeof path[4], "%s/iris/2/model.onnx", root);
     copy(v1, path[3]);
 
-    OK(modelserve_repository_options_init(&with));
+    OK(modelserve_repository_options_init(&with, sizeof with));
     CHECK(with.struct_size == sizeof with);
     OK(modelserve_manager_new(1, &manager));
     STATUS(NOT_FOUND, modelserve_manager_refresh(manager));

@@ -147,7 +147,7 @@ static void batches(void)
     OK(modelserve_predict_batch_submit(iris, rows[0], 4, 3, 0, NULL, on_batch, &single, NULL));
     wait_for(&answered, told + 1);
     CHECK(single.status == MODELSERVE_STATUS_INVALID_INPUT && single.calls == 1);
-    OK(modelserve_request_options_init(&with));
+    OK(modelserve_request_options_init(&with, sizeof with));
     with.version = 9;
     OK(modelserve_predict_batch_submit(iris, rows[0], 3, 4, 0, &with, on_batch, &single, NULL));
     wait_for(&answered, told + 2);
