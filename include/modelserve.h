@@ -640,9 +640,17 @@ typedef struct modelserve_load_options {
      */
     int32_t explain;
     /**
-     * Always 0.
+     * 1: requests with NaN or infinities among their numbers are refused; else 0.
      */
-    int32_t reserved;
+    int32_t finite_inputs;
+    /**
+     * Most rows of one request; 0: 65,536.
+     */
+    size_t max_rows;
+    /**
+     * Most bytes of one request; 0: 256 MiB.
+     */
+    uint64_t max_request_bytes;
 } modelserve_load_options;
 
 /**
@@ -1822,39 +1830,44 @@ size_t modelserve_live_handles(void);
 size_t modelserve_last_error(char *buf, size_t len);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_load_options_init(struct modelserve_load_options *options);
+modelserve_status modelserve_load_options_init(struct modelserve_load_options *options,
+                                               size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_reload_options_init(struct modelserve_reload_options *options);
+modelserve_status modelserve_reload_options_init(struct modelserve_reload_options *options,
+                                                 size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options);
+modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options,
+                                               size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_request_options_init(struct modelserve_request_options *options);
+modelserve_status modelserve_request_options_init(struct modelserve_request_options *options,
+                                                  size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_manager_options_init(struct modelserve_manager_options *options);
+modelserve_status modelserve_manager_options_init(struct modelserve_manager_options *options,
+                                                  size_t struct_size);
 
 /**
  * A manager without models. `options` may be NULL. `*manager` is to be freed with
@@ -2356,11 +2369,12 @@ modelserve_status modelserve_manager_uptime(struct modelserve_manager manager,
                                             uint64_t *nanoseconds);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_repository_options_init(struct modelserve_repository_options *options);
+modelserve_status modelserve_repository_options_init(struct modelserve_repository_options *options,
+                                                     size_t struct_size);
 
 /**
  * Serves the folder `root`, laid out as `<root>/<model>/<version>/model.onnx` (or
@@ -2410,11 +2424,12 @@ modelserve_status modelserve_manager_repository_report(struct modelserve_manager
                                                        size_t *needed);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_record_options_init(struct modelserve_record_options *options);
+modelserve_status modelserve_record_options_init(struct modelserve_record_options *options,
+                                                 size_t struct_size);
 
 /**
  * Records a sample of the requests to `name`, with their answers, in a new file at `path`, until
@@ -2453,11 +2468,12 @@ modelserve_status modelserve_manager_stop_recording(struct modelserve_manager ma
                                                     struct modelserve_recording *recording);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_replay_options_init(struct modelserve_replay_options *options);
+modelserve_status modelserve_replay_options_init(struct modelserve_replay_options *options,
+                                                 size_t struct_size);
 
 /**
  * Puts the requests recorded in the file at `path` to a version of `name` (`version` 0: the
@@ -2848,11 +2864,11 @@ modelserve_status modelserve_predict_batch_with_f64(struct modelserve_model mode
                                                     struct modelserve_receipt *receipt);
 
 /**
- * Sets `*layout` to the defaults.
+ * Sets `*layout` to the defaults; `struct_size` is `sizeof *layout`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_layout_init(struct modelserve_layout *layout);
+modelserve_status modelserve_layout_init(struct modelserve_layout *layout, size_t struct_size);
 
 /**
  * Prepares requests of `layout->width` features a row to `model`, to be asked any number of times
@@ -3423,11 +3439,12 @@ modelserve_status modelserve_http_response_body(struct modelserve_http_response 
                                                 size_t *needed);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_http_options_init(struct modelserve_http_options *options);
+modelserve_status modelserve_http_options_init(struct modelserve_http_options *options,
+                                               size_t struct_size);
 
 /**
  * The manager's models as HTTP knows them, for `modelserve_http_handle` and

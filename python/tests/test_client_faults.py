@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -133,14 +133,20 @@ def test_a_server_that_comes_later_is_found(iris: Case) -> None:
     manager = ms.ModelManager()
     manager.load("iris", iris.path)
     found: list[Answer] = []
+    tried = threading.Event()
+
+    class Watched(Retry):
+        def wait(self, failed: int, headers: Mapping[str, str]) -> float:
+            tried.set()
+            return super().wait(failed, headers)
 
     def ask() -> None:
-        with Client(address, retry=Retry(attempts=10_000, first=0.02, most=0.02)) as client:
+        with Client(address, retry=Watched(attempts=10_000, first=0.02, most=0.02)) as client:
             found.append(client.infer("iris", {"X": iris.rows}, timeout=HANG))
 
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.2)
+    assert tried.wait(HANG)
     port.listen()
     with listening(ms.asgi(manager), port):
         thread.join(HANG)

@@ -230,15 +230,17 @@ def test_the_event_loop_goes_on_while_a_long_batch_is_predicted(
     forest = case("gradient_boosting")
     manager.load("forest", forest.path)
     rows = forest.rows.repeat(200, axis=0)
+    # Long enough for the loop to come round on a machine with other work, too.
+    many = forest.rows.repeat(60_000 // len(forest.rows), axis=0)
     app = create_app(manager, default_model="forest")
 
     @app.post("/awaited")
     async def awaited(manager: ManagerDep) -> int:
-        return len(await manager.predict_batch_async("forest", rows))
+        return len(await manager.predict_batch_async("forest", many))
 
     @app.post("/blocking")
     async def blocking(manager: ManagerDep) -> int:
-        return len(manager.predict_batch("forest", rows))
+        return len(manager.predict_batch("forest", many))
 
     async def work() -> dict[str, int]:
         body = json.dumps({"instances": rows.tolist()}).encode()

@@ -62,15 +62,15 @@ def test_finite_numbers_and_other_models_answer_as_ever(model: ms.Model) -> None
     )
     assert model.predict(ROW).prediction == usual.predict(ROW).prediction
     assert len(usual.predict_batch(spoiled(np.nan)).predictions) == 3
-    assert model.info.options["finite_inputs"] is True
-    assert "finite_inputs" not in usual.info.options
+    assert model.info().options["finite_inputs"] is True
+    assert "finite_inputs" not in usual.info().options
 
 
 def test_neighbours_in_a_batch_are_answered(tmp_path: Path) -> None:
     config = tmp_path / "modelserve.toml"
     config.write_text(
         f'[models.m]\npath = "{case("iris_v1").path}"\nfinite_inputs = true\n'
-        '[models.m.batching]\nmax_batch_size = 8\n'
+        "[models.m.batching]\nmax_batch_size = 8\n"
     )
     manager = ms.ModelManager.from_config(config)
     handle = manager.model("m")
@@ -84,10 +84,10 @@ def test_neighbours_in_a_batch_are_answered(tmp_path: Path) -> None:
 
 
 def test_a_request_is_held_to_the_limits_given() -> None:
-    model = ms.load(case("iris_v1").path, max_rows=2, max_request_bytes=64)
+    model = ms.load(case("iris_v1").path, max_rows=2, max_request_bytes=1000)
     assert len(model.predict_batch([ROW, ROW]).predictions) == 2
     with pytest.raises(ms.LimitExceededError, match="at most 2, "):
         model.predict_batch([ROW] * 3)
-    with pytest.raises(ms.LimitExceededError, match="at most 64, "):
+    with pytest.raises(ms.LimitExceededError, match="at most 1000, "):
         model.predict_batch(np.zeros((1, 10_000), np.float32))
-    assert model.info.options == {"max_rows": 2, "max_request_bytes": 64}
+    assert model.info().options == {"max_rows": 2, "max_request_bytes": 1000}

@@ -204,8 +204,10 @@ def test_rows_may_change_while_they_are_predicted(iris: Case) -> None:
 
 
 def begin(program: str) -> subprocess.Popen[str]:
+    # A shell's jobs in the background, and what they start, are deaf to Control-C otherwise.
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)],
+        [sys.executable, "-c", hear + textwrap.dedent(program)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

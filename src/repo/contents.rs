@@ -57,8 +57,17 @@ impl Contents {
         } else {
             folder
         };
+        let contents = Contents::seen(&folder)?;
+        Ok((folder, contents))
+    }
+
+    /// Looks at the folder that holds a version's files.
+    ///
+    /// # Errors
+    /// As [`Contents::of`].
+    pub(super) fn seen(folder: &Directory) -> Result<Contents> {
         let mut seen = Walk::default();
-        seen.walk(&folder, "", 0)?;
+        seen.walk(folder, "", 0)?;
         let place = folder.stamp()?;
         let mut hash = blake3::Hasher::new();
         for part in [place.device, place.inode] {
@@ -76,7 +85,7 @@ impl Contents {
             hash.update(&stamp.changed.to_le_bytes());
         }
         let fingerprint = Fingerprint(*hash.finalize().as_bytes());
-        Ok((folder, Contents { fingerprint, files: seen.files, unusable: seen.unusable }))
+        Ok(Contents { fingerprint, files: seen.files, unusable: seen.unusable })
     }
 
     /// Whether there is a file of that name.

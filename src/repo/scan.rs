@@ -288,12 +288,42 @@ fn ask(contents: &Contents, folder: &Directory, name: &str) -> Result<Verdict> {
         // Half of a manifest, perhaps.
         Err(e) => return Ok(Err(e.message().to_string())),
     };
-    Ok(contents.verify(folder, &manifest)?.map(|()| Arc::new(manifest)))
+    if let Err(why) = contents.verify(folder, &manifest)? {
+        return Ok(Err(why));
+    }
+    // Written on since it was looked at: what was read is right, but it is not what was seen.
+    if Contents::seen(folder)?.fingerprint != contents.fingerprint {
+        return Ok(Err("is being written: its files changed while they were read".to_string()));
+    }
+    Ok(Ok(Arc::new(manifest)))
 }
 
 fn not_a_folder(kind: EntryKind) -> &'static str {
     match kind {
         EntryKind::Link => "a link (RepositoryOptions::follow_links is off)",
         _ => "not a folder",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn files_that_are_finished_while_they_are_read_are_not_those_that_were_seen() {
+        let folder = crate::repo::tests::Folder::new();
+        let write = |name: &str, text: &str| std::fs::write(folder.0.join(name), text).unwrap();
+        let digest: String = Sha256::digest("whole").iter().map(|b| format!("{b:02x}")).collect();
+        write("manifest.sha256", &format!("{digest}  model.onnx\n"));
+        write("model.onnx", "who");
+        let open = || Directory::open(&folder.0).unwrap();
+        let ask = |contents: &Contents| ask(contents, &open(), "manifest.sha256").unwrap();
+
+        let half = Contents::seen(&open()).unwrap();
+        assert!(ask(&half).unwrap_err().contains("has not the digest"));
+        write("model.onnx", "whole");
+        assert!(ask(&half).unwrap_err().contains("is being written"));
+        ask(&Contents::seen(&open()).unwrap()).unwrap();
     }
 }

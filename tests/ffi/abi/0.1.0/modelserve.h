@@ -1,19 +1,26 @@
-/*
- * modelserve: load, predict with and hot-reload models inside your own process.
+/**
+ * @file modelserve.h
+ * The C interface of modelserve: load, predict with and hot-reload models inside your own process.
  *
  * Conventions
  * - Every function may be called from any thread, and with any handle: handles are numbers that
  *   are looked up before anything is dereferenced. A stale, freed, mistyped or invented handle is
  *   MODELSERVE_STATUS_INVALID_HANDLE, never undefined behaviour. A handle of id 0 is "none".
  * - Functions return a modelserve_status. Outputs come last and are written only on
- *   MODELSERVE_STATUS_OK (the exception, `needed` of the text functions, is said there).
- *   modelserve_last_error has the message of the last call that failed on this thread; a call
- *   that succeeds clears it.
+ *   MODELSERVE_STATUS_OK (the exceptions, `needed` of the text functions and of a
+ *   modelserve_buffer, are said there). modelserve_last_error has the message of the last call
+ *   that failed on this thread; a call that succeeds clears it.
+ * - Every function that takes a handle may answer MODELSERVE_STATUS_INVALID_HANDLE, every one
+ *   that takes a pointer MODELSERVE_STATUS_NULL_ARGUMENT, and
+ *   MODELSERVE_STATUS_INVALID_ARGUMENT for one that is not aligned for its type, and every one
+ *   MODELSERVE_STATUS_INTERNAL. Each names its other errors, without MODELSERVE_STATUS_.
  * - A pointer may be NULL only where its description says so, or where its length is 0;
  *   otherwise the call answers MODELSERVE_STATUS_NULL_ARGUMENT.
  * - What is passed in is copied or used up before the call returns: nothing of the caller's is
- *   kept. What is handed out is a handle, to be freed by its _free, or is copied into the
- *   caller's memory.
+ *   kept. What is handed out is a handle, to be freed by its _free, a DLPack tensor, to be freed
+ *   by its deleter, or is copied into the caller's memory.
+ * - Shapes are given as dimensions, outermost first. Elements are row-major: the last dimension
+ *   runs fastest, and nothing lies between them, unless strides (in bytes) say otherwise.
  * - Text is UTF-8. Text that goes in ends with NUL.
  * - Text that comes out goes to `buf` of `len` bytes, with a final NUL. `*needed` is set to its
  *   length without the NUL. With `buf` NULL and `len` 0 only the length is asked for. Where the
@@ -300,6 +307,11 @@
 #define MODELSERVE_ENTRY_SIZE 128
 
 /**
+ * Most dimensions a tensor may have.
+ */
+#define MODELSERVE_MAX_RANK 32
+
+/**
  * An integer label, in `label`.
  */
 #define MODELSERVE_ANSWER_INT 1
@@ -515,6 +527,38 @@
 #define MODELSERVE_DTYPE_FLOAT6E3M2 28
 
 /**
+ * The major version of DLPack's structs.
+ */
+#define MODELSERVE_DL_MAJOR_VERSION 1
+
+/**
+ * The minor version.
+ */
+#define MODELSERVE_DL_MINOR_VERSION 1
+
+/**
+ * The device type of memory of the process (`kDLCPU`).
+ */
+#define MODELSERVE_DL_CPU 1
+
+/**
+ * The flag of a tensor that nobody may write to (`DLPACK_FLAG_BITMASK_READ_ONLY`).
+ */
+#define MODELSERVE_DL_READ_ONLY 1
+
+/**
+ * The flag of a tensor that was copied for the one who gets it
+ * (`DLPACK_FLAG_BITMASK_IS_COPIED`).
+ */
+#define MODELSERVE_DL_COPIED 2
+
+/**
+ * The flag of a tensor with one element of fewer than eight bits to a byte
+ * (`DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED`).
+ */
+#define MODELSERVE_DL_PADDED 4
+
+/**
  * What a call came to: 0 is success, everything else one of the constants below. Numbers are
  * given once and never used again for another meaning.
  */
@@ -596,9 +640,17 @@ typedef struct modelserve_load_options {
      */
     int32_t explain;
     /**
-     * Always 0.
+     * 1: requests with NaN or infinities among their numbers are refused; else 0.
      */
-    int32_t reserved;
+    int32_t finite_inputs;
+    /**
+     * Most rows of one request; 0: 65,536.
+     */
+    size_t max_rows;
+    /**
+     * Most bytes of one request; 0: 256 MiB.
+     */
+    uint64_t max_request_bytes;
 } modelserve_load_options;
 
 /**
@@ -1062,6 +1114,33 @@ typedef struct modelserve_replay_report {
 } modelserve_replay_report;
 
 /**
+ * What a model says of one of its inputs or outputs. Holds no pointers: nothing to free.
+ */
+typedef struct modelserve_spec {
+    /**
+     * One of `MODELSERVE_DTYPE_*`; MODELSERVE_DTYPE_NONE for a sequence or a map, and where it is
+     * not known.
+     */
+    int32_t dtype;
+    /**
+     * The number of dimensions; -1 where it is not known.
+     */
+    int32_t rank;
+    /**
+     * The dimension that counts rows; -1 where there is none.
+     */
+    int32_t batch_axis;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+    /**
+     * `rank` dimensions, outermost first; -1 for one that varies.
+     */
+    int64_t dims[MODELSERVE_MAX_RANK];
+} modelserve_spec;
+
+/**
  * The prediction for one row. Holds no pointers: nothing to free.
  */
 typedef struct modelserve_prediction {
@@ -1185,6 +1264,52 @@ typedef struct modelserve_receipt {
      */
     char fallback_by[MODELSERVE_FALLBACK_BY_SIZE];
 } modelserve_receipt;
+
+/**
+ * How the rows of a prepared request lie in the caller's memory. Begin with
+ * `modelserve_layout_init`.
+ */
+typedef struct modelserve_layout {
+    /**
+     * `sizeof(modelserve_layout)`; set by `modelserve_layout_init`.
+     */
+    size_t struct_size;
+    /**
+     * Features of a row.
+     */
+    size_t width;
+    /**
+     * Most rows of a call; 0: 1.
+     */
+    size_t max_rows;
+    /**
+     * Bytes from a row to the next; 0: the rows follow each other without gaps. May be negative.
+     */
+    ptrdiff_t row_stride;
+    /**
+     * Bytes from a feature of a row to the next; 0: without gaps. May be negative.
+     */
+    ptrdiff_t feature_stride;
+    /**
+     * `MODELSERVE_DTYPE_FLOAT32` or `MODELSERVE_DTYPE_FLOAT64`; 0: the former.
+     */
+    int32_t dtype;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+} modelserve_layout;
+
+/**
+ * A form of request that is asked many times. Made by `modelserve_prepare`, freed by
+ * `modelserve_prepared_free`. A small value: copy it freely.
+ */
+typedef struct modelserve_prepared {
+    /**
+     * A number of the library's; 0 is "none".
+     */
+    uint64_t id;
+} modelserve_prepared;
 
 /**
  * A named tensor to read from. It points into the caller's memory, which has to live during the
@@ -1316,6 +1441,48 @@ typedef struct modelserve_outputs {
 } modelserve_outputs;
 
 /**
+ * Memory of the caller for one output of a run.
+ */
+typedef struct modelserve_buffer {
+    /**
+     * The name of the model's output.
+     */
+    const char *name;
+    /**
+     * Where its elements go, row-major. No alignment is asked for. NULL where `len` is 0.
+     */
+    void *data;
+    /**
+     * Bytes of room for the elements.
+     */
+    size_t len;
+    /**
+     * Where its dimensions go, outermost first. NULL where `dims_len` is 0: they are not wanted.
+     */
+    int64_t *dims;
+    /**
+     * Room for dimensions; 0, or as many as the output has.
+     */
+    size_t dims_len;
+    /**
+     * Written: bytes of all elements.
+     */
+    size_t needed;
+    /**
+     * Written: the number of dimensions.
+     */
+    size_t rank;
+    /**
+     * Written: one of `MODELSERVE_DTYPE_*`.
+     */
+    int32_t dtype;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+} modelserve_buffer;
+
+/**
  * What a submitted run came to. With MODELSERVE_STATUS_OK `outputs` is a new handle, to be freed
  * with `modelserve_outputs_free` in the callback or at any later time, `receipt` is valid during
  * the call, and `error` is NULL. With any other status `outputs.id` is 0, `receipt` is NULL, and
@@ -1331,6 +1498,132 @@ typedef void (*modelserve_run_callback)(void *user_data,
                                         const char *error);
 
 /**
+ * DLPack's `DLPackVersion`.
+ */
+typedef struct modelserve_dl_version {
+    /**
+     * With another one than `MODELSERVE_DL_MAJOR_VERSION` only the deleter may be called.
+     */
+    uint32_t major;
+    /**
+     * Counts additions.
+     */
+    uint32_t minor;
+} modelserve_dl_version;
+
+/**
+ * DLPack's `DLDevice`.
+ */
+typedef struct modelserve_dl_device {
+    /**
+     * `MODELSERVE_DL_CPU`; others are refused.
+     */
+    int32_t device_type;
+    /**
+     * Which of several; 0.
+     */
+    int32_t device_id;
+} modelserve_dl_device;
+
+/**
+ * DLPack's `DLDataType`.
+ */
+typedef struct modelserve_dl_dtype {
+    /**
+     * The kind of number: one of DLPack's `DLDataTypeCode`.
+     */
+    uint8_t code;
+    /**
+     * Bits of an element.
+     */
+    uint8_t bits;
+    /**
+     * 1; vectors are refused.
+     */
+    uint16_t lanes;
+} modelserve_dl_dtype;
+
+/**
+ * DLPack's `DLTensor`.
+ */
+typedef struct modelserve_dl_tensor {
+    /**
+     * The memory. NULL where there are no elements.
+     */
+    void *data;
+    /**
+     * Where the memory is.
+     */
+    struct modelserve_dl_device device;
+    /**
+     * The number of dimensions.
+     */
+    int32_t ndim;
+    /**
+     * The element type.
+     */
+    struct modelserve_dl_dtype dtype;
+    /**
+     * `ndim` dimensions, outermost first.
+     */
+    int64_t *shape;
+    /**
+     * `ndim` strides in elements, or NULL: row-major without gaps.
+     */
+    int64_t *strides;
+    /**
+     * Bytes from `data` to the first element.
+     */
+    uint64_t byte_offset;
+} modelserve_dl_tensor;
+
+/**
+ * DLPack's `DLManagedTensorVersioned`, the present struct.
+ */
+typedef struct modelserve_dl_managed_versioned {
+    /**
+     * The version of the struct.
+     */
+    struct modelserve_dl_version version;
+    /**
+     * The producer's.
+     */
+    void *manager_ctx;
+    /**
+     * Frees the struct and what belongs to it; NULL where there is nothing to free. To be called
+     * once.
+     */
+    void (*deleter)(struct modelserve_dl_managed_versioned *managed);
+    /**
+     * `MODELSERVE_DL_READ_ONLY` and the others.
+     */
+    uint64_t flags;
+    /**
+     * The tensor.
+     */
+    struct modelserve_dl_tensor dl_tensor;
+} modelserve_dl_managed_versioned;
+
+/**
+ * DLPack's `DLManagedTensor`, the older struct, which says nothing of writing.
+ */
+typedef struct modelserve_dl_managed {
+    /**
+     * The tensor.
+     */
+    struct modelserve_dl_tensor dl_tensor;
+    /**
+     * The producer's.
+     */
+    void *manager_ctx;
+    /**
+     * Frees the struct and what belongs to it; NULL where there is nothing to free. To be called
+     * once.
+     */
+    void (*deleter)(struct modelserve_dl_managed *managed);
+} modelserve_dl_managed;
+
+/**
  * The response to one HTTP request. Freed by `modelserve_http_response_free`. A small value:
  * copy it freely.
  */
@@ -1340,6 +1633,77 @@ typedef struct modelserve_http_response {
      */
     uint64_t id;
 } modelserve_http_response;
+
+/**
+ * How the HTTP protocols are spoken. Begin with `modelserve_http_options_init`; what is left 0 or
+ * NULL is as the configuration file says, else the default. What it points to has to live during
+ * the call only.
+ */
+typedef struct modelserve_http_options {
+    /**
+     * `sizeof(modelserve_http_options)`; set by `modelserve_http_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The model that `/predict` and `/health` mean, or NULL: the only one there is.
+     */
+    const char *default_model;
+    /**
+     * What a request that manages models has to show as `Authorization: Bearer …`, or NULL:
+     * nothing.
+     */
+    const char *token;
+    /**
+     * The folder beneath which such a request may name models, or NULL: the repository that the
+     * manager serves.
+     */
+    const char *root;
+    /**
+     * Most bytes of a body; 0: 64 MiB.
+     */
+    size_t max_body_bytes;
+    /**
+     * How deep JSON may nest, at most 256; 0: 64.
+     */
+    size_t max_depth;
+    /**
+     * Most rows of one request; 0: 65,536.
+     */
+    size_t max_rows;
+    /**
+     * Most bytes of one string in a request; 0: 1 MiB.
+     */
+    size_t max_string_bytes;
+    /**
+     * 1: a request may load, reload and unload models; 0: it may not.
+     */
+    int32_t management;
+    /**
+     * 1: browsers on other sites may ask (CORS); 0: they may not.
+     */
+    int32_t cors;
+} modelserve_http_options;
+
+/**
+ * A manager's models as HTTP knows them. Made by `modelserve_manager_http`, freed by
+ * `modelserve_http_free`. A small value: copy it freely.
+ */
+typedef struct modelserve_http {
+    /**
+     * A number of the library's; 0 is "none".
+     */
+    uint64_t id;
+} modelserve_http;
+
+/**
+ * Given the response to a submitted HTTP request: a new handle, to be freed with
+ * `modelserve_http_response_free` in the callback or at any later time. Its id is 0 where no
+ * handle could be given out.
+ *
+ * Must neither block for long nor leave by an exception or a jump. It may call any function of
+ * this library.
+ */
+typedef void (*modelserve_http_callback)(void *user_data, struct modelserve_http_response response);
 
 /**
  * Success.
@@ -1466,39 +1830,44 @@ size_t modelserve_live_handles(void);
 size_t modelserve_last_error(char *buf, size_t len);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_load_options_init(struct modelserve_load_options *options);
+modelserve_status modelserve_load_options_init(struct modelserve_load_options *options,
+                                               size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_reload_options_init(struct modelserve_reload_options *options);
+modelserve_status modelserve_reload_options_init(struct modelserve_reload_options *options,
+                                                 size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options);
+modelserve_status modelserve_gate_options_init(struct modelserve_gate_options *options,
+                                               size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_request_options_init(struct modelserve_request_options *options);
+modelserve_status modelserve_request_options_init(struct modelserve_request_options *options,
+                                                  size_t struct_size);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_manager_options_init(struct modelserve_manager_options *options);
+modelserve_status modelserve_manager_options_init(struct modelserve_manager_options *options,
+                                                  size_t struct_size);
 
 /**
  * A manager without models. `options` may be NULL. `*manager` is to be freed with
@@ -1772,9 +2141,38 @@ modelserve_status modelserve_manager_pin(struct modelserve_manager manager,
                                          struct modelserve_model *models);
 
 /**
+ * A handle that keeps answering with one version of `name`, whatever is reloaded or unloaded
+ * later, past its policies: the version `version` (0: none is named), or the one that `label`
+ * (NULL: none is named) points to now, or, with neither, the serving one. `*model` is to be freed
+ * with `modelserve_model_free`.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND for the name, the version or the label; INVALID_ARGUMENT for
+ * a version together with a label; for a version that could not be loaded, the error it ended
+ * with.
+ */
+modelserve_status modelserve_manager_lease(struct modelserve_manager manager,
+                                           const char *name,
+                                           uint64_t version,
+                                           const char *label,
+                                           struct modelserve_model *model);
+
+/**
+ * Whether a version of `name`, meant as in `modelserve_manager_lease`, can be asked without
+ * loading anything: 1, or 0 while it is being loaded and where that failed.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND for the name, the version or the label; INVALID_ARGUMENT for
+ * a version together with a label.
+ */
+modelserve_status modelserve_manager_can_answer(struct modelserve_manager manager,
+                                                const char *name,
+                                                uint64_t version,
+                                                const char *label,
+                                                int32_t *answer);
+
+/**
  * Sets the policies of `name` from text in the words of the configuration file
- * (docs/configuration.md): what a file has in `[models.<name>.…]`, without that in front, such as
- * `"[batching]\nmax_batch_size = 32\n[[fallback]]\nversion = 1"`.
+ * (docs/configuration.md): what a file has below `models.NAME`, without that in front, such as
+ * `[batching]` and, in the next line, `max_batch_size = 32`.
  *
  * Policies that the text does not name are off from then on: empty text ends all of them.
  * Requests under way finish under the old ones.
@@ -1971,11 +2369,12 @@ modelserve_status modelserve_manager_uptime(struct modelserve_manager manager,
                                             uint64_t *nanoseconds);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_repository_options_init(struct modelserve_repository_options *options);
+modelserve_status modelserve_repository_options_init(struct modelserve_repository_options *options,
+                                                     size_t struct_size);
 
 /**
  * Serves the folder `root`, laid out as `<root>/<model>/<version>/model.onnx` (or
@@ -2000,8 +2399,19 @@ modelserve_status modelserve_manager_serve_repository(struct modelserve_manager 
 modelserve_status modelserve_manager_refresh(struct modelserve_manager manager);
 
 /**
+ * Looks at the folder as `modelserve_manager_refresh`, for the sake of the model `name`: one that
+ * was unloaded by name is loaded again.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND when the manager serves no folder, or no version of the model
+ * can be loaded from it; INVALID_ARGUMENT for what is no name.
+ */
+modelserve_status modelserve_manager_load_from_repository(struct modelserve_manager manager,
+                                                          const char *name);
+
+/**
  * What the last look at the folder that was asked for did
- * (`modelserve_manager_serve_repository`, `modelserve_manager_refresh`), as a JSON object:
+ * (`modelserve_manager_serve_repository`, `modelserve_manager_refresh`,
+ * `modelserve_manager_load_from_repository`), as a JSON object:
  * `loaded`, `unloaded` and `changed` (lists of `{"model", "version"}`), `failed` (with `error`
  * too), `ignored` (lists of `{"name", "reason"}`), and `error` (null, or why the folder could
  * not be read). `null` before the first look.
@@ -2014,11 +2424,12 @@ modelserve_status modelserve_manager_repository_report(struct modelserve_manager
                                                        size_t *needed);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_record_options_init(struct modelserve_record_options *options);
+modelserve_status modelserve_record_options_init(struct modelserve_record_options *options,
+                                                 size_t struct_size);
 
 /**
  * Records a sample of the requests to `name`, with their answers, in a new file at `path`, until
@@ -2057,11 +2468,12 @@ modelserve_status modelserve_manager_stop_recording(struct modelserve_manager ma
                                                     struct modelserve_recording *recording);
 
 /**
- * Sets `*options` to the defaults.
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
  *
- * Errors: NULL_ARGUMENT.
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
  */
-modelserve_status modelserve_replay_options_init(struct modelserve_replay_options *options);
+modelserve_status modelserve_replay_options_init(struct modelserve_replay_options *options,
+                                                 size_t struct_size);
 
 /**
  * Puts the requests recorded in the file at `path` to a version of `name` (`version` 0: the
@@ -2221,6 +2633,45 @@ modelserve_status modelserve_model_class_label(struct modelserve_model model,
                                                char *buf,
                                                size_t len,
                                                size_t *needed);
+
+/**
+ * How many inputs the model has.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND after an unload.
+ */
+modelserve_status modelserve_model_input_count(struct modelserve_model model, size_t *count);
+
+/**
+ * What the model says of input `index`: its name into `buf` (a text function), the rest into
+ * `spec`, which may be NULL.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND for the index, or after an unload; BUFFER_TOO_SMALL.
+ */
+modelserve_status modelserve_model_input(struct modelserve_model model,
+                                         size_t index,
+                                         struct modelserve_spec *spec,
+                                         char *buf,
+                                         size_t len,
+                                         size_t *needed);
+
+/**
+ * How many outputs the model has.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND after an unload.
+ */
+modelserve_status modelserve_model_output_count(struct modelserve_model model, size_t *count);
+
+/**
+ * What the model says of output `index`, as `modelserve_model_input`.
+ *
+ * Errors: as `modelserve_model_input`.
+ */
+modelserve_status modelserve_model_output(struct modelserve_model model,
+                                          size_t index,
+                                          struct modelserve_spec *spec,
+                                          char *buf,
+                                          size_t len,
+                                          size_t *needed);
 
 /**
  * What the model file at `path` holds, as a JSON object, whether or not it can be loaded: `format`,
@@ -2413,6 +2864,63 @@ modelserve_status modelserve_predict_batch_with_f64(struct modelserve_model mode
                                                     struct modelserve_receipt *receipt);
 
 /**
+ * Sets `*layout` to the defaults; `struct_size` is `sizeof *layout`.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
+ */
+modelserve_status modelserve_layout_init(struct modelserve_layout *layout, size_t struct_size);
+
+/**
+ * Prepares requests of `layout->width` features a row to `model`, to be asked any number of times
+ * by `modelserve_prepared_predict`. `options` may be NULL; of its time only the length is kept,
+ * which each call counts from its own beginning. `*prepared` is to be freed with
+ * `modelserve_prepared_free`; it outlives `model`.
+ *
+ * A handle that follows its name goes on doing so: after a reload the new version answers.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for the layout and the options; LIMIT_EXCEEDED where
+ * `max_rows` rows pass what a request may have; NULL_ARGUMENT; for a handle that is bound to one
+ * version, NOT_FOUND for another version or a label.
+ */
+modelserve_status modelserve_prepare(struct modelserve_model model,
+                                     const struct modelserve_layout *layout,
+                                     const struct modelserve_request_options *options,
+                                     struct modelserve_prepared *prepared);
+
+/**
+ * Predicts `n_rows` rows, at most `max_rows`, that lie from `rows` on as the layout says; every
+ * row is answered by the same version. `labels`, `scores` and `batch` are as for
+ * `modelserve_predict_batch`. `receipt` may be NULL.
+ *
+ * For a model with the fast path (`fast_path` of `modelserve_model_info`) nothing is allocated,
+ * with gaps between rows and features or without, once the first calls have been made; unless a
+ * policy, a version or a label is asked for, a time is set, several threads use one prepared
+ * request whose rows have gaps, or the batch is large enough to be split between threads.
+ *
+ * Any number of threads may use one prepared request at once.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for more rows than were prepared for; otherwise as
+ * `modelserve_predict_batch_with`. Then nothing is written.
+ */
+modelserve_status modelserve_prepared_predict(struct modelserve_prepared prepared,
+                                              const void *rows,
+                                              size_t n_rows,
+                                              int64_t *labels,
+                                              size_t labels_len,
+                                              double *scores,
+                                              size_t scores_len,
+                                              struct modelserve_batch *batch,
+                                              struct modelserve_receipt *receipt);
+
+/**
+ * Frees a prepared request. Calls that use it at this moment end normally. A handle of id 0 is
+ * fine.
+ *
+ * Errors: INVALID_HANDLE (a second free, too).
+ */
+modelserve_status modelserve_prepared_free(struct modelserve_prepared prepared);
+
+/**
  * Predicts the rows of `n_columns` named columns, which are copied: the model's inputs by name,
  * or, for a model with a single wide input, its features (`modelserve_load_options.feature_names`
  * or the file name them). Each has the dimensions `[n_rows]` or `[n_rows, …]` and any element
@@ -2588,6 +3096,54 @@ modelserve_status modelserve_predict_batch_submit(struct modelserve_model model,
                                                   struct modelserve_request *request);
 
 /**
+ * As `modelserve_predict_submit`, for a row of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_predict_submit`.
+ */
+modelserve_status modelserve_predict_submit_f64(struct modelserve_model model,
+                                                const double *row,
+                                                size_t width,
+                                                const struct modelserve_request_options *options,
+                                                modelserve_predict_callback callback,
+                                                void *user_data,
+                                                struct modelserve_request *request);
+
+/**
+ * As `modelserve_predict_batch_submit`, for rows of doubles (see `modelserve_predict_f64`).
+ *
+ * Errors: as `modelserve_predict_batch_submit`.
+ */
+modelserve_status modelserve_predict_batch_submit_f64(struct modelserve_model model,
+                                                      const double *rows,
+                                                      size_t n_rows,
+                                                      size_t width,
+                                                      ptrdiff_t row_stride,
+                                                      const struct modelserve_request_options *options,
+                                                      modelserve_batch_callback callback,
+                                                      void *user_data,
+                                                      struct modelserve_request *request);
+
+/**
+ * Asks for the predictions of the rows of `n_columns` named columns, given as for
+ * `modelserve_predict_columns`, which are copied, and returns. The model never runs on the calling
+ * thread; every row is answered by the same version. `options` may be NULL.
+ *
+ * `callback`, `user_data` and `request` are as for `modelserve_predict_submit`: on
+ * MODELSERVE_STATUS_OK `callback` is called exactly once, on any other status never.
+ *
+ * Errors: INVALID_HANDLE; INVALID_INPUT and INVALID_ARGUMENT for columns that make no sense in
+ * themselves, and for the options; LIMIT_EXCEEDED; NULL_ARGUMENT. To the callback: as
+ * `modelserve_predict_columns`, and CANCELLED.
+ */
+modelserve_status modelserve_predict_columns_submit(struct modelserve_model model,
+                                                    const struct modelserve_tensor *columns,
+                                                    size_t n_columns,
+                                                    const struct modelserve_request_options *options,
+                                                    modelserve_batch_callback callback,
+                                                    void *user_data,
+                                                    struct modelserve_request *request);
+
+/**
  * Runs the model on named tensors, which are copied, and answers named outputs: those of the
  * `n_outputs` names in `outputs`, in that order, or all in the model's order where `n_outputs`
  * is 0. `*result` is to be freed with `modelserve_outputs_free`.
@@ -2707,6 +3263,22 @@ modelserve_status modelserve_outputs_json(struct modelserve_outputs outputs,
                                           size_t *needed);
 
 /**
+ * As `modelserve_run_with`, with the outputs written into the caller's memory: those of the
+ * `n_outputs` names in `outputs`. There is no handle to free. `options` and `receipt` may be NULL.
+ *
+ * Errors: BUFFER_TOO_SMALL where an output has no room: then `needed`, `rank` and `dtype` of every
+ * output are written, and nothing else. INVALID_ARGUMENT for outputs of strings, sequences and
+ * maps, and without any output; otherwise as `modelserve_run_with`. Then nothing is written.
+ */
+modelserve_status modelserve_run_into(struct modelserve_model model,
+                                      const struct modelserve_tensor *inputs,
+                                      size_t n_inputs,
+                                      struct modelserve_buffer *outputs,
+                                      size_t n_outputs,
+                                      const struct modelserve_request_options *options,
+                                      struct modelserve_receipt *receipt);
+
+/**
  * Asks for a run of the model on named tensors, given and copied as for `modelserve_run`, and
  * returns. The model never runs on the calling thread. `options` may be NULL.
  *
@@ -2726,6 +3298,66 @@ modelserve_status modelserve_run_submit(struct modelserve_model model,
                                         modelserve_run_callback callback,
                                         void *user_data,
                                         struct modelserve_request *request);
+
+/**
+ * Describes a DLPack tensor as one that every function with a `modelserve_tensor` takes, under the
+ * name `name`. Nothing is copied: `*tensor` points to `name`, to the memory and the shape of
+ * `managed`, and to `strides`, which has room for `strides_len` of them, at least `ndim` (32 are
+ * always enough). All of that has to stay until the last call with `*tensor` has returned.
+ *
+ * `managed` remains the caller's, who calls its deleter, once, whatever this answers.
+ *
+ * Errors: NULL_ARGUMENT, for a missing `shape` too; UNSUPPORTED for another major version;
+ * INVALID_INPUT for another device than the CPU, element types that the library has not, several
+ * elements to a byte, vectors, negative dimensions, `data` NULL where there are elements, and
+ * offsets that pass the address space; LIMIT_EXCEEDED for more than 32 dimensions or 2^40 elements;
+ * BUFFER_TOO_SMALL for `strides`. Then nothing is written.
+ */
+modelserve_status modelserve_tensor_from_dlpack(const struct modelserve_dl_managed_versioned *managed,
+                                                const char *name,
+                                                ptrdiff_t *strides,
+                                                size_t strides_len,
+                                                struct modelserve_tensor *tensor);
+
+/**
+ * As `modelserve_tensor_from_dlpack`, for the older struct.
+ *
+ * Errors: as `modelserve_tensor_from_dlpack`, but for the version.
+ */
+modelserve_status modelserve_tensor_from_dlpack_legacy(const struct modelserve_dl_managed *managed,
+                                                       const char *name,
+                                                       ptrdiff_t *strides,
+                                                       size_t strides_len,
+                                                       struct modelserve_tensor *tensor);
+
+/**
+ * The elements of output `index` as a DLPack tensor of its own life: it stays when `outputs` is
+ * freed. `**managed` is to be freed by its deleter, once, on any thread.
+ *
+ * With `copy` 0 nothing is copied: the memory is shared with the outputs, and with the response
+ * cache where there is one, which is why the tensor has the flag `MODELSERVE_DL_READ_ONLY`: nobody
+ * may write to it. (Types of at most eight bits that no machine has are copied, one element a
+ * byte, with `MODELSERVE_DL_PADDED`.) With `copy` 1 the tensor is the caller's alone, to write to
+ * as well, and has `MODELSERVE_DL_COPIED`. The memory is aligned for the element type.
+ *
+ * Errors: INVALID_HANDLE; NOT_FOUND for the index; INVALID_ARGUMENT where the output is no tensor,
+ * or one of strings, and for `copy`.
+ */
+modelserve_status modelserve_outputs_dlpack(struct modelserve_outputs outputs,
+                                            size_t index,
+                                            int32_t copy,
+                                            struct modelserve_dl_managed_versioned **managed);
+
+/**
+ * As `modelserve_outputs_dlpack`, as the older struct. Always a copy, since that struct cannot say
+ * that a tensor must not be written to.
+ *
+ * Errors: as `modelserve_outputs_dlpack`; UNSUPPORTED for elements of fewer than eight bits, since
+ * it cannot say how they lie either.
+ */
+modelserve_status modelserve_outputs_dlpack_legacy(struct modelserve_outputs outputs,
+                                                   size_t index,
+                                                   struct modelserve_dl_managed **managed);
 
 /**
  * Answers one HTTP request with the manager's models: the reference server, TensorFlow Serving's
@@ -2805,6 +3437,71 @@ modelserve_status modelserve_http_response_body(struct modelserve_http_response 
                                                 uint8_t *data,
                                                 size_t len,
                                                 size_t *needed);
+
+/**
+ * Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a size that no header has.
+ */
+modelserve_status modelserve_http_options_init(struct modelserve_http_options *options,
+                                               size_t struct_size);
+
+/**
+ * The manager's models as HTTP knows them, for `modelserve_http_handle` and
+ * `modelserve_http_submit`. `options` may be NULL. `*http` is to be freed with
+ * `modelserve_http_free`; until then it keeps the manager's models.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for the options; NULL_ARGUMENT.
+ */
+modelserve_status modelserve_manager_http(struct modelserve_manager manager,
+                                          const struct modelserve_http_options *options,
+                                          struct modelserve_http *http);
+
+/**
+ * Frees it. Requests under way end normally. A handle of id 0 is fine.
+ *
+ * Errors: INVALID_HANDLE (a second free, too).
+ */
+modelserve_status modelserve_http_free(struct modelserve_http http);
+
+/**
+ * Answers one HTTP request on the calling thread, as `modelserve_manager_http_handle`.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for text that is not UTF-8; NULL_ARGUMENT.
+ */
+modelserve_status modelserve_http_handle(struct modelserve_http http,
+                                         const char *method,
+                                         const char *target,
+                                         const char *const *header_names,
+                                         const char *const *header_values,
+                                         size_t n_headers,
+                                         const uint8_t *body,
+                                         size_t body_len,
+                                         struct modelserve_http_response *response);
+
+/**
+ * Asks for the answer to one HTTP request, given as for `modelserve_http_handle` and copied, and
+ * returns. Neither reading the request nor running a model is done on the calling thread, unless
+ * the system has no thread to give.
+ *
+ * On MODELSERVE_STATUS_OK `callback` is called exactly once with `user_data`, on any thread; on
+ * any other status it is never called. `*request` is for cancelling, as with
+ * `modelserve_predict_submit`, when nobody waits for the response any more; a cancelled request
+ * has a response, too. `request` may be NULL.
+ *
+ * Errors: INVALID_HANDLE; INVALID_ARGUMENT for text that is not UTF-8; NULL_ARGUMENT.
+ */
+modelserve_status modelserve_http_submit(struct modelserve_http http,
+                                         const char *method,
+                                         const char *target,
+                                         const char *const *header_names,
+                                         const char *const *header_values,
+                                         size_t n_headers,
+                                         const uint8_t *body,
+                                         size_t body_len,
+                                         modelserve_http_callback callback,
+                                         void *user_data,
+                                         struct modelserve_request *request);
 
 #ifdef __cplusplus
 }  // extern "C"
