@@ -214,6 +214,17 @@ def begin(program: str) -> subprocess.Popen[str]:
     )
 
 
+def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a program prints that is interrupted a while after it said that it has begun."""
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
 def test_control_c_is_heard_between_predictions(iris: Case) -> None:
     process = begin(f"""
         import numpy as np
@@ -227,9 +238,7 @@ def test_control_c_is_heard_between_predictions(iris: Case) -> None:
         except KeyboardInterrupt:
             print(model.predict([1.0] * 4).prediction)
     """)
-    assert process.stdout is not None and process.stdout.readline() == "begun\n"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = interrupted(process)
     assert process.returncode == 0 and out.strip().isdigit(), err
 
 
@@ -286,13 +295,7 @@ def test_control_c_ends_a_long_prediction(tmp_path: Path, served: str) -> None:
         except KeyboardInterrupt:
             print(model.run({{"X": rows[:1]}})["Y"].shape)
     """)
-    assert process.stdout is not None and process.stdout.readline() == "begun\n"
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    try:
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    out, err = interrupted(process)
     assert process.returncode == 0 and out.strip() == "(512, 512)", err
 
 
