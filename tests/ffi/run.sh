@@ -136,7 +136,7 @@ for link in $links; do
     t "dlpack: run, $link" $RUN "$out/dlpack-$link" "$v1"
     t "memory: run, $link" $RUN "$out/memory-$link" "$v1" "$v2" "$strings"
     t "asking: run, $link" $RUN "$out/asking-$link" "$v1" "$v2"
-    t "handles: run, $link" $RUN "$out/handles-$link" "$v1" "$v2" "${HANDLE_OPERATIONS:-20000}"
+    t "handles: run, $link" $RUN "$out/handles-$link" "$v1" "$v2" "${HANDLE_OPERATIONS:-100000}"
     t "throwing: run, $link" $RUN "$out/throwing-$link" "$v1" "$strings"
     t "results: run, $link" $RUN "$out/results-$link" "$v1" "$v2" "$lightgbm"
     # Not with valgrind, whose allocator would be counted instead.

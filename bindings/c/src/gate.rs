@@ -58,7 +58,7 @@ pub unsafe extern "C" fn modelserve_gate_options_init(
         ..defaults()
     };
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults) }
+    unsafe { init(options, "options", struct_size, defaults) }
 }
 
 /// How to reload a model, all but its golden requests: only the model says how to read them.

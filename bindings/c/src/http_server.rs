@@ -57,7 +57,7 @@ pub unsafe extern "C" fn modelserve_http_options_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults()) }
+    unsafe { init(options, "options", struct_size, defaults()) }
 }
 
 /// The manager's models as HTTP knows them, for `modelserve_http_handle` and

@@ -59,7 +59,7 @@ pub unsafe extern "C" fn modelserve_manager_options_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults()) }
+    unsafe { init(options, "options", struct_size, defaults()) }
 }
 
 fn hand_out_manager(manager: ModelManager, out: Out<modelserve_manager>) -> Outcome {

@@ -133,7 +133,7 @@ pub unsafe extern "C" fn modelserve_load_options_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults()) }
+    unsafe { init(options, "options", struct_size, defaults()) }
 }
 
 /// Sets `*options` to the defaults; `struct_size` is `sizeof *options`.
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn modelserve_reload_options_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults()) }
+    unsafe { init(options, "options", struct_size, defaults()) }
 }
 
 /// A struct that begins with `struct_size`.
@@ -181,19 +181,21 @@ pub(crate) fn defaults<T: Versioned>() -> T {
     value
 }
 
-/// Sets the struct of `struct_size` bytes at `pointer` to `defaults`: one of this header, of an
-/// older one (which has no room for all of them) or of a newer one (the rest is 0).
+/// Sets the struct of `struct_size` bytes at `pointer`, the caller's `argument`, to `defaults`: one
+/// of this header, of an older one (which has no room for all of them) or of a newer one (the rest
+/// is 0).
 ///
 /// # Safety
 /// `pointer` is NULL or points to memory for a struct of `struct_size` bytes.
 pub(crate) unsafe fn init<T: Versioned>(
     pointer: *mut T,
+    argument: &str,
     struct_size: usize,
     defaults: T,
 ) -> modelserve_status {
     guard(|| {
         let name = T::NAME;
-        check(pointer, 1, name)?;
+        check(pointer, 1, argument)?;
         let known = size_of::<T>();
         if !sizes::<T>().contains(&struct_size) {
             return Err(Failure::argument(format!(

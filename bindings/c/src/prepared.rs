@@ -52,7 +52,7 @@ pub unsafe extern "C" fn modelserve_layout_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(layout, struct_size, defaults()) }
+    unsafe { init(layout, "layout", struct_size, defaults()) }
 }
 
 /// Rows of one element type, and memory for those that have gaps.

@@ -62,7 +62,7 @@ pub unsafe extern "C" fn modelserve_record_options_init(
     let defaults =
         modelserve_record_options { sample: RecordOptions::default().sample, ..defaults() };
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults) }
+    unsafe { init(options, "options", struct_size, defaults) }
 }
 
 /// # Safety

@@ -95,7 +95,7 @@ pub unsafe extern "C" fn modelserve_replay_options_init(
     let defaults =
         modelserve_replay_options { tolerance: ReplayOptions::default().tolerance, ..defaults() };
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults) }
+    unsafe { init(options, "options", struct_size, defaults) }
 }
 
 /// # Safety

@@ -46,7 +46,7 @@ pub unsafe extern "C" fn modelserve_repository_options_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults()) }
+    unsafe { init(options, "options", struct_size, defaults()) }
 }
 
 /// # Safety

@@ -99,7 +99,7 @@ pub unsafe extern "C" fn modelserve_request_options_init(
     struct_size: usize,
 ) -> modelserve_status {
     // SAFETY: the caller's promise (crate documentation).
-    unsafe { init(options, struct_size, defaults()) }
+    unsafe { init(options, "options", struct_size, defaults()) }
 }
 
 /// What is meant by a version (0: none is named) and a label.
