@@ -118,6 +118,9 @@ class Header:
                 if waiting and waiting[-1].type != p.type:
                     waiting = []
                 waiting.append(p)
+            elif p.name == "struct_size":
+                # That of a struct, which is never left out.
+                waiting = []
             elif p.type == "size_t":
                 for pointer in waiting:
                     if pointer.type != "const char *":
@@ -180,6 +183,8 @@ class Matrix:
 
     def size(self, f: Function, p: Parameter) -> str:
         """Enough for what a good call writes, and no more than there is to read."""
+        if p.name == "struct_size":
+            return f"sizeof({next(o for o in f.parameters if o.pointer).target})"
         owners = [o for o in f.parameters if p.name in o.lengths]
         if p.name == "width":
             return "WIDTH"
