@@ -6,9 +6,10 @@ use modelserve::{CancelToken, Error, ErrorKind, Result};
 use pyo3::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, OnceLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Work expected to take longer than this lets other Python threads run meanwhile. Handing the
@@ -49,15 +50,25 @@ pub(crate) const INTERRUPTIBLE_NS: u64 = 5_000_000;
 /// How often the handlers of signals get their turn while the main thread waits.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Whether a call that is expected to take so long is made by [`enter_interruptible`]: it is long,
-/// and on the main thread, which is the one that Python calls handlers of signals on.
-pub(crate) fn is_interruptible(py: Python<'_>, estimated_ns: u64) -> PyResult<bool> {
-    if estimated_ns < INTERRUPTIBLE_NS {
-        return Ok(false);
-    }
+/// The thread that Python calls handlers of signals on, where it imported the module.
+static MAIN: OnceLock<ThreadId> = OnceLock::new();
+
+/// Notes whether the thread that imports the module is the main one. Once and for all: asking
+/// Python during a call would run Python's code, and a daemon thread that does so while the
+/// interpreter ends takes the process down (Python before 3.14 ends it by unwinding).
+pub(crate) fn note_main_thread(py: Python<'_>) -> PyResult<()> {
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?.getattr("ident")?;
-    main.eq(threading.call_method0("get_ident")?)
+    if main.eq(threading.call_method0("get_ident")?)? {
+        let _ = MAIN.set(std::thread::current().id());
+    }
+    Ok(())
+}
+
+/// Whether a call that is expected to take so long is made by [`enter_interruptible`]: it is long,
+/// and on the main thread.
+pub(crate) fn is_interruptible(estimated_ns: u64) -> bool {
+    estimated_ns >= INTERRUPTIBLE_NS && MAIN.get() == Some(&std::thread::current().id())
 }
 
 /// As [`enter`], on a thread of its own. Signals (Control-C) are heard meanwhile: what a handler

@@ -75,6 +75,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(py: Python<'_>) -> PyResult<()> {
+        crate::gil::note_main_thread(py)?;
         crate::interpreter::claim(py)
     }
 }

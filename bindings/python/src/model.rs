@@ -132,7 +132,7 @@ impl Model {
             Ok((reply, ctx.receipt))
         };
         let running = each!(self, m => m.estimated_ns(request.rows()));
-        if is_interruptible(py, running)? {
+        if is_interruptible(running) {
             let cancel = ctx.cancel.get_or_insert_default().clone();
             return enter_interruptible(py, &cancel, move || call(ctx));
         }
