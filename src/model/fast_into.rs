@@ -9,7 +9,6 @@ use super::{
 };
 use crate::error::Result;
 use crate::plan::{RowInput, RowProgram, RowScratch};
-use parking_lot::Mutex;
 use std::time::Duration;
 
 impl GraphModel {
@@ -79,7 +78,9 @@ impl GraphModel {
                 self.write_block(fast, at, scratch, out);
                 written.row = Some(self.row_of(fast, scratch));
             }),
-            false => self.write_rows(fast, program, rows, inputs, out),
+            false => self.run_batch(program, rows, inputs, None, |at, _, scratch| {
+                self.write_block(fast, at, scratch, out);
+            }),
         });
         match ran {
             Ok(true) => Some(Ok(written)),
@@ -109,34 +110,6 @@ impl GraphModel {
             receipt: Receipt::default(),
             too_short: None,
         }
-    }
-
-    /// Writes all rows of a batch, which does not end early; `false` where the program refuses a
-    /// value.
-    fn write_rows<T: Registers>(
-        &self,
-        fast: &FastPath,
-        program: &RowProgram<T>,
-        rows: usize,
-        inputs: &[RowInput<'_, T>],
-        out: &mut Buffers<'_>,
-    ) -> Result<bool> {
-        let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
-        if self.threads.size() > 1 && rows.saturating_mul(ns) > 200_000 {
-            let (out, outcome) = (Mutex::new(out), Mutex::new(Ok(true)));
-            self.threads.split(rows, ns, program.block_rows(), |range| {
-                let ran = self.run_rows(program, range, inputs, None, |at, _, scratch| {
-                    self.write_block(fast, at, scratch, &mut out.lock());
-                });
-                if !matches!(ran, Ok(true)) {
-                    *outcome.lock() = ran;
-                }
-            });
-            return outcome.into_inner();
-        }
-        self.run_rows(program, 0..rows, inputs, None, |at, _, scratch| {
-            self.write_block(fast, at, scratch, out);
-        })
     }
 
     /// Writes a block whose first row is `at`.

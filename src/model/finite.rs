@@ -44,15 +44,18 @@ fn refuse(place: impl Display, number: f64) -> Result<()> {
     bail!(InvalidInput, "{place} is {number}: the model takes finite numbers only (finite_inputs)")
 }
 
+/// The first number that is not finite, and where it is.
+fn first(numbers: impl Iterator<Item = f64>) -> Option<(usize, f64)> {
+    numbers.enumerate().find(|(_, x)| !x.is_finite())
+}
+
 /// Row-major rows.
 fn check_rows(
     signature: &Signature,
     width: usize,
-    mut numbers: impl Iterator<Item = f64> + Clone,
+    numbers: impl Iterator<Item = f64>,
 ) -> Result<()> {
-    let all = numbers.clone();
-    let Some(at) = numbers.position(|x| !x.is_finite()) else { return Ok(()) };
-    let number = all.clone().nth(at).unwrap_or(f64::NAN);
+    let Some((at, number)) = first(numbers) else { return Ok(()) };
     let (row, feature) = (at / width.max(1), at % width.max(1));
     let names = signature.feature_names.as_deref().unwrap_or_default();
     match names.get(feature).filter(|_| names.len() == width) {
@@ -63,13 +66,13 @@ fn check_rows(
 
 fn check_tensor(whose: impl Display, tensor: &Tensor) -> Result<()> {
     let found = match tensor.data() {
-        Data::F32(all) => all.iter().position(|x| !x.is_finite()),
-        Data::F64(all) => all.iter().position(|x| !x.is_finite()),
-        all if all.dtype().is_float() => tensor.to_f64_vec()?.iter().position(|x| !x.is_finite()),
+        Data::F32(all) => first(all.iter().map(|&x| x.into())),
+        Data::F64(all) => first(all.iter().copied()),
+        Data::F16(all) => first(all.iter().map(|&x| x.into())),
+        Data::BF16(all) => first(all.iter().map(|&x| x.into())),
         _ => None,
     };
-    let Some(at) = found else { return Ok(()) };
-    let number = tensor.to_f64_vec()?.get(at).copied().unwrap_or(f64::NAN);
+    let Some((at, number)) = found else { return Ok(()) };
     let mut place = vec![0; tensor.dims().len()];
     let mut left = at;
     for (index, &size) in place.iter_mut().zip(tensor.dims()).rev() {

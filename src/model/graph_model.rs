@@ -17,7 +17,7 @@ use crate::threads::Threads;
 use smallvec::SmallVec;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A loaded model: a compiled graph and what its outputs mean. Immutable; any number of threads
 /// predict side by side.
@@ -217,6 +217,20 @@ impl GraphModel {
         Ok(order.into_iter().zip(results).map(|(i, v)| (all[i].name.clone(), v)).collect())
     }
 
+    /// Begins a run, if the request may still run and, where that matters, is finite.
+    fn begin(
+        &self,
+        ctx: &mut Ctx,
+        is_finite: impl FnOnce(&Signature) -> Result<()>,
+    ) -> Result<Instant> {
+        let began = ctx.begin_run();
+        ctx.check()?;
+        if self.finite_inputs {
+            is_finite(&self.signature)?;
+        }
+        Ok(began)
+    }
+
     fn sign(&self, receipt: &mut Receipt, rows: usize, took: Duration) {
         receipt.version = self.info.version;
         receipt.digest = Some(self.info.digest.clone());
@@ -235,11 +249,7 @@ impl Model for GraphModel {
     }
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
-        let began = ctx.begin_run();
-        ctx.check()?;
-        if self.finite_inputs {
-            request.check_finite(&self.signature)?;
-        }
+        let began = self.begin(ctx, |signature| request.check_finite(signature))?;
         let (mut reply, rows) = match request {
             Request::Row(features) => (self.row(features, ctx)?.into(), 1),
             Request::Batch(features) => {
@@ -263,11 +273,7 @@ impl Model for GraphModel {
         out: &mut Buffers<'_>,
         ctx: &mut Ctx,
     ) -> Result<Written> {
-        let began = ctx.begin_run();
-        ctx.check()?;
-        if self.finite_inputs {
-            request.check_finite(&self.signature)?;
-        }
+        let began = self.begin(ctx, |signature| request.check_finite(signature))?;
         let mut written = match (self.quick_into(request, out, ctx), request) {
             (Some(written), _) => written?,
             (None, Request::Row(features)) => self.row(features, ctx)?.write(out)?,
@@ -300,12 +306,8 @@ impl Model for GraphModel {
     }
 
     fn call_row(&self, row: &[f32], ctx: &mut Ctx) -> Result<Prediction> {
-        let began = ctx.begin_run();
-        ctx.check()?;
         let features = Features::F32 { data: row, rows: 1, width: row.len() };
-        if self.finite_inputs {
-            features.check_finite(&self.signature)?;
-        }
+        let began = self.begin(ctx, |signature| features.check_finite(signature))?;
         let mut prediction = self.row(&features, ctx)?;
         prediction.latency = ctx.end_run(began);
         self.sign(&mut ctx.receipt, 1, prediction.latency);

@@ -34,18 +34,16 @@ pub(crate) fn enter<T: Send>(
     estimated_ns: u64,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> PyResult<T> {
-    let guarded =
-        || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic.as_ref())));
     let long = estimated_ns > DETACH_ABOVE_NS.load(Relaxed);
     let result = match long {
-        true => py.detach(|| (guarded(), come_back())).0,
-        false => guarded(),
+        true => py.detach(|| (guarded(work), come_back())).0,
+        false => guarded(work),
     };
     result.or_raise(py)
 }
 
 /// A call that takes longer than this can be interrupted by a signal's handler.
-pub(crate) const INTERRUPTIBLE_NS: u64 = 5_000_000;
+const INTERRUPTIBLE_NS: u64 = 5_000_000;
 
 /// How often the handlers of signals get their turn while the main thread waits.
 const TURN: Duration = Duration::from_millis(20);
@@ -78,13 +76,11 @@ pub(crate) fn enter_interruptible<T: Send>(
     cancel: &CancelToken,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> PyResult<T> {
-    let guarded =
-        || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic.as_ref())));
     // Taken back where there is no memory for a thread.
-    let guarded = Mutex::new(Some(guarded));
+    let work = Mutex::new(Some(work));
     let run = || {
-        let work = guarded.lock().ok()?.take()?;
-        Some(work())
+        let work = work.lock().ok()?.take()?;
+        Some(guarded(work))
     };
     let mut raised = None;
     let (result, _back) = py.detach(|| {
@@ -117,6 +113,11 @@ pub(crate) fn enter_interruptible<T: Send>(
         // Panics of the work were caught in it.
         (None, None) => Err(defect(&"the work was lost")).or_raise(py),
     }
+}
+
+/// A panic of `work` is an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic.as_ref())))
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Error {

@@ -6,7 +6,7 @@ use crate::asked::context;
 use crate::budget::Budget;
 use crate::dlpack::PyTensor;
 use crate::error::{OrRaise, raise};
-use crate::gil::{INTERRUPTIBLE_NS, LONG, enter, enter_interruptible, is_interruptible};
+use crate::gil::{LONG, enter, enter_interruptible, is_interruptible};
 use crate::info::{Info, Stats};
 use crate::input::Input;
 use crate::options::{Source, load_options};
@@ -112,11 +112,9 @@ impl Model {
         Err(raise(py, ErrorKind::InvalidArgument, message))
     }
 
-    /// The context of a call that asks for nothing but an answer, where one is needed all the
-    /// same: for a call that may be interrupted.
-    fn long_call(&self, rows: usize) -> Option<Ctx> {
-        let ns = each!(self, m => m.estimated_ns(rows));
-        (ns >= INTERRUPTIBLE_NS).then(Ctx::default)
+    /// Whether a call of this cost can be interrupted: the model itself runs long, too.
+    fn is_interruptible(&self, cost: u64, rows: usize) -> bool {
+        is_interruptible(cost) && is_interruptible(each!(self, m => m.estimated_ns(rows)))
     }
 
     /// Answers a request that asks for more than the model alone.
@@ -131,12 +129,11 @@ impl Model {
             let reply = each!(self, m => m.call(request, &mut ctx))?;
             Ok((reply, ctx.receipt))
         };
-        let running = each!(self, m => m.estimated_ns(request.rows()));
-        if is_interruptible(running) {
+        let cost = if ctx.deadline.is_some() { LONG } else { self.cost(request.rows()) };
+        if self.is_interruptible(cost, request.rows()) {
             let cancel = ctx.cancel.get_or_insert_default().clone();
             return enter_interruptible(py, &cancel, move || call(ctx));
         }
-        let cost = if ctx.deadline.is_some() { LONG } else { self.cost(request.rows()) };
         enter(py, cost, move || call(ctx))
     }
 
@@ -170,13 +167,14 @@ impl Model {
     ) -> PyResult<modelserve::Predictions> {
         let py = rows.py();
         let input = Input::many(rows, self.interface(py)?.as_ref(), &Budget::of(self))?;
-        if let Some(ctx) = context(py, asked)?.or_else(|| self.long_call(input.rows())) {
+        let cost = self.cost(input.rows());
+        let long = || self.is_interruptible(cost, input.rows()).then(Ctx::default);
+        if let Some(ctx) = context(py, asked)?.or_else(long) {
             let (reply, receipt) = self.ask(py, &Request::Batch(input.features()?), ctx)?;
             let mut predictions = reply.into_batch().or_raise(py)?;
             predictions.receipt = receipt;
             return Ok(predictions);
         }
-        let cost = self.cost(input.rows());
         let call = |features: Features<'_>| {
             enter(py, cost, || each!(self, m => m.predict_batch(features)))
         };
@@ -215,13 +213,14 @@ impl Model {
     ) -> PyResult<Prediction> {
         let py = row.py();
         let input = Input::one(row, self.interface(py)?.as_ref(), &Budget::of(self))?;
-        if let Some(ctx) = context(py, asked)?.or_else(|| self.long_call(1)) {
+        let cost = self.cost(input.rows());
+        let long = || self.is_interruptible(cost, input.rows()).then(Ctx::default);
+        if let Some(ctx) = context(py, asked)?.or_else(long) {
             let (reply, receipt) = self.ask(py, &Request::Row(input.features()?), ctx)?;
             let mut prediction = reply.into_row().or_raise(py)?;
             prediction.receipt = receipt;
             return Ok(Prediction::new(prediction));
         }
-        let cost = self.cost(input.rows());
         let prediction = match input {
             Input::Row(row) => enter(py, cost, || each!(self, m => m.predict_row(&row))),
             Input::Owned(features) => enter(py, cost, || each!(self, m => m.predict(features))),

@@ -240,6 +240,32 @@ impl GraphModel {
         })
     }
 
+    /// Runs the row program over all rows of a batch, on several threads where that pays; else as
+    /// [`GraphModel::run_rows`].
+    pub(super) fn run_batch<T: Registers>(
+        &self,
+        program: &RowProgram<T>,
+        rows: usize,
+        inputs: &[RowInput<'_, T>],
+        ctx: Option<&Ctx>,
+        store: impl FnMut(usize, usize, &RowScratch<T>) + Send,
+    ) -> Result<bool> {
+        let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
+        if self.threads.size() <= 1 || rows.saturating_mul(ns) <= 200_000 {
+            return self.run_rows(program, 0..rows, inputs, ctx, store);
+        }
+        let (store, outcome) = (Mutex::new(store), Mutex::new(Ok(true)));
+        self.threads.split(rows, ns, program.block_rows(), |range| {
+            let ran = self.run_rows(program, range, inputs, ctx, |at, n, scratch| {
+                (*store.lock())(at, n, scratch);
+            });
+            if !matches!(ran, Ok(true)) {
+                *outcome.lock() = ran;
+            }
+        });
+        outcome.into_inner()
+    }
+
     fn fast_row<T: Registers>(
         &self,
         fast: &FastPath,
@@ -301,27 +327,9 @@ impl GraphModel {
         let width = fast.floats.map_or(0, |(_, w)| w);
         let mut floats = vec![T::default(); rows * width];
         let mut classes = vec![0u32; if fast.class.is_some() { rows } else { 0 }];
-        let ns = usize::try_from(self.row_ns).unwrap_or(usize::MAX);
-        let pieces = self.threads.size().max(1);
-        let ran = if pieces > 1 && rows.saturating_mul(ns) > 200_000 {
-            let outcome = Mutex::new(Ok(true));
-            let results = Mutex::new((&mut floats, &mut classes));
-            self.threads.split(rows, ns, program.block_rows(), |range| {
-                let ran = self.run_rows(program, range, inputs, Some(ctx), |at, n, scratch| {
-                    let mut results = results.lock();
-                    let (floats, classes) = &mut *results;
-                    fast.copy_block(at, n, scratch, floats, classes);
-                });
-                if !matches!(ran, Ok(true)) {
-                    *outcome.lock() = ran;
-                }
-            });
-            outcome.into_inner()?
-        } else {
-            self.run_rows(program, 0..rows, inputs, Some(ctx), |at, n, scratch| {
-                fast.copy_block(at, n, scratch, &mut floats, &mut classes);
-            })?
-        };
+        let ran = self.run_batch(program, rows, inputs, Some(ctx), |at, n, scratch| {
+            fast.copy_block(at, n, scratch, &mut floats, &mut classes);
+        })?;
         if !ran {
             return Ok(None);
         }
