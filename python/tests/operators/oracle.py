@@ -13,7 +13,6 @@ from onnx.reference import ReferenceEvaluator
 import modelserve as ms
 
 from .case import BFLOAT16, Case, model, widened
-from .missing import NOT_YET
 
 PLANS = ("optimised", "plain")
 
@@ -48,9 +47,7 @@ def _by_versions(cases: Sequence[Case]) -> Iterable[list[Case]]:
 
 
 def judge(case: Case, got: Any, want: Any) -> tuple[str, str]:
-    """`judged`, `unjudged`, `missing` or `wrong`, and why it is wrong."""
-    if isinstance(got, ms.UnsupportedError) and case.operators() & NOT_YET:
-        return "missing", ""
+    """`judged`, `unjudged` or `wrong`, and why it is wrong."""
     if isinstance(got, Exception):
         if not isinstance(got, ms.ModelServeError) or isinstance(got, ms.InternalError):
             return "wrong", f"{type(got).__name__}: {got}"
