@@ -25,7 +25,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
-.PHONY: deny sbom faults soak-process
+.PHONY: deny sbom faults soak-process graphs
 .PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom asan tsan doxygen fuzz-smoke fuzz fuzz-replay cargo-fuzz toolchain programs clean
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make test-install  the installed release library in projects outside, each standard and compiler"
 	@echo "make soak        mixed load and trouble for $(SECONDS) seconds (SECONDS=..., SEED=...)"
 	@echo "make soak-process  forks, exits and signals, $(TIMES) times each (TIMES=...)"
+	@echo "make graphs      random graphs, the optimised plan against the plain one (GRAPHS=..., SEED=...)"
 	@echo "make faults      refused memory and failing calls in turn, killed publishers, bad rows"
 	@echo "make lint        rustfmt, clippy, rustdoc, ruff, mypy"
 	@echo "make docs        the documentation as a site, in build/site"
@@ -124,6 +125,14 @@ faults: toolchain
 	@grep -oE '($(FAULTS_LINES)).*' build/faults.log
 
 # Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
+# The optimised plan against the plain one, and one in a hundred against onnxruntime.
+GRAPHS ?= 1000000
+JOBS ?= 2
+
+graphs: $(VENV)/.dev
+	$(DEVELOP) --release
+	"$(PYTHON)" python/tests/graph_campaign.py --graphs $(GRAPHS) --seed $(SEED) --jobs $(JOBS)
+
 soak: toolchain
 	$(CARGO) run --locked --release --example soak -- --seconds $(SECONDS) --seed $(SEED)
 
@@ -217,14 +226,19 @@ else
 		bash tests/ffi/run.sh "build/asan/$(SANITIZER_HOST)/debug"
 endif
 
+# What shares memory between threads: the manager and its policies, by their own tests and from C.
 # Of a library that is not instrumented ThreadSanitizer would see the memory and not the locks.
+TSAN_TESTS = $(addprefix --test ,batching cache canary isolation lifecycle manager reload serving versions)
+TSAN_CARGO = RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CURDIR)/build/tsan" \
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" $(SANITIZER_RUN) $(CARGO)
+tsan: export TSAN_OPTIONS := suppressions=$(CURDIR)/tests/ffi/tsan.supp die_after_fork=0 halt_on_error=1
 tsan: toolchain
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-		CARGO_TARGET_DIR="$(CURDIR)/build/tsan" $(CARGO) rustc --locked -p modelserve-c --lib \
-		--crate-type staticlib --target "$(SANITIZER_HOST)"
+	$(TSAN_CARGO) test --locked -p modelserve --target "$(SANITIZER_HOST)" --lib -- manager:: policy::
+	$(TSAN_CARGO) test --locked -p modelserve --target "$(SANITIZER_HOST)" $(TSAN_TESTS)
+	$(TSAN_CARGO) rustc --locked -p modelserve-c --lib --crate-type staticlib \
+		--target "$(SANITIZER_HOST)"
 	SANITIZED=1 RUN="$(SANITIZER_RUN)" CFLAGS="-fsanitize=thread" \
 		LDFLAGS="-Wl,--whole-archive $(SANITIZER_RT).tsan.a -Wl,--no-whole-archive -lrt" \
-		TSAN_OPTIONS="suppressions=$(CURDIR)/tests/ffi/tsan.supp die_after_fork=0 halt_on_error=1" \
 		bash tests/ffi/run.sh "build/tsan/$(SANITIZER_HOST)/debug"
 
 # Fails on a warning: whatever is public has a description.

@@ -12,7 +12,7 @@ import pytest
 from conftest import Case
 
 import modelserve as ms
-from modelserve import errors
+from modelserve import _native, errors
 
 BUILTINS = {
     "InvalidModel": ValueError,
@@ -42,6 +42,24 @@ def test_each_kind_has_a_class_under_the_builtin_that_fits() -> None:
         assert str(error) == "it's so" and error.kind == kind and error.model is None
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is cls and str(again) == "it's so"
+
+
+@pytest.mark.parametrize("way", ["held", "detached", "interruptible"])
+def test_a_panic_in_the_module_is_an_exception_like_any_other(
+    way: str, loaded: ms.ModelManager, iris: Case
+) -> None:
+    """A build for tests can provoke one on each way from Python into the crate."""
+    if not hasattr(_native, "_provoke_panic"):
+        pytest.skip("the module was built for release")
+    before = loaded.predict("iris", iris.rows[0]).prediction
+    try:
+        _native._provoke_panic(way)
+    except Exception as error:
+        assert type(error) is ms.InternalError and error.kind == "Internal"
+        assert "defect" in str(error) and "provoked" in str(error)
+    else:
+        pytest.fail("nothing was raised")
+    assert loaded.predict("iris", iris.rows[0]).prediction == before
 
 
 def test_errors_say_kind_and_model(manager: ms.ModelManager, iris: Case) -> None:

@@ -1,5 +1,6 @@
 //! The n-th call to the system for a model's files fails, for every call and every n: an error of
-//! the kind `Io`, nothing changed, and the old version serves.
+//! the kind `Io`, nothing changed, and the old version serves. Beneath a repository the version is
+//! tried again, and serves in the end.
 //!
 //! `strace` fails the calls: what opens files goes to the kernel by itself (`rustix`), where no
 //! library that is loaded before others could stand in its way. It counts the calls of each thread
@@ -8,7 +9,10 @@
 
 use crate::common;
 use modelserve::record::RecordOptions;
-use modelserve::{ErrorKind, LoadOptions, ModelManager, Prediction, ReloadOptions, load};
+use modelserve::repo::{Backoff, RepositoryOptions, WatchOptions};
+use modelserve::{
+    ErrorKind, LoadOptions, Model, ModelManager, Prediction, ReloadOptions, RepositoryRules, load,
+};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -16,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 const HANG: Duration = Duration::from_secs(300);
+/// What `make faults` sets: no call is left out.
+const EVERY: &str = "MODELSERVE_TEST_TIMES";
 /// The calls by which files are found and read.
 const CALLS: [&str; 8] =
     ["openat", "openat2", "read", "pread64", "fstat", "newfstatat", "statx", "getdents64"];
@@ -69,6 +75,64 @@ fn load_and_reload(good: &Path, trouble: &Path) {
     assert_eq!(exact(&manager.predict_row("m", &row).unwrap()), right);
     // What failed once does not fail for ever.
     manager.reload("m", Some(good), &ReloadOptions::default()).unwrap();
+}
+
+/// Serves a repository whose second version is in trouble, as are the folders above it, and then
+/// its third.
+fn follow_a_repository(good: &Path, trouble: &Path) {
+    let (model, prepared) = (trouble.join("m"), trouble.with_file_name("prepared"));
+    std::fs::create_dir_all(&prepared).unwrap();
+    for version in ["2", "3"] {
+        std::fs::rename(model.join(version), prepared.join(version)).unwrap();
+    }
+    let row = [0.5f32; WIDTH];
+    let right = exact(&load(good, &LoadOptions::default()).unwrap().predict_row(&row).unwrap());
+    let (soon, often) = (Duration::from_millis(1), Duration::from_millis(5));
+    let rules = RepositoryRules {
+        files: RepositoryOptions { settle: soon, ..RepositoryOptions::default() },
+        backoff: Backoff { initial: soon, maximum: often, ..Backoff::default() },
+        watch: Some(WatchOptions { poll_interval: often, quiet: soon, use_notify: true }),
+        // What cannot be read is not missing.
+        unload_missing: true,
+        ..RepositoryRules::default()
+    };
+    let manager = ModelManager::default();
+    while let Err(e) = manager.serve_repository(trouble, rules.clone()) {
+        assert_eq!(e.kind(), ErrorKind::Io, "{e}");
+    }
+    let mut serves = false;
+    let mut wait_for = |version: u64, or_its_error: bool| {
+        let began = Instant::now();
+        loop {
+            match manager.predict_row("m", &row) {
+                Ok(p) => {
+                    assert_eq!(exact(&p), right);
+                    serves = true;
+                    if p.model_version == version {
+                        break;
+                    }
+                }
+                Err(e) => assert!(!serves, "it served before: {e}"),
+            }
+            let versions = manager.versions("m").unwrap_or_default();
+            let error = versions.iter().find_map(|v| v.error.filter(|_| v.version == version));
+            if let Some(kind) = error {
+                assert_eq!(kind, ErrorKind::Io);
+                if or_its_error {
+                    break;
+                }
+            }
+            assert!(began.elapsed() < HANG / 4, "version {version} never serves: {versions:?}");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    };
+    wait_for(1, false);
+    let publish = |v: &str| std::fs::rename(prepared.join(v), model.join(v)).unwrap();
+    publish("2");
+    // Each attempt may have a thread of its own, and on each of them the n-th call fails.
+    wait_for(2, true);
+    publish("3");
+    wait_for(3, false);
 }
 
 /// Predicts while a disk takes its time over a reload.
@@ -155,6 +219,7 @@ fn the_process_whose_calls_fail() {
     let [scenario, good, trouble] = parts[..] else { panic!("{told}") };
     let scenario = match scenario {
         "reload" => load_and_reload,
+        "repository" => follow_a_repository,
         "slow" => reload_slowly,
         "record" => record,
         "descriptors" => with_few_descriptors,
@@ -169,6 +234,8 @@ struct Scenario {
     name: &'static str,
     good: PathBuf,
     trouble: PathBuf,
+    /// What is well inside of `trouble`.
+    well: Vec<PathBuf>,
 }
 
 impl Scenario {
@@ -179,7 +246,19 @@ impl Scenario {
         copy(&common::data().join(MODEL), &good);
         copy(&good, &trouble);
         std::fs::write(trouble.join("warmup.jsonl"), warmup()).unwrap();
-        Scenario { name, good, trouble }
+        Scenario { name, good, trouble, well: Vec::new() }
+    }
+
+    /// A repository with three versions of one model, of which the second is in trouble.
+    fn of_a_repository() -> Scenario {
+        let mut scenario = Scenario::of_a_model("repository");
+        std::fs::remove_dir_all(&scenario.trouble).unwrap();
+        let model = scenario.trouble.join("m");
+        for version in ["1", "2", "3"] {
+            copy(&scenario.good, &model.join(version));
+        }
+        scenario.well = vec![model.join("1"), model.join("3")];
+        scenario
     }
 
     fn child(&self) -> Command {
@@ -211,7 +290,8 @@ impl Scenario {
             command.arg("-P").arg(&place);
             if place.is_dir() {
                 let entries = std::fs::read_dir(&place).unwrap();
-                places.extend(entries.map(|entry| entry.unwrap().path()));
+                let inside = entries.map(|entry| entry.unwrap().path());
+                places.extend(inside.filter(|path| !self.well.contains(path)));
             }
         }
         command.arg("--").arg(std::env::current_exe().unwrap());
@@ -225,7 +305,7 @@ impl Scenario {
     /// Fails each call in turn, or but the first few of each kind where not all are asked for (`make
     /// faults`); answers how many were failed.
     fn fail_each(&self) -> u64 {
-        let most = if std::env::var_os("MODELSERVE_TEST_TIMES").is_some() { MOST } else { FEW };
+        let most = if std::env::var_os(EVERY).is_some() { MOST } else { FEW };
         let mut failed = 0;
         for call in CALLS {
             for nth in 1..=most {
@@ -241,6 +321,10 @@ impl Scenario {
         }
         failed
     }
+}
+
+fn patience() -> Duration {
+    if std::env::var_os(EVERY).is_some() { HANG * 10 } else { HANG }
 }
 
 /// A line that a model of [`WIDTH`] features can be asked.
@@ -276,9 +360,21 @@ fn a_call_that_fails_while_a_model_loads_is_an_io_error_and_the_old_version_serv
     if !can_trace() {
         return;
     }
-    common::within(HANG, || {
+    common::within(patience(), || {
         let failed = Scenario::of_a_model("reload").fail_each();
         println!("I/O faults, load and reload: {failed} calls failed in turn, 0 aborts");
+        assert!(failed >= 10, "{failed} calls");
+    });
+}
+
+#[test]
+fn a_call_that_fails_beneath_a_repository_delays_its_version_and_takes_none_away() {
+    if !can_trace() {
+        return;
+    }
+    common::within(patience(), || {
+        let failed = Scenario::of_a_repository().fail_each();
+        println!("I/O faults, repository: {failed} calls failed in turn, 0 aborts, 0 refused");
         assert!(failed >= 10, "{failed} calls");
     });
 }

@@ -115,6 +115,20 @@ pub(crate) fn enter_interruptible<T: Send>(
     }
 }
 
+/// Panics as a defect would, on a way into the crate: `held`, `detached` or `interruptible`. For
+/// the tests; what is built for release has no such function.
+#[cfg(debug_assertions)]
+#[pyfunction(name = "_provoke_panic")]
+pub(crate) fn provoke_panic(py: Python<'_>, way: &str) -> PyResult<()> {
+    #[allow(clippy::panic)] // It is what the function is for.
+    let work = || -> Result<()> { panic!("provoked") };
+    match way {
+        "held" => enter(py, 0, work),
+        "detached" => enter(py, LONG, work),
+        _ => enter_interruptible(py, &CancelToken::default(), work),
+    }
+}
+
 /// A panic of `work` is an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic.as_ref())))

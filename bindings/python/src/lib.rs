@@ -49,6 +49,9 @@ mod _native {
     use crate::events::Events;
     #[pymodule_export]
     use crate::gil::detach_above;
+    #[cfg(debug_assertions)]
+    #[pymodule_export]
+    use crate::gil::provoke_panic;
     #[pymodule_export]
     use crate::http::Http;
     #[pymodule_export]
