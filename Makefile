@@ -25,7 +25,7 @@ DEVELOP = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(BIN):$$PATH" $(PYO3_ENV) "$(B
 
 RUFF_PATHS = --config 'include = ["*.py", "*.pyi"]' python examples benches tests docs
 
-.PHONY: deny sbom faults soak-process graphs
+.PHONY: deny sbom faults soak-process graphs coverage
 .PHONY: help demo install test test-engines test-install soak lint docs bench bench-peers wheel loom asan tsan doxygen fuzz-smoke fuzz fuzz-replay cargo-fuzz toolchain programs clean
 
 help:
@@ -48,6 +48,7 @@ help:
 	@echo "make sbom        what is shipped, as CycloneDX JSON, in build/modelserve.cdx.json"
 	@echo "make asan        the C and C++ programs with AddressSanitizer (INSTRUMENTED=1: the library too)"
 	@echo "make tsan        the C and C++ programs and the library with ThreadSanitizer"
+	@echo "make coverage    lines of the importers, the shapes and the C interface that the tests run"
 	@echo "make doxygen     the reference of the C and C++ headers, in build/doxygen"
 	@echo "make fuzz-smoke  each fuzz target for $(FUZZ_SECONDS) seconds (FUZZ_SECONDS=...)"
 	@echo "make fuzz        one fuzz target (T=..., FUZZ_SECONDS=..., JOBS=..., FUZZ_SANITIZER=address)"
@@ -124,15 +125,14 @@ faults: toolchain
 		>build/faults.log 2>&1 || { tail -n 80 build/faults.log; exit 1; }
 	@grep -oE '($(FAULTS_LINES)).*' build/faults.log
 
-# Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 # The optimised plan against the plain one, and one in a hundred against onnxruntime.
 GRAPHS ?= 1000000
-JOBS ?= 2
 
 graphs: $(VENV)/.dev
 	$(DEVELOP) --release
-	"$(PYTHON)" python/tests/graph_campaign.py --graphs $(GRAPHS) --seed $(SEED) --jobs $(JOBS)
+	"$(PYTHON)" python/tests/graph_campaign.py --graphs $(GRAPHS) --seed $(SEED)
 
+# Eight threads predict while versions, labels, policies and canaries change; each answer is checked.
 soak: toolchain
 	$(CARGO) run --locked --release --example soak -- --seconds $(SECONDS) --seed $(SEED)
 
@@ -240,6 +240,27 @@ tsan: toolchain
 	SANITIZED=1 RUN="$(SANITIZER_RUN)" CFLAGS="-fsanitize=thread" \
 		LDFLAGS="-Wl,--whole-archive $(SANITIZER_RT).tsan.a -Wl,--no-whole-archive -lrt" \
 		bash tests/ffi/run.sh "build/tsan/$(SANITIZER_HOST)/debug"
+
+# Which lines of the importers, of the shapes, of the files and of the C interface the tests run, those
+# from C and C++ among them. LLVM's tools have to read what this Rust writes: its own component, or
+# LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs.
+COVERAGE = $(CURDIR)/build/coverage
+COVERAGE_HERE = $(COVERAGE)/$(SANITIZER_HOST)/debug
+LLVM_TOOL = $$(ls "$$(rustc --print target-libdir)"/../bin/$(1) 2>/dev/null || command -v $(1)-19)
+coverage: export LLVM_PROFILE_FILE := $(COVERAGE)/profiles/%4m.profraw
+coverage: export CARGO_PROFILE_DEV_DEBUG := 0
+coverage: COVERED = CARGO_TARGET_DIR="$(COVERAGE)" RUSTFLAGS="-Cinstrument-coverage" $(CARGO)
+coverage: toolchain
+	@[ -n "$(call LLVM_TOOL,llvm-cov)" ] || rustup component add llvm-tools \
+		|| apt-get -qq install -y --no-install-recommends llvm-19
+	rm -rf "$(COVERAGE)/profiles"; mkdir -p "$(COVERAGE)/profiles"
+	find "$(COVERAGE_HERE)/deps" -type f -executable -delete 2>/dev/null || true
+	$(COVERED) test --locked --target "$(SANITIZER_HOST)" -p modelserve -p modelserve-c --tests
+	$(COVERED) build --locked --target "$(SANITIZER_HOST)" -p modelserve-c
+	SANITIZED=1 bash tests/ffi/run.sh "$(COVERAGE_HERE)"
+	LLVM_COV="$(call LLVM_TOOL,llvm-cov)" LLVM_PROFDATA="$(call LLVM_TOOL,llvm-profdata)" \
+		python3 tests/coverage.py $(COVERAGE_OPTIONS) "$(COVERAGE)/profiles" \
+		$$(find "$(COVERAGE_HERE)/deps" -type f -executable)
 
 # Fails on a warning: whatever is public has a description.
 doxygen:
