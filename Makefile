@@ -230,7 +230,8 @@ endif
 # Of a library that is not instrumented ThreadSanitizer would see the memory and not the locks.
 TSAN_TESTS = $(addprefix --test ,batching cache canary isolation lifecycle manager reload serving versions)
 TSAN_CARGO = RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CURDIR)/build/tsan" \
-	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" $(SANITIZER_RUN) $(CARGO)
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg modelserve_tsan" \
+	$(SANITIZER_RUN) $(CARGO)
 tsan: export TSAN_OPTIONS := suppressions=$(CURDIR)/tests/ffi/tsan.supp die_after_fork=0 halt_on_error=1
 tsan: toolchain
 	$(TSAN_CARGO) test --locked -p modelserve --target "$(SANITIZER_HOST)" --lib -- manager:: policy::

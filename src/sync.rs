@@ -11,69 +11,17 @@
 //! sleeps for long, `parking_lot` is used directly.
 
 pub use arc_swap::ArcSwap;
+pub use std::sync::Arc;
 pub use std::sync::atomic;
-pub use std::sync::{Arc, MutexGuard};
-use std::sync::{PoisonError, TryLockError, WaitTimeoutResult};
-use std::time::Instant;
 
-/// A lock that a panic does not poison: what it guards is changed in steps that cannot panic.
-#[derive(Debug, Default)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+#[cfg(not(modelserve_tsan))]
+mod of_the_system;
+#[cfg(not(modelserve_tsan))]
+pub use of_the_system::{Condvar, Mutex, MutexGuard};
 
-impl<T> Mutex<T> {
-    pub const fn new(value: T) -> Self {
-        Mutex(std::sync::Mutex::new(value))
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`lock`](Self::lock), where that need not wait.
-    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// What it guards, where nobody else can lock it.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug, Default)]
-pub struct Condvar(std::sync::Condvar);
-
-impl Condvar {
-    pub const fn new() -> Self {
-        Condvar(std::sync::Condvar::new())
-    }
-
-    /// Sleeps until notified, or for no reason.
-    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`wait`](Self::wait), at most until `until`; whether that has come.
-    pub fn wait_until<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        until: Instant,
-    ) -> (MutexGuard<'a, T>, bool) {
-        let left = until.saturating_duration_since(Instant::now());
-        let (guard, timeout): (_, WaitTimeoutResult) =
-            self.0.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
-        (guard, timeout.timed_out())
-    }
-
-    pub fn notify_one(&self) {
-        self.0.notify_one();
-    }
-
-    pub fn notify_all(&self) {
-        self.0.notify_all();
-    }
-}
+// ThreadSanitizer does not see into the precompiled standard library: a lock that is given up
+// inside of it, as a waiting `Condvar` does, is none to it.
+#[cfg(modelserve_tsan)]
+mod instrumented;
+#[cfg(modelserve_tsan)]
+pub use instrumented::{Condvar, Mutex, MutexGuard};

@@ -5,6 +5,7 @@ use crate::fleet::{self, Behaviour, CLIMB, Fleet, NAMES, numbered};
 use crate::tally::Shared;
 use modelserve::policy::route::{PromotionOptions, PromotionReport, PromotionState, RouterOptions};
 use modelserve::{Another, CanaryRule, Policies, ReloadOptions, Result};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long a promoted version may take to serve.
@@ -15,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Canaries {
     pub promoted: u64,
     pub rolled_back: u64,
-    /// Every promotion that ended, as it reports itself.
-    pub reports: Vec<PromotionReport>,
+    /// The last two promotions that ended, as they report themselves.
+    pub reports: VecDeque<PromotionReport>,
     /// Requests that the canaries failed and stable answered.
     pub covered: u64,
 }
@@ -105,6 +106,9 @@ fn round(
         }
         (state, _) => shared.problem(format!("{arm}: {}: {report}", state.name())),
     }
-    canaries.reports.push(report);
+    canaries.reports.push_back(report);
+    if canaries.reports.len() > 2 {
+        canaries.reports.pop_front();
+    }
     Ok(())
 }

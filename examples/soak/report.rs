@@ -167,11 +167,10 @@ impl Report {
                 shadow.sampled, shadow.compared, shadow.disagreed, shadow.dropped
             );
         }
-        println!("\ndecisions, as the events told them:");
+        println!("\nthe last decisions, as the events told them:");
         self.told.decisions.iter().for_each(|d| println!("  {d}"));
         println!("\nthe last two promotions:");
-        let skip = self.canaries.reports.len().saturating_sub(2);
-        self.canaries.reports.iter().skip(skip).for_each(|r| println!("{r}"));
+        self.canaries.reports.iter().for_each(|r| println!("{r}"));
         shared.first().iter().for_each(|problem| println!("PROBLEM {problem}"));
         let failures = self.failures(shared);
         failures.iter().for_each(|failure| println!("FAILED {failure}"));

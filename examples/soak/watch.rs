@@ -2,7 +2,7 @@
 
 use crate::fleet::NAMES;
 use modelserve::{EventKind, Events, ModelManager};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Resident memory of this process in bytes; 0 where the system does not tell.
 pub fn resident() -> u64 {
@@ -77,14 +77,24 @@ impl Queues {
     }
 }
 
-/// What the events told, and every decision among them in words.
+/// Decisions that are kept in words. More would be the soak's own growth.
+const DECISIONS: usize = 200;
+
+/// What the events told, and the last decisions among them in words.
 #[derive(Default)]
 pub struct Told {
     pub kinds: BTreeMap<&'static str, u64>,
-    pub decisions: Vec<String>,
+    pub decisions: VecDeque<String>,
 }
 
 impl Told {
+    fn decide(&mut self, decision: String) {
+        self.decisions.push_back(decision);
+        if self.decisions.len() > DECISIONS {
+            self.decisions.pop_front();
+        }
+    }
+
     /// Listens until the manager is gone.
     pub fn listen(events: Events) -> Told {
         let mut told = Told::default();
@@ -97,11 +107,11 @@ impl Told {
                 EventKind::Label { .. } => "labels moved",
                 EventKind::Rejected { .. } => "versions rejected by a gate",
                 EventKind::Traffic { verdict, reason } => {
-                    told.decisions.push(format!("{model} version {version}: {verdict}: {reason}"));
+                    told.decide(format!("{model} version {version}: {verdict}: {reason}"));
                     "decisions on canaries"
                 }
                 EventKind::Circuit { state, reason, .. } => {
-                    told.decisions.push(format!("{model} version {version}: {state}: {reason}"));
+                    told.decide(format!("{model} version {version}: {state}: {reason}"));
                     "changes of circuits"
                 }
                 _ => "others",
