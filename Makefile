@@ -244,7 +244,8 @@ tsan: toolchain
 
 # Which lines of the importers, of the shapes, of the files and of the C interface the tests run, those
 # from C and C++ among them. LLVM's tools have to read what this Rust writes: its own component, or
-# LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs.
+# LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs. The test that is
+# left out tells whose an allocation is by the names of functions, which are others here.
 COVERAGE = $(CURDIR)/build/coverage
 COVERAGE_HERE = $(COVERAGE)/$(SANITIZER_HOST)/debug
 LLVM_TOOL = $$(ls "$$(rustc --print target-libdir)"/../bin/$(1) 2>/dev/null || command -v $(1)-19)
@@ -256,7 +257,8 @@ coverage: toolchain
 		|| apt-get -qq install -y --no-install-recommends llvm-19
 	rm -rf "$(COVERAGE)/profiles"; mkdir -p "$(COVERAGE)/profiles"
 	find "$(COVERAGE_HERE)/deps" -type f -executable -delete 2>/dev/null || true
-	$(COVERED) test --locked --target "$(SANITIZER_HOST)" -p modelserve -p modelserve-c --tests
+	$(COVERED) test --locked --target "$(SANITIZER_HOST)" -p modelserve -p modelserve-c --tests \
+		-- --skip a_large_allocation_that_is_refused
 	$(COVERED) build --locked --target "$(SANITIZER_HOST)" -p modelserve-c
 	SANITIZED=1 bash tests/ffi/run.sh "$(COVERAGE_HERE)"
 	LLVM_COV="$(call LLVM_TOOL,llvm-cov)" LLVM_PROFDATA="$(call LLVM_TOOL,llvm-profdata)" \
