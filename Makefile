@@ -226,10 +226,10 @@ else
 		bash tests/ffi/run.sh "build/asan/$(SANITIZER_HOST)/debug"
 endif
 
-# What shares memory between threads: the manager and its policies, by their own tests and from C.
-# Of a library that is not instrumented ThreadSanitizer would see the memory and not the locks.
-# (Answers that the cache's table hands over are guarded by a lock of the standard library's: races to
-# it. The cache is tested here by its unit tests, and its single flight by `make loom`.)
+# What shares memory between threads: the manager and its policies, by their own tests and from C. Of
+# a library that is not instrumented ThreadSanitizer would see the memory and not the locks. That is so
+# of the standard library's: what the cache's table hands over looks like a race, so `--test cache` is
+# left to the cache's unit tests and to `make loom`.
 TSAN_TESTS = $(addprefix --test ,batching canary isolation lifecycle manager reload serving versions)
 TSAN_CARGO = RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CURDIR)/build/tsan" \
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg modelserve_tsan" \
@@ -245,9 +245,9 @@ tsan: toolchain
 		bash tests/ffi/run.sh "build/tsan/$(SANITIZER_HOST)/debug"
 
 # Which lines of the importers, of the shapes, of the files and of the C interface Rust's tests run; what
-# the programs in C and C++ run is not counted yet. LLVM's tools have to read what this Rust writes: its own component, or
-# LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs. Left out are a
-# test that goes by the names of functions, which are others here, and those of memory that returns, which are slow so.
+# the programs in C and C++ run is not counted. LLVM's tools have to read what this Rust writes: its own
+# component, or LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs. Left
+# out are a test that goes by the names of functions, which are others here, and slow ones of memory.
 COVERAGE = $(CURDIR)/build/coverage
 COVERAGE_HERE = $(COVERAGE)/$(SANITIZER_HOST)/debug
 LLVM_TOOL = $$(ls "$$(rustc --print target-libdir)"/../bin/$(1) 2>/dev/null || command -v $(1)-19)

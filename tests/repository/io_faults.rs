@@ -1,6 +1,6 @@
 //! The n-th call to the system for a model's files fails, for every call and every n: an error of
-//! the kind `Io`, nothing changed, and the old version serves. Beneath a repository the version is
-//! tried again, and serves in the end.
+//! the kind `Io`, nothing changed, and the old version serves. Beneath a repository it serves until
+//! a version can be read.
 //!
 //! `strace` fails the calls: what opens files goes to the kernel by itself (`rustix`), where no
 //! library that is loaded before others could stand in its way. It counts the calls of each thread
@@ -374,7 +374,7 @@ fn a_call_that_fails_beneath_a_repository_delays_its_version_and_takes_none_away
     }
     common::within(patience(), || {
         let failed = Scenario::of_a_repository().fail_each();
-        println!("I/O faults, repository: {failed} calls failed in turn, 0 aborts, 0 refused");
+        println!("I/O faults, repository: {failed} calls failed in turn, 0 aborts");
         assert!(failed >= 10, "{failed} calls");
     });
 }

@@ -42,10 +42,6 @@ class Case:
     #: Type of an input that is no tensor.
     types: dict[str, Any] = field(default_factory=dict)
 
-    def operators(self) -> set[str]:
-        """`domain:operator` of every node, those of bodies too."""
-        return set(_operators(self.nodes))
-
     def precision(self) -> np.dtype | None:
         """The coarsest float among the inputs, where answers cannot be more exact than that."""
         dtypes = [v.dtype for v in self._arrays()]
@@ -65,7 +61,7 @@ class Case:
             yield from value if isinstance(value, list) else [value]
 
     def __repr__(self) -> str:
-        return f"<{' '.join(sorted(self.operators()))}>"
+        return f"<{' '.join(sorted(set(_operators(self.nodes))))}>"
 
     def __str__(self) -> str:
         lines = [onnx.printer.to_text(model([self]))]
@@ -81,6 +77,7 @@ def _shown(value: Any) -> str:
 
 
 def _operators(nodes: Iterable[Any]) -> Iterable[str]:
+    """`domain:operator` of every node, those of bodies too."""
     for node in nodes:
         yield f"{node.domain}:{node.op_type}"
         for attribute in node.attribute:
