@@ -41,8 +41,9 @@ use tally::{Shared, Tally};
 use watch::{Course, Queues, Told, resident};
 
 const THREADS: u64 = 8;
-/// How often queues and memory are looked at, and how often progress is told.
+/// How often queues are looked at, memory and open files, and how often progress is told.
 const LOOK: Duration = Duration::from_millis(100);
+const COURSE: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(5);
 
 struct Arguments {
@@ -84,13 +85,14 @@ fn quiet_panics() {
 /// course of things from then on.
 fn watch(fleet: &Fleet, shared: &Shared, length: Duration) -> (Queues, u64, Course) {
     let warm_up = (length / 4).min(Duration::from_secs(30));
-    let (began, mut told) = (Instant::now(), Instant::now());
+    let (began, mut told, mut noted) = (Instant::now(), Instant::now(), Instant::now());
     let (mut queues, mut warm, mut course) = (Queues::default(), 0, Course::default());
     while began.elapsed() < length {
         queues.look(&fleet.manager);
         if began.elapsed() <= warm_up {
             warm = warm.max(resident());
-        } else {
+        } else if noted.elapsed() >= COURSE {
+            noted = Instant::now();
             course.look(began.elapsed().as_secs_f64());
         }
         if told.elapsed() >= TELL {

@@ -123,7 +123,7 @@ impl Report {
                 .filter(|((n, _), _)| NAMES[*n] == *name)
                 .map(|((_, route), n)| format!("{n} {route}"))
                 .collect();
-            println!("{name}: {} versions answered; {}", versions.len(), routes.join(", "));
+            println!("{name}: {} versions answered; {}", versions.count(), routes.join(", "));
         }
         let asked: u64 = self.tally.cache.values().sum();
         let hits = ["hit", "shared"].iter().filter_map(|k| self.tally.cache.get(k)).sum::<u64>();

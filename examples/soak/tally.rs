@@ -2,7 +2,7 @@
 
 use crate::fleet::NAMES;
 use modelserve::{CacheUse, Receipt, Route};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
@@ -66,6 +66,30 @@ pub struct Count {
     pub failed: u64,
 }
 
+/// Versions by number, a bit each: there are more than a hundred thousand in an hour, and what the
+/// soak keeps of them would pass for a leak.
+#[derive(Default)]
+pub struct Versions(Vec<u64>);
+
+impl Versions {
+    fn insert(&mut self, version: u64) {
+        let word = (version / 64) as usize;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (version % 64);
+    }
+
+    fn extend(&mut self, other: &Versions) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+}
+
 /// What one thread saw.
 #[derive(Default)]
 pub struct Tally {
@@ -76,7 +100,7 @@ pub struct Tally {
     pub not_refused: u64,
     /// Futures that were dropped before their answer.
     pub dropped: u64,
-    pub versions: [BTreeSet<u64>; NAMES.len()],
+    pub versions: [Versions; NAMES.len()],
     pub cache: BTreeMap<&'static str, u64>,
     pub routes: BTreeMap<(usize, &'static str), u64>,
     /// Answers from a run that held rows of other requests, too.
@@ -109,7 +133,7 @@ impl Tally {
         self.refused += other.refused;
         self.not_refused += other.not_refused;
         self.dropped += other.dropped;
-        for (mine, theirs) in self.versions.iter_mut().zip(other.versions) {
+        for (mine, theirs) in self.versions.iter_mut().zip(&other.versions) {
             mine.extend(theirs);
         }
         for (key, n) in other.cache {
