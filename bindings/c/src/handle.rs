@@ -16,7 +16,14 @@ use modelserve::{
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{self, Arc, OnceLock};
+#[cfg(not(modelserve_tsan))]
+use std::sync::{Mutex as Lock, MutexGuard as Guard, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+// ThreadSanitizer does not see into the precompiled standard library: its lock is none to it
+// (`make tsan`, where no forked child meets a thread that sleeps here).
+#[cfg(modelserve_tsan)]
+use parking_lot::{Mutex as Lock, MutexGuard as Guard};
 
 /// A manager of named models. Made by `modelserve_manager_new`, freed by
 /// `modelserve_manager_free`. A small value: copy it freely.
@@ -141,8 +148,7 @@ type Slot = ArcSwapOption<Entry>;
 /// Slots come in blocks that are made when needed and never move.
 static TABLE: [OnceLock<Box<[Slot]>>; BLOCKS] = [const { OnceLock::new() }; BLOCKS];
 /// Of the standard library, as a forked child may unlock it: its state is one word of its own.
-static ISSUE: sync::Mutex<Issue> =
-    sync::Mutex::new(Issue { free: Vec::new(), fresh: 0, serial: 0 });
+static ISSUE: Lock<Issue> = Lock::new(Issue { free: Vec::new(), fresh: 0, serial: 0 });
 /// A figure to read only: it orders nothing.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -154,12 +160,18 @@ struct Issue {
 
 thread_local! {
     /// The lock on `ISSUE` of a thread that forks, from before the fork until after it.
-    static FORKING: Cell<Option<sync::MutexGuard<'static, Issue>>> = const { Cell::new(None) };
+    static FORKING: Cell<Option<Guard<'static, Issue>>> = const { Cell::new(None) };
 }
 
-fn issue() -> sync::MutexGuard<'static, Issue> {
+#[cfg(not(modelserve_tsan))]
+fn issue() -> Guard<'static, Issue> {
     // A panic while it is locked leaves at most a slot unused.
-    ISSUE.lock().unwrap_or_else(sync::PoisonError::into_inner)
+    ISSUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(modelserve_tsan)]
+fn issue() -> Guard<'static, Issue> {
+    ISSUE.lock()
 }
 
 /// Waits until no thread is giving out or taking back a number, and lets none begin: the child
