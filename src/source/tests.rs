@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,25 @@ fn the_fallback_refuses_links_too() {
     assert!(opened.stepwise(&["sub", "w.bin"]).is_ok());
     assert!(opened.stepwise(&["link"]).is_err());
     assert!(opened.stepwise(&["up", "secret"]).is_err());
+    assert!(opened.stepwise(&[]).is_err());
+}
+
+#[test]
+fn a_name_without_a_folder_is_looked_for_in_the_current_one() {
+    let opened = open::Folder::of(Path::new("Cargo.toml")).unwrap();
+    assert!(opened.model("Cargo.toml".as_ref(), Path::new("Cargo.toml")).is_ok());
+}
+
+#[test]
+fn a_folder_of_too_many_entries_is_refused() {
+    let folder = Folder::new();
+    let opened = directory::Directory::open(&folder.0).unwrap();
+    let count = opened.entries(100).unwrap().len();
+    assert!(count > 1);
+    assert_eq!(opened.entries(count).unwrap().len(), count);
+    let error = opened.entries(count - 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(error.to_string().contains(&format!("more than {} entries", count - 1)), "{error}");
 }
 
 #[test]
@@ -145,7 +165,9 @@ fn the_model_itself_may_be_a_link_but_not_a_pipe_or_folder() {
     assert_eq!(&Source::open(&folder.at("current.onnx"), &limits).unwrap().bytes()[..], b"model");
     fifo(&folder.at("pipe"));
     symlink("/dev/zero", folder.at("device")).unwrap();
+    let _listening = UnixListener::bind(folder.at("socket")).unwrap();
     for (name, expected) in [
+        ("socket", ErrorKind::InvalidArgument),
         ("pipe", ErrorKind::InvalidArgument),
         ("device", ErrorKind::InvalidArgument),
         ("models", ErrorKind::InvalidArgument),

@@ -16,9 +16,9 @@ use modelserve::{
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 #[cfg(not(modelserve_tsan))]
 use std::sync::{Mutex as Lock, MutexGuard as Guard, PoisonError};
-use std::sync::{Arc, OnceLock};
 
 // ThreadSanitizer does not see into the precompiled standard library: its lock is none to it
 // (`make tsan`, where no forked child meets a thread that sleeps here).

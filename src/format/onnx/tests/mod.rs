@@ -3,6 +3,7 @@
 mod functions;
 mod graphs;
 mod hostile;
+mod native;
 mod tensors;
 mod zoo;
 
