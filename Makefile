@@ -243,10 +243,10 @@ tsan: toolchain
 		LDFLAGS="-Wl,--whole-archive $(SANITIZER_RT).tsan.a -Wl,--no-whole-archive -lrt" \
 		bash tests/ffi/run.sh "build/tsan/$(SANITIZER_HOST)/debug"
 
-# Which lines of the importers, of the shapes, of the files and of the C interface Rust's tests run; what
-# the programs in C and C++ run is not counted. LLVM's tools have to read what this Rust writes: its own
-# component, or LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs. Left
-# out are a test that goes by the names of functions, which are others here, and slow ones of memory.
+# Which lines of the importers, of the shapes, of the files and of the C interface the tests in Rust run,
+# and the programs in C and C++. LLVM's tools have to read what this Rust writes: its own component, or
+# LLVM 19 of the system. COVERAGE_OPTIONS=--missing lists the lines that no test runs. Left out are a test
+# that goes by the names of functions, which are others here, and slow ones of memory.
 COVERAGE = $(CURDIR)/build/coverage
 COVERAGE_HERE = $(COVERAGE)/$(SANITIZER_HOST)/debug
 LLVM_TOOL = $$(ls "$$(rustc --print target-libdir)"/../bin/$(1) 2>/dev/null || command -v $(1)-19)
@@ -260,6 +260,8 @@ coverage: toolchain
 	find "$(COVERAGE_HERE)/deps" -type f -executable -delete 2>/dev/null || true
 	$(COVERED) test --locked --target "$(SANITIZER_HOST)" -p modelserve -p modelserve-c --tests \
 		-- --skip a_large_allocation_that_is_refused --skip the_memory_of
+	$(COVERED) build --locked --target "$(SANITIZER_HOST)" -p modelserve-c
+	SANITIZED=1 LINKS=shared bash tests/ffi/run.sh "$(COVERAGE_HERE)"
 	LLVM_COV="$(call LLVM_TOOL,llvm-cov)" LLVM_PROFDATA="$(call LLVM_TOOL,llvm-profdata)" \
 		python3 tests/coverage.py $(COVERAGE_OPTIONS) "$(COVERAGE)/profiles" \
 		$$(find "$(COVERAGE_HERE)/deps" -type f -executable)

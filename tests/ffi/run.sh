@@ -5,8 +5,9 @@
 #
 # CC, CXX, CFLAGS, LDFLAGS and PYTHON are heeded, and HANDLE_OPERATIONS, the random calls of
 # tests/ffi/c/handles.c. Memory is checked with valgrind where there is one.
-# With SANITIZED=1 it is the compiler that checks (`make asan`, `make tsan`): the programs are linked
-# with the static library alone, run by $RUN where that is given, and there is no valgrind.
+# With SANITIZED=1 it is the compiler that checks (`make asan`, `make tsan`) or counts
+# (`make coverage`): the programs are run by $RUN where that is given, there is no valgrind, and they
+# are linked with the static library alone, or with what LINKS names (shared, static).
 root=$(cd "$(dirname "$0")/../.." && pwd)
 lib=${1:-$root/target/debug}
 lib=$(cd "$lib" && pwd) || exit 2
@@ -19,8 +20,8 @@ python=${PYTHON:-$root/.venv/bin/python}
 [ -x "$python" ] || python=python3
 warnings="-Wall -Wextra -Wpedantic -Werror"
 system="-lpthread -ldl -lm"
-links="shared static"
-[ -z "$SANITIZED" ] || links=static
+[ -n "$LINKS" ] || [ -n "$SANITIZED" ] || LINKS="shared static"
+LINKS=${LINKS:-static}
 data=$root/tests/data
 v1=$data/iris_v1/model.onnx
 v2=$data/iris_v2/model.onnx
@@ -58,6 +59,14 @@ for std in c++17 c++20; do
 done
 
 [ -n "$SANITIZED" ] || t "exported symbols" sh "$root/tests/ffi/symbols.sh" "$lib/libmodelserve_c.so"
+
+# What links a program with the library.
+linked() {
+    case $1 in
+    shared) echo "-L$lib" -lmodelserve_c "-Wl,-rpath,$lib" ;;
+    *) echo "$lib/libmodelserve_c.a" ;;
+    esac
+}
 
 # build NAME LANGUAGE SOURCE: compiles it, for being linked as NAME-shared and NAME-static.
 compiled=
@@ -107,15 +116,15 @@ two_at_once
 for program in $compiled; do
     name=${program%%:*}
     link=${program#*:}
-    [ -n "$SANITIZED" ] || t "$name: link, shared" $link $LDFLAGS "$out/$name.o" \
-        -o "$out/$name-shared" -L"$lib" -lmodelserve_c "-Wl,-rpath,$lib" $system
-    t "$name: link, static" $link $LDFLAGS "$out/$name.o" -o "$out/$name-static" \
-        "$lib/libmodelserve_c.a" $system
+    for library in $LINKS; do
+        t "$name: link, $library" $link $LDFLAGS "$out/$name.o" -o "$out/$name-$library" \
+            $(linked "$library") $system
+    done
 done
 settle
 
 two_at_once
-for link in $links; do
+for link in $LINKS; do
     t "predict: run, $link" $RUN "$out/predict-$link" "$v1" "$v2"
     t "api: run, $link" $RUN "$out/api-$link" "$v1" "$v2" "$strings" "$maps"
     t "api-cpp: run, $link" $RUN "$out/api-cpp-$link" "$v1" "$v2" "$strings"
@@ -158,7 +167,7 @@ if $CXX -std=c++17 "$out/httplib.cpp" -o "$out/httplib" $HTTPLIB -lpthread 2>/de
         built=service-$(basename "$program" .cpp)
         t "$built: compile" $CXX -std=c++17 -Wall -Wextra $CFLAGS -g -I"$root/include" $HTTPLIB \
             -c "$root/$program" -o "$out/$built.o"
-        t "$built: link" $CXX $LDFLAGS "$out/$built.o" -o "$out/$built" "$lib/libmodelserve_c.a" \
+        t "$built: link" $CXX $LDFLAGS "$out/$built.o" -o "$out/$built" $(linked "${LINKS##* }") \
             $HTTPLIB $system
     done
     t "service: under load" $RUN "$out/service-service_load" "$out/service-main" "$v1" "$v2" "$out"
