@@ -6,9 +6,9 @@
 //! (`getpid`) costs more than a small prediction, so the host says when it forked: the Python
 //! module and the C library do this by themselves.
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 

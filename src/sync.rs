@@ -17,11 +17,11 @@ pub use std::sync::atomic;
 #[cfg(not(modelserve_tsan))]
 mod of_the_system;
 #[cfg(not(modelserve_tsan))]
-pub use of_the_system::{Condvar, Mutex, MutexGuard};
+pub use of_the_system::{Condvar, Mutex, MutexGuard, OnceLock};
 
 // ThreadSanitizer does not see into the precompiled standard library: a lock that is given up
-// inside of it, as a waiting `Condvar` does, is none to it.
+// inside of it, as a waiting `Condvar` does, is none to it, nor is what a `OnceLock` hands over.
 #[cfg(modelserve_tsan)]
 mod instrumented;
 #[cfg(modelserve_tsan)]
-pub use instrumented::{Condvar, Mutex, MutexGuard};
+pub use instrumented::{Condvar, Mutex, MutexGuard, OnceLock};

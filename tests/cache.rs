@@ -12,9 +12,10 @@ use modelserve::{
     Answer, CacheUse, CancelToken, Ctx, Done, Error, ErrorKind, Features, FnModel, LoadOptions,
     Model, ModelInfo, Prediction, Predictions, Reply, Request, Result, Signature, Task, load,
 };
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ fn recording(
     let rows = Arc::new(Mutex::new(Vec::new()));
     let seen = rows.clone();
     let model = FnModel::regressor(2, move |row| {
-        seen.lock().unwrap().push(row.to_vec());
+        seen.lock().push(row.to_vec());
         f(row)
     });
     (model.with_digest("recording"), rows)
@@ -116,10 +117,10 @@ fn a_batch_runs_only_the_rows_that_are_missing_and_each_once() {
     let first = cache.predict_batch(batch(&[1.0, 1.0, 2.0, 2.0])).unwrap();
     assert_eq!((first.receipt.cache, first.receipt.batch_rows), (CacheUse::Miss, 2));
     assert_eq!(cache.predict_row(&[5.0, 5.0]).unwrap().receipt.cache, CacheUse::Miss);
-    seen.lock().unwrap().clear();
+    seen.lock().clear();
     let data = [3.0, 3.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 5.0, 5.0, 1.0, 1.0];
     let mixed = cache.predict_batch(batch(&data)).unwrap();
-    assert_eq!(*seen.lock().unwrap(), [[3.0, 3.0], [4.0, 4.0]]);
+    assert_eq!(*seen.lock(), [[3.0, 3.0], [4.0, 4.0]]);
     assert_eq!((mixed.receipt.cache, mixed.receipt.batch_rows), (CacheUse::Partial, 2));
     for (i, row) in data.chunks(2).enumerate() {
         assert_eq!(mixed.row(i).unwrap().answer, Answer::Value(f64::from(row[0] + row[1])));
@@ -127,7 +128,7 @@ fn a_batch_runs_only_the_rows_that_are_missing_and_each_once() {
     let again = cache.predict_batch(batch(&data)).unwrap();
     assert_eq!((again.receipt.cache, again.receipt.batch_rows), (CacheUse::Hit, 0));
     assert_eq!(again.answers, mixed.answers);
-    assert_eq!(seen.lock().unwrap().len(), 2);
+    assert_eq!(seen.lock().len(), 2);
     let stats = cache.store().stats();
     assert_eq!((stats.entries, stats.inserts, stats.evictions), (5, 5, 0));
     assert_eq!(stats.hits, 3 + 6);
@@ -230,7 +231,7 @@ fn zero_minus_zero_and_each_nan_are_rows_of_their_own() {
             assert_eq!(p.receipt.cache, how);
         }
     }
-    assert_eq!(seen.lock().unwrap().len(), firsts.len());
+    assert_eq!(seen.lock().len(), firsts.len());
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn errors_are_not_kept() {
     assert_eq!(cache.store().stats().entries, 0);
     let p = cache.predict_row(&[1.0, 2.0]).unwrap();
     assert_eq!((p.answer, p.receipt.cache), (Answer::Value(3.0), CacheUse::Miss));
-    assert_eq!(seen.lock().unwrap().len(), 3);
+    assert_eq!(seen.lock().len(), 3);
 }
 
 /// The same model, saying something else of itself.
@@ -287,7 +288,7 @@ fn what_may_not_be_kept_goes_through() {
             cache.call(&owned_row([1.0, 2.0]), &mut ctx).unwrap();
             assert_eq!(ctx.receipt.cache, CacheUse::Off);
         }
-        assert_eq!(seen.lock().unwrap().len(), 3, "case {i}");
+        assert_eq!(seen.lock().len(), 3, "case {i}");
         assert_eq!(cache.store().stats().entries, 0);
     }
     let (model, seen) = recording(sum);
@@ -298,7 +299,7 @@ fn what_may_not_be_kept_goes_through() {
         let p = cache.predict_batch(batch(&[1.0, 1.0, 2.0, 2.0, 3.0, 3.0])).unwrap();
         assert_eq!(p.receipt.cache, CacheUse::Off);
     }
-    assert_eq!(seen.lock().unwrap().len(), 6);
+    assert_eq!(seen.lock().len(), 6);
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn stampede(n: usize, warm: bool) -> usize {
     let cache = Arc::new(Cache::new(Arc::new(model), store()));
     if warm {
         cache.predict_batch(batch(&[7.0, 7.0])).unwrap();
-        seen.lock().unwrap().clear();
+        seen.lock().clear();
     }
     let start = Arc::new(Barrier::new(1000));
     let callers: Vec<_> = (0..1000)
@@ -368,7 +369,7 @@ fn stampede(n: usize, warm: bool) -> usize {
     for caller in callers {
         assert_eq!(caller.join().unwrap(), Answer::Value(3.0));
     }
-    seen.lock().unwrap().len()
+    seen.lock().len()
 }
 
 #[test]
@@ -389,7 +390,7 @@ fn told() -> (FnModel, Receiver<()>, Sender<Order>) {
     let orders = Mutex::new(orders);
     let model = FnModel::regressor(2, move |row| {
         started.send(()).unwrap();
-        let order = orders.lock().unwrap().recv_timeout(LONG).unwrap();
+        let order = orders.lock().recv_timeout(LONG).unwrap();
         match order {
             Order::Answer => sum(row),
             Order::Fail => Err(Error::new(ErrorKind::Execution, "as told")),
@@ -419,7 +420,7 @@ impl Model for Bare {
 
     fn call(&self, request: &Request<'_>, ctx: &mut Ctx) -> Result<Reply> {
         self.2.send(()).unwrap();
-        let order = self.1.lock().unwrap().recv_timeout(LONG).unwrap();
+        let order = self.1.lock().recv_timeout(LONG).unwrap();
         match order {
             Order::Panic => panic!("as told"),
             Order::Fail => Err(Error::new(ErrorKind::Cancelled, "the leader was cancelled")),

@@ -8,7 +8,8 @@ use crate::executor;
 use crate::model::Target;
 use crate::policy::route::{Arm, Decision, Router, Verdict};
 use crate::process;
-use std::sync::{Arc, OnceLock, Weak};
+use crate::sync::OnceLock;
+use std::sync::{Arc, Weak};
 
 /// The versions that a promotion compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

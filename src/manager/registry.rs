@@ -10,11 +10,11 @@ use crate::error::{Error, Result, ensure, err};
 use crate::limits::MAX_MODELS;
 use crate::metrics::Metrics;
 use crate::process::OwnLock;
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) type Slots = HashMap<String, Arc<Slot>>;

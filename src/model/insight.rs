@@ -5,7 +5,8 @@ use super::Model;
 use crate::ensemble::explain::{Counted, Explainer, Importance, Leaves, Scratch};
 use crate::ensemble::{Booster, Ensemble, Learner};
 use crate::error::{Result, bail, ensure, err};
-use std::sync::{Arc, OnceLock};
+use crate::sync::OnceLock;
+use std::sync::Arc;
 
 /// Steps that explaining one batch may take (2^36: minutes of one core).
 const MAX_STEPS: u64 = 1 << 36;

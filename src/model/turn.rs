@@ -1,6 +1,6 @@
 //! Whether a request waits for its turn, seen from outside of the queue.
 
-use std::sync::OnceLock;
+use crate::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 

@@ -4,6 +4,7 @@
 use parking_lot::{Condvar as Sleepers, Mutex as Lock};
 use std::time::Instant;
 
+pub use once_cell::sync::OnceCell as OnceLock;
 pub use parking_lot::MutexGuard;
 
 #[derive(Debug, Default)]

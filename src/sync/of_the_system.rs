@@ -1,6 +1,6 @@
 //! The standard library's locks.
 
-pub use std::sync::MutexGuard;
+pub use std::sync::{MutexGuard, OnceLock};
 use std::sync::{PoisonError, TryLockError, WaitTimeoutResult};
 use std::time::Instant;
 

@@ -23,12 +23,13 @@ use crate::model::{
     TensorSpec, contain,
 };
 use crate::process;
+use crate::sync::OnceLock;
 use crate::tensor::{ElementType, Tensor};
 use flight::{Call, Flights, Joined, Turn, Waited};
 use key::{Key, Space};
 use lookup::{Job, Step};
 use settle::{Lead, whole_reply};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::Entry;
 

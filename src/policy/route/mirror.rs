@@ -11,12 +11,13 @@ use crate::error::{Result, ensure};
 use crate::metrics::histogram::Histogram;
 use crate::model::{Ctx, Difference, Reply, Request, compare, contain};
 use crate::policy::Resolve;
+use crate::sync::OnceLock;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Upper ends of the buckets of relative drift; one more bucket is above the last.
