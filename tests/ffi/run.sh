@@ -106,6 +106,7 @@ build null-matrix c "$out/null-matrix.c"
 build dlpack c tests/ffi/c/dlpack.c
 build memory c tests/ffi/c/memory.c
 build asking c tests/ffi/c/asking.c
+build dtypes c tests/ffi/c/dtypes.c
 build handles c tests/ffi/c/handles.c
 build throwing c++ tests/ffi/cpp/throwing.cpp
 build results results tests/ffi/cpp/results.cpp
@@ -145,6 +146,7 @@ for link in $LINKS; do
     t "dlpack: run, $link" $RUN "$out/dlpack-$link" "$v1"
     t "memory: run, $link" $RUN "$out/memory-$link" "$v1" "$v2" "$strings"
     t "asking: run, $link" $RUN "$out/asking-$link" "$v1" "$v2"
+    t "dtypes: run, $link" $RUN "$out/dtypes-$link"
     t "handles: run, $link" $RUN "$out/handles-$link" "$v1" "$v2" "${HANDLE_OPERATIONS:-100000}"
     t "throwing: run, $link" $RUN "$out/throwing-$link" "$v1" "$strings"
     t "results: run, $link" $RUN "$out/results-$link" "$v1" "$v2" "$lightgbm"
@@ -207,6 +209,7 @@ elif command -v valgrind >/dev/null 2>&1; then
     t "dlpack: valgrind" $memcheck "$out/dlpack-shared" "$v1"
     t "memory: valgrind" $memcheck "$out/memory-shared" "$v1" "$v2" "$strings"
     t "asking: valgrind" $memcheck "$out/asking-shared" "$v1" "$v2"
+    t "dtypes: valgrind" $memcheck "$out/dtypes-shared"
     t "throwing: valgrind" $memcheck "$out/throwing-shared" "$v1" "$strings"
 else
     echo "skip  valgrind: not installed"

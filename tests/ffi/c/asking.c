@@ -1,7 +1,7 @@
 /*
  * Leases, what a model says of its inputs, doubles and columns that are submitted, HTTP with
- * options and callbacks, models of a repository. Arguments: two versions of the iris model that
- * disagree on the first row.
+ * options and callbacks, models of a repository, class labels. Arguments: two versions of the iris
+ * model that disagree on the first row.
  */
 #include "waiting.h"
 
@@ -91,6 +91,39 @@ static void signature(void)
     IS_INVALID(modelserve_model_output_count(iris, &count));
     IS_INVALID(modelserve_model_input(iris, 0, &spec, buf, sizeof buf, &needed));
     IS_INVALID(modelserve_model_output(iris, 0, &spec, buf, sizeof buf, &needed));
+}
+
+/* Class labels of the caller's in place of the file's: numbers, text, and what is neither. */
+static void classes(void)
+{
+    static const int64_t numbers[3] = {-7, 40, 41};
+    static const char *const words[3] = {"one", "two", "three"};
+    modelserve_load_options options;
+    modelserve_model model;
+    size_t count = 0;
+
+    OK(modelserve_load_options_init(&options, sizeof options));
+    options.class_ints = numbers;
+    options.n_classes = 3;
+    OK(modelserve_model_load(v1, &options, &model));
+    OK(modelserve_model_class_count(model, &count));
+    OK(modelserve_model_class_label(model, 1, buf, sizeof buf, &needed));
+    CHECK(count == 3 && strcmp(buf, "40") == 0);
+    OK(modelserve_model_class_label(model, 0, buf, sizeof buf, &needed));
+    CHECK(strcmp(buf, "-7") == 0);
+    OK(modelserve_model_free(model));
+
+    options.class_strings = words;
+    STATUS(INVALID_ARGUMENT, modelserve_model_load(v1, &options, &model));
+    options.class_ints = NULL;
+    OK(modelserve_model_load(v1, &options, &model));
+    OK(modelserve_model_class_label(model, 1, buf, sizeof buf, &needed));
+    CHECK(strcmp(buf, "two") == 0);
+    STATUS(NOT_FOUND, modelserve_model_class_label(model, 3, buf, sizeof buf, &needed));
+    OK(modelserve_model_free(model));
+
+    options.class_strings = NULL;
+    IS_NULL(modelserve_model_load(v1, &options, &model));
 }
 
 static int answered;
@@ -327,6 +360,7 @@ int main(int argc, char **argv)
     learn_answers(argv);
     leases();
     signature();
+    classes();
     submits();
     http();
     repository();
