@@ -5,29 +5,29 @@ use super::common::scratch;
 use super::plain::{Rows, add, attention, flat, gelu, layer_norm, linear, map};
 use super::{Weight, file, model_of, nearly, run};
 use modelserve::tensor::Tensor;
-use modelserve::{ErrorKind, Format, LoadOptions, Model, Task, load, load_bytes};
+use modelserve::{ErrorKind, Format, LoadOptions, Model, load, load_bytes};
 use serde_json::{Value as Json, json};
 
-const HIDDEN: usize = 8;
+pub(super) const HIDDEN: usize = 8;
 const INNER: usize = 12;
 const HEADS: usize = 2;
-const WORDS: usize = 11;
+pub(super) const WORDS: usize = 11;
 const POSITIONS: usize = 9;
 
 /// Tensors by their names without a prefix.
-struct Weights(Vec<Weight>);
+pub(super) struct Weights(pub(super) Vec<Weight>);
 
 impl Weights {
-    fn get(&self, name: &str) -> &Weight {
+    pub(super) fn get(&self, name: &str) -> &Weight {
         self.0.iter().find(|w| w.name == name).unwrap_or_else(|| panic!("no {name}"))
     }
 
-    fn linear(&self, x: &Rows, name: &str) -> Rows {
+    pub(super) fn linear(&self, x: &Rows, name: &str) -> Rows {
         let weight = self.get(&format!("{name}.weight"));
         linear(x, weight, Some(self.get(&format!("{name}.bias"))), 0, weight.dims[0])
     }
 
-    fn norm(&self, x: &Rows, name: &str, eps: f64) -> Rows {
+    pub(super) fn norm(&self, x: &Rows, name: &str, eps: f64) -> Rows {
         let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
         layer_norm(x, self.get(&weight), self.get(&bias), eps)
     }
@@ -38,7 +38,7 @@ impl Weights {
     }
 
     /// The same under other names.
-    fn renamed(&self, name: impl Fn(&str) -> String) -> Vec<Weight> {
+    pub(super) fn renamed(&self, name: impl Fn(&str) -> String) -> Vec<Weight> {
         let rename = |w: &Weight| Weight {
             name: name(&w.name),
             dims: w.dims.clone(),
@@ -47,7 +47,13 @@ impl Weights {
         self.0.iter().map(rename).collect()
     }
 
-    fn add_linear(&mut self, random: &mut Random, name: &str, out: usize, columns: usize) {
+    pub(super) fn add_linear(
+        &mut self,
+        random: &mut Random,
+        name: &str,
+        out: usize,
+        columns: usize,
+    ) {
         self.0.push(Weight::random(random, format!("{name}.weight"), &[out, columns]));
         self.0.push(Weight::random(random, format!("{name}.bias"), &[out]));
     }
@@ -125,7 +131,7 @@ fn encoded(
     x
 }
 
-fn bert_config(architecture: &str) -> Json {
+pub(super) fn bert_config(architecture: &str) -> Json {
     json!({
         "architectures": [architecture], "model_type": "bert", "hidden_size": HIDDEN,
         "num_hidden_layers": 2, "num_attention_heads": HEADS, "intermediate_size": INNER,
@@ -145,12 +151,12 @@ fn ints(values: [i64; 8]) -> Tensor {
     Tensor::from_vec(&[2, 4], values.to_vec()).unwrap()
 }
 
-fn bert_inputs() -> [(&'static str, Tensor); 3] {
+pub(super) fn bert_inputs() -> [(&'static str, Tensor); 3] {
     [("input_ids", ints(IDS)), ("attention_mask", ints(REAL)), ("token_type_ids", ints(TYPES))]
 }
 
 /// What BERT answers for the two sequences.
-fn bert_states(weights: &Weights) -> Vec<Rows> {
+pub(super) fn bert_states(weights: &Weights) -> Vec<Rows> {
     let sequence = |s: usize| {
         let embedded = (0..4)
             .map(|t| {
@@ -167,12 +173,12 @@ fn bert_states(weights: &Weights) -> Vec<Rows> {
 }
 
 /// The first token's state through the pooler.
-fn pooled(weights: &Weights, states: &[Rows]) -> Rows {
+pub(super) fn pooled(weights: &Weights, states: &[Rows]) -> Rows {
     let first: Rows = states.iter().map(|rows| rows[0].clone()).collect();
     map(&weights.linear(&first, "pooler.dense"), f64::tanh)
 }
 
-fn bert(random: &mut Random) -> Weights {
+pub(super) fn bert(random: &mut Random) -> Weights {
     let mut weights = encoder(random, "encoder.layer", BERT, 2);
     weights.add_linear(random, "pooler.dense", HIDDEN, HIDDEN);
     weights
@@ -203,102 +209,77 @@ fn bert_by_any_of_its_names() {
     }
 }
 
-#[test]
-fn bert_with_heads() {
-    let random = &mut Random::new(32);
-    let mut weights = bert(random);
-    let states = bert_states(&weights);
-    let pooler = pooled(&weights, &states);
-    weights.add_linear(random, "classifier", 3, HIDDEN);
-    let named = weights.renamed(|name| match name.starts_with("classifier") {
-        true => name.to_string(),
-        false => format!("bert.{name}"),
-    });
-    let mut config = bert_config("BertForSequenceClassification");
-    config["id2label"] = json!({"0": "no", "1": "maybe", "2": "yes"});
-    let ours = model_of(&config, &named);
-    assert_eq!(ours.signature().task, Task::Classifier);
-    let want = weights.linear(&pooler, "classifier");
-    let got = run(&ours, &bert_inputs());
-    assert_eq!(got[0].0, "logits");
-    nearly("classifier", &got[0].1, &[2, 3], &flat([&want]), 1e-4);
-
-    config["architectures"] = json!(["BertForTokenClassification"]);
-    let got = run(&model_of(&config, &named), &bert_inputs());
-    let want: Vec<Rows> = states.iter().map(|x| weights.linear(x, "classifier")).collect();
-    nearly("tokens", &got[0].1, &[2, 4, 3], &flat(&want), 1e-4);
-
-    let mut weights = bert(&mut Random::new(32));
-    let random = &mut Random::new(33);
-    weights.add_linear(random, "cls.predictions.transform.dense", HIDDEN, HIDDEN);
-    for end in ["weight", "bias"] {
-        let name = format!("cls.predictions.transform.LayerNorm.{end}");
-        weights.0.push(Weight::positive(random, name, &[HIDDEN]));
-    }
-    weights.0.push(Weight::random(random, "cls.predictions.bias", &[WORDS]));
-    weights.add_linear(random, "cls.seq_relationship", 2, HIDDEN);
-    let named = weights.renamed(|name| match name.starts_with("cls.") {
-        true => name.to_string(),
-        false => format!("bert.{name}"),
-    });
-    let got = run(&model_of(&bert_config("BertForMaskedLM"), &named), &bert_inputs());
-    let words = |x: &Rows| {
-        let y = map(&weights.linear(x, "cls.predictions.transform.dense"), gelu);
-        let y = weights.norm(&y, "cls.predictions.transform.LayerNorm", 1e-12);
-        let table = weights.get("embeddings.word_embeddings.weight");
-        linear(&y, table, Some(weights.get("cls.predictions.bias")), 0, WORDS)
+/// What an encoder without kinds of tokens answers for the two sequences, or one whose tokens are
+/// all of the first kind.
+fn states_at(weights: &Weights, layers: &str, names: Names, places: [usize; 8]) -> Vec<Rows> {
+    let kinds = weights.0.iter().any(|w| w.name == "embeddings.token_type_embeddings.weight");
+    let sequence = |s: usize| {
+        let embedded = (s * 4..s * 4 + 4)
+            .map(|at| {
+                let word = weights.row("word_embeddings", IDS[at] as usize);
+                let place = weights.row("position_embeddings", places[at]);
+                let kind = match kinds {
+                    true => weights.row("token_type_embeddings", 0),
+                    false => vec![0.0; HIDDEN],
+                };
+                (0..HIDDEN).map(|c| word[c] + kind[c] + place[c]).collect()
+            })
+            .collect();
+        encoded(weights, layers, names, embedded, &REAL[s * 4..s * 4 + 4])
     };
-    let want: Vec<Rows> = states.iter().map(words).collect();
-    nearly("words", &got[0].1, &[2, 4, WORDS], &flat(&want), 1e-4);
+    vec![sequence(0), sequence(1)]
+}
+
+pub(super) fn distilbert_states(weights: &Weights) -> Vec<Rows> {
+    states_at(weights, "transformer.layer", DISTILBERT, [0, 1, 2, 3, 0, 1, 2, 3])
+}
+
+/// Padding is 0 here and keeps that position; tokens count from behind it.
+pub(super) fn roberta_states(weights: &Weights) -> Vec<Rows> {
+    states_at(weights, "encoder.layer", BERT, [1, 2, 3, 4, 1, 2, 0, 0])
+}
+
+pub(super) fn distilbert(random: &mut Random) -> Weights {
+    encoder(random, "transformer.layer", DISTILBERT, 0)
+}
+
+pub(super) fn roberta(random: &mut Random) -> Weights {
+    encoder(random, "encoder.layer", BERT, 1)
+}
+
+pub(super) fn distilbert_config(architecture: &str) -> Json {
+    json!({
+        "architectures": [architecture], "model_type": "distilbert", "dim": HIDDEN,
+        "n_layers": 2, "n_heads": HEADS, "hidden_dim": INNER, "activation": "gelu",
+        "max_position_embeddings": POSITIONS, "vocab_size": WORDS, "sinusoidal_pos_embds": false,
+    })
+}
+
+pub(super) fn roberta_config(architecture: &str) -> Json {
+    let mut config = bert_config(architecture);
+    config["model_type"] = json!("roberta");
+    config["type_vocab_size"] = json!(1);
+    config
+}
+
+/// The inputs of an encoder without kinds of tokens.
+pub(super) fn two_inputs() -> [(&'static str, Tensor); 2] {
+    [("input_ids", ints(IDS)), ("attention_mask", ints(REAL))]
 }
 
 #[test]
 fn distilbert_and_roberta() {
     let random = &mut Random::new(34);
-    let weights = encoder(random, "transformer.layer", DISTILBERT, 0);
-    let config = json!({
-        "architectures": ["DistilBertModel"], "model_type": "distilbert", "dim": HIDDEN,
-        "n_layers": 2, "n_heads": HEADS, "hidden_dim": INNER, "activation": "gelu",
-        "max_position_embeddings": POSITIONS, "vocab_size": WORDS, "sinusoidal_pos_embds": false,
-    });
-    let given = [("input_ids", ints(IDS)), ("attention_mask", ints(REAL))];
-    let got = run(&model_of(&config, &weights.renamed(|n| format!("distilbert.{n}"))), &given);
-    let want: Vec<Rows> = (0..2)
-        .map(|s| {
-            let embedded = (0..4)
-                .map(|t| {
-                    let word = weights.row("word_embeddings", IDS[s * 4 + t] as usize);
-                    let place = weights.row("position_embeddings", t);
-                    (0..HIDDEN).map(|c| word[c] + place[c]).collect()
-                })
-                .collect();
-            let real = &REAL[s * 4..s * 4 + 4];
-            encoded(&weights, "transformer.layer", DISTILBERT, embedded, real)
-        })
-        .collect();
+    let weights = distilbert(random);
+    let named = weights.renamed(|n| format!("distilbert.{n}"));
+    let got = run(&model_of(&distilbert_config("DistilBertModel"), &named), &two_inputs());
+    let want = distilbert_states(&weights);
     nearly("distilbert", &got[0].1, &[2, 4, HIDDEN], &flat(&want), 1e-4);
 
-    // Padding is 0 here and keeps that position; tokens count from behind it.
-    let weights = encoder(random, "encoder.layer", BERT, 1);
-    let mut config = bert_config("RobertaModel");
-    config["model_type"] = json!("roberta");
-    config["type_vocab_size"] = json!(1);
-    let got = run(&model_of(&config, &weights.renamed(str::to_string)), &given);
-    let places = [1, 2, 3, 4, 1, 2, 0, 0];
-    let want: Vec<Rows> = (0..2)
-        .map(|s| {
-            let embedded = (0..4)
-                .map(|t| {
-                    let word = weights.row("word_embeddings", IDS[s * 4 + t] as usize);
-                    let kind = weights.row("token_type_embeddings", 0);
-                    let place = weights.row("position_embeddings", places[s * 4 + t]);
-                    (0..HIDDEN).map(|c| word[c] + kind[c] + place[c]).collect()
-                })
-                .collect();
-            encoded(&weights, "encoder.layer", BERT, embedded, &REAL[s * 4..s * 4 + 4])
-        })
-        .collect();
-    nearly("roberta", &got[0].1, &[2, 4, HIDDEN], &flat(&want), 1e-4);
+    let weights = roberta(random);
+    let named = weights.renamed(str::to_string);
+    let got = run(&model_of(&roberta_config("RobertaModel"), &named), &two_inputs());
+    nearly("roberta", &got[0].1, &[2, 4, HIDDEN], &flat(&roberta_states(&weights)), 1e-4);
 }
 
 #[test]

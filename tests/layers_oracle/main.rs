@@ -8,6 +8,7 @@ mod chain;
 #[path = "../common/mod.rs"]
 mod common;
 mod encoders;
+mod heads;
 mod images;
 mod joins;
 mod plain;
