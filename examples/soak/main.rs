@@ -156,6 +156,7 @@ fn main() -> ExitCode {
     let memory = Memory { start, warm, end: resident() };
     let shadow = fleet.manager.shadow(fleet::NAMES[fleet::WINE]).ok().flatten();
     let events_dropped = fleet.manager.events_dropped();
+    let known = fleet::NAMES.map(|name| fleet.manager.versions(name).map_or(0, |all| all.len()));
     // The events end with the manager.
     drop(fleet);
     let told = listener.join().expect("the listening thread");
@@ -167,6 +168,7 @@ fn main() -> ExitCode {
         canaries,
         queues,
         told,
+        known,
         events_dropped,
         memory,
         course,

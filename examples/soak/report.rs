@@ -15,6 +15,9 @@ const SLACK: u64 = 32 << 20;
 /// moments, and the looks meet them or do not.
 const DESCRIPTORS: u64 = 12;
 
+/// How many versions of a name may be remembered at the end: the last that ended, and what lives.
+const KNOWN: usize = 64 + 16;
+
 /// Resident memory in bytes.
 pub struct Memory {
     pub start: u64,
@@ -30,6 +33,8 @@ pub struct Report {
     pub canaries: Canaries,
     pub queues: Queues,
     pub told: Told,
+    /// Versions of each name that the manager remembers.
+    pub known: [usize; NAMES.len()],
     pub events_dropped: u64,
     pub memory: Memory,
     pub course: Course,
@@ -80,6 +85,9 @@ impl Report {
         need(self.done.spoiled > 0, "no file was spoiled after its load".to_string());
         need(self.done.wrong_rejected > 0, "no wrong version was tried".to_string());
         need(self.done.rollbacks > 0, "nothing was rolled back by hand".to_string());
+        for (name, known) in NAMES.iter().zip(self.known) {
+            need(known <= KNOWN, format!("{known} versions of {name} are remembered"));
+        }
         let dropped = self.events_dropped;
         need(dropped == 0, format!("{dropped} events were dropped"));
         failures
@@ -124,6 +132,9 @@ impl Report {
                 .map(|((_, route), n)| format!("{n} {route}"))
                 .collect();
             println!("{name}: {} versions answered; {}", versions.count(), routes.join(", "));
+        }
+        for (name, known) in NAMES.iter().zip(self.known) {
+            println!("{name}: {known} versions are remembered");
         }
         let asked: u64 = self.tally.cache.values().sum();
         let hits = ["hit", "shared"].iter().filter_map(|k| self.tally.cache.get(k)).sum::<u64>();
