@@ -1,5 +1,5 @@
-//! Locks that threads sleep on, and the primitives of the concurrent protocols (batching lane,
-//! single flight, circuit breaker, slot).
+//! Locks that threads sleep on, cells that are set once and read by others, and the primitives of
+//! the concurrent protocols (batching lane, single flight, circuit breaker, slot).
 //!
 //! The protocols name their primitives through this module alone, so that the model checker in
 //! `tests/loom` compiles the very same files against its own versions of them.

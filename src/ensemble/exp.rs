@@ -2,7 +2,7 @@
 //! Mitsunari's fmath), which differs from `exp` in the last place now and then, and in more of
 //! them for large arguments.
 
-use crate::sync::OnceLock;
+use std::sync::OnceLock;
 
 /// Bits of the table's index.
 const BITS: u32 = 11;

@@ -15,12 +15,11 @@ pub(crate) use directory::{Directory, EntryKind, Stamp};
 
 use crate::error::{Error, Result, bail, ensure, err};
 use crate::limits::LoadLimits;
-use crate::sync::OnceLock;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A snapshot of a model file: its bytes, owned, and the folder beneath which companion files
 /// (external data, `config.json`) may be read. Clones share everything.
